@@ -1,0 +1,135 @@
+# mitmproxy.c: see README.md. For GNU make.
+#
+#   make            ./mitmproxy
+#   make demo       a page fetched through it, before and after
+#   make test       the unit and behaviour tests
+#   make asan       the same tests with the address and undefined sanitizers
+#   make install    PREFIX=/usr/local DESTDIR=
+#   make clean      leaves the fetched source; distclean does not
+#
+# Mbed TLS comes from Debian's mirrors by apt (mbedtls/fetch). Elsewhere:
+#   make MBEDTLS_DIR=PATH   an unpacked release, 3.6.7 or a later 3.6
+#   make MBEDTLS=system     the system's own library, by pkg-config
+
+# All cores, unless the caller (a make above us, too) chose a number.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+.DELETE_ON_ERROR:
+
+PREFIX = /usr/local
+CFLAGS = -O2 -g
+
+# These the program always gets; CFLAGS, CPPFLAGS and LDFLAGS follow them.
+WARN   = -std=c11 -Wall -Wextra -Wpedantic
+HARDEN = -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+LINK   = -pie -Wl,-z,relro,-z,now
+ASAN   = -O1 -g -fPIE -fno-omit-frame-pointer \
+         -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: all demo test asan install clean distclean FORCE
+all: mitmproxy
+
+# ---- Mbed TLS --------------------------------------------------------------
+
+ifeq ($(MBEDTLS),system)
+
+ifneq ($(shell pkg-config --exists 'mbedtls >= 3.6.7 mbedtls < 4' && echo y),y)
+$(error pkg-config knows no Mbed TLS 3.6.7 or later 3.x: run make without \
+MBEDTLS=system, or with MBEDTLS_DIR=PATH of a release)
+endif
+TLS  := $(shell pkg-config --cflags mbedtls mbedx509 mbedcrypto)
+LIBS := $(shell pkg-config --libs mbedtls mbedx509 mbedcrypto)
+ASAN_LIBS := $(LIBS)
+
+else
+
+MBEDTLS_DIR = build/mbedtls-src
+LIBS        = build/mbedtls/libmbedtls.a
+ASAN_LIBS   = build/asan/mbedtls/libmbedtls.a
+
+# A directory of the user's is never ours to make.
+FETCHED = $(filter build/mbedtls-src,$(MBEDTLS_DIR))
+
+# As system headers, so that our warnings are about our code.
+TLS = -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' -isystem \
+      $(MBEDTLS_DIR)/include -isystem $(MBEDTLS_DIR)/3rdparty/everest/include
+
+# On x86-64, -O3 with SSE4 and the AES instructions is much faster than -O2,
+# which is best elsewhere. AES is used where it is found at run time, but SSE4
+# must be there: not before 2009, nor in some virtual machines. So this machine
+# is asked, and to build here for an older one say MBEDTLS_CFLAGS=-O2.
+X86_SSE4 := $(findstring x86_64,$(shell $(CC) -dumpmachine)) \
+            $(shell grep -o -m1 sse4_2 /proc/cpuinfo 2>/dev/null)
+ifeq ($(X86_SSE4),x86_64 sse4_2)
+MBEDTLS_CFLAGS = -O3 -march=x86-64-v2 -maes -mpclmul
+else
+MBEDTLS_CFLAGS = -O2
+endif
+
+build/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
+	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
+	    OUT=$(@D) CC='$(CC)' FLAGS='$(HARDEN) $(MBEDTLS_CFLAGS)'
+
+build/asan/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
+	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
+	    OUT=$(@D) CC='$(CC)' FLAGS='$(ASAN)'
+
+build/mbedtls-src:
+	mbedtls/fetch $@
+
+endif
+
+# ---- the program and its tests ---------------------------------------------
+
+BUILD      = $(CC) $(WARN) $(HARDEN) $(TLS) $(CPPFLAGS) $(CFLAGS)
+BUILD_ASAN = $(CC) $(WARN) $(ASAN) $(TLS) $(CPPFLAGS)
+UNIT       = tests/unit.c mitmproxy.c
+
+mitmproxy: mitmproxy.c build/flags $(filter %.a,$(LIBS))
+	$(BUILD) $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
+
+build/unit: $(UNIT) build/flags $(filter %.a,$(LIBS))
+	$(BUILD) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
+
+build/asan/mitmproxy: mitmproxy.c build/flags $(filter %.a,$(ASAN_LIBS))
+	$(BUILD_ASAN) $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
+
+build/asan/unit: $(UNIT) build/flags $(filter %.a,$(ASAN_LIBS))
+	$(BUILD_ASAN) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
+
+# Other flags make the program anew.
+FLAGS = $(subst ','\'',$(BUILD) $(BUILD_ASAN) $(LINK) $(LDFLAGS) $(LDLIBS))
+build/flags: FORCE
+	@mkdir -p build
+	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' > $@
+
+PROVE = prove -j4 --failures --comments --exec ''
+
+test: mitmproxy build/unit
+	@tests/need curl openssl python3 prove
+	MITMPROXY=./mitmproxy $(PROVE) build/unit tests/*.t
+
+asan: build/asan/mitmproxy build/asan/unit
+	@tests/need curl openssl python3 prove
+	MITMPROXY=build/asan/mitmproxy $(PROVE) build/asan/unit tests/*.t
+
+demo: mitmproxy
+	@tests/need curl openssl python3
+	@tests/demo
+
+# ---- the rest --------------------------------------------------------------
+
+SHARE = $(DESTDIR)$(PREFIX)/share
+install: mitmproxy
+	install -D mitmproxy $(DESTDIR)$(PREFIX)/bin/mitmproxy
+	install -D -m 644 mitmproxy.1 $(SHARE)/man/man1/mitmproxy.1
+	$(if $(wildcard filters/*),install -D -t $(SHARE)/mitmproxy/filters filters/*)
+
+# The source is kept: it took a download. So is cert.pem, always: browsers
+# have come to trust that very one.
+clean:
+	rm -rf mitmproxy $(filter-out build/mbedtls-src,$(wildcard build/*))
+
+distclean:
+	rm -rf mitmproxy build

@@ -1,0 +1,5084 @@
+/* mitmproxy.c - an intercepting proxy that pipes HTTP through any command
+
+   It stands between a client and a server, opens the TLS between them with
+   a certificate of its own making, and gives every message to a filter:
+
+       mitmproxy --response 'sed s/cloud/clown/g'
+
+   What a filter prints goes on in the message's place. What no filter
+   touched goes on exactly as it came, byte for byte.
+
+   One direction of a flow looks like this, and the other is its mirror:
+
+     from.fd                                                      to.fd
+        |                                                           ^
+        v                                                           |
+     wire_in -> TLS -> in -> framing -> filters -> framing -> out -> TLS
+                opens        finds the  stdin to   mends the  |     seals
+                             message    stdout     message    -> wire_out
+
+   Each arrow moves bytes from one buffer to the next while there is room,
+   and that is all the flow control there is: a full buffer is not read
+   into, and so a slow reader slows its writer and nobody else.
+
+   Sections, bottom-up:
+      1 platform and limits       10 children
+      2 types                     11 resolver
+      3 utilities                 12 HTTP framing
+      4 log                       13 match expressions
+      5 options                   14 filters
+      6 buffers                   15 entry modes
+      7 sockets                   16 flows
+      8 certificates              17 loop
+      9 TLS sessions              18 main
+
+   To learn how it works, read 2, 18, 17 and 16, in that order. */
+
+/* ==== 1 platform and limits ============================================= */
+
+#define _GNU_SOURCE
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <regex.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <mbedtls/asn1write.h>
+#include <mbedtls/build_info.h>
+#include <mbedtls/error.h>
+#include <mbedtls/oid.h>
+#include <mbedtls/pem.h>
+#include <mbedtls/platform_util.h>
+#include <mbedtls/psa_util.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ticket.h>
+#include <mbedtls/x509_crt.h>
+#include <psa/crypto.h>
+
+#define VERSION "0.1"
+
+#define PRINTF(a, b) __attribute__((format(printf, a, b)))
+
+enum {
+    MAX_HEAD = 64 << 10,    /* bytes of a head, its empty line included */
+    MAX_HOLD = 1 << 20,     /* bytes held back to learn a length, or kept */
+    MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
+    MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
+    MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
+    MAX_HOST = 255,         /* characters of a host name */
+    MAX_KNOWN = 512,        /* servers whose leaf and session are kept */
+    MAX_RESOLVERS = 16,     /* names looked up at the same time */
+    MAX_ADDRS = 8,          /* addresses tried of one name */
+    MAX_CHAIN = 8,          /* filters a direction */
+    READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once */
+    SHOWN = 100,            /* bytes of a message that are printed */
+    FD_RESERVE = 16         /* descriptors a new flow may need at once */
+};
+
+/* What a flow may wait for, and for how many seconds. The names are those
+   that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
+#ifndef SECOND
+#define SECOND 1.0
+#endif
+enum wait {
+    WAIT_NONE, WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
+    WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_SERVER_TLS, WAIT_CLIENT_TLS,
+    WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
+    WAIT_KILL, WAIT_FINISH
+};
+static const struct { double seconds; const char *what; } waits[] = {
+    [WAIT_FIRST]        = { 60, "the client's first byte" },
+    [WAIT_SILENT]       = { 0.5, "the client or the server to speak" },
+    [WAIT_HELLO]        = { 20, "the rest of the ClientHello" },
+    [WAIT_LOOKUP]       = { 20, "the server's address" },
+    [WAIT_CONNECT]      = { 20, "the server to accept the connection" },
+    [WAIT_CONNECT_MORE] = { 4, "the server's first address" },
+    [WAIT_SERVER_TLS]   = { 20, "the server's TLS handshake" },
+    [WAIT_CLIENT_TLS]   = { 20, "the client's TLS handshake" },
+    [WAIT_HEAD]         = { 60, "the rest of a request's head" },
+    [WAIT_IDLE]         = { 300, "the next request" },
+    [WAIT_ANSWER]       = { 900, "the server's answer" },
+    [WAIT_BODY]         = { 300, "more of a message" },
+    [WAIT_STREAM]       = { 7200, "more of a stream" },
+    [WAIT_CLOSE]        = { 5, "the client to close" },
+    [WAIT_KILL]         = { 2, "a filter to heed SIGTERM" },
+    [WAIT_FINISH]       = { 5, "running messages to finish" }
+};
+
+/* ==== 2 types =========================================================== */
+
+/* Bytes on their way: those of data from start on, len of them. */
+struct buf {
+    unsigned char *data;
+    size_t start, len, cap;
+};
+
+/* A piece of somebody's buffer, as offset and length, so that it stays
+   right when the buffer grows and moves. */
+struct span { size_t at, len; };
+
+/* How the body of a message is framed (RFC 9112, 6.3). */
+enum framing { NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE };
+
+/* A body being read: what is left of it, and where in its chunks we are. */
+struct body {
+    enum framing framing;
+    enum {
+        CHUNK_SIZE,         /* waits for the first digit of a size */
+        CHUNK_DIGITS,       /* waits for the size's next digit or its end */
+        CHUNK_EXT,          /* waits for the end of the size's line */
+        CHUNK_DATA,         /* waits for left more bytes of data */
+        CHUNK_CR,           /* waits for the line end behind the data */
+        CHUNK_LF,           /* waits for that line end's second half */
+        TRAILER_START,      /* waits for a trailer line or the empty line */
+        TRAILER_LINE,       /* waits for the end of a trailer line */
+        TRAILER_LF          /* waits for the LF of the empty line */
+    } step;
+    uint64_t left;          /* of BY_LENGTH, or of the chunk */
+    bool done;
+};
+
+/* A message's head: where its parts are, and what frames its body. */
+struct head {
+    size_t len;             /* all of it, empty line included */
+    size_t fields;          /* where the first field line begins */
+    struct span method, target; /* of a request */
+    int status;             /* of a response; 0: this is a request */
+    int minor;              /* of HTTP/1.minor */
+    bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
+                               that ends in chunked; any at all */
+    bool upgrade, expect;   /* Upgrade; Expect: 100-continue */
+    uint64_t length;
+    const char *unclear;    /* why nobody can tell where the body ends */
+    struct span host, type; /* values of Host and Content-Type */
+};
+
+/* Where a request goes. */
+struct target {
+    char host[MAX_HOST + 1];
+    unsigned port;
+    bool tls;
+};
+
+/* What a ClientHello asks for. */
+struct hello {
+    char sni[MAX_HOST + 1]; /* "" when absent */
+    bool alpn, http11;      /* a list is there; http/1.1 or h2 is in it */
+};
+
+/* What is remembered of a server across connections: the leaf forged for
+   it, and a TLS session to resume. */
+struct known {
+    struct known *next;     /* most recently used first */
+    char *key;              /* "host:port/sni" */
+    int refs;
+    mbedtls_x509_crt leaf;  /* version 0: none yet */
+    unsigned char of[32];   /* SHA-256 of the certificate it was made from */
+    time_t born;
+    bool has_session;
+    mbedtls_ssl_session session;
+};
+
+/* One end of a flow: the connection to the client or to the server. */
+struct end {
+    int fd;                 /* -1: none */
+    struct buf wire_in, wire_out; /* as on the wire; unused without TLS */
+    struct buf in, out;     /* opened, and to be sealed */
+    mbedtls_ssl_context *ssl; /* NULL: no TLS */
+    bool ready;             /* bytes may pass: no handshake is under way */
+    int tls_error;          /* why TLS failed; 0: it did not */
+    unsigned char alert;    /* the number of the last alert in plain text */
+    bool fd_done;           /* the descriptor has no more bytes to give */
+    bool done;              /* nothing more will come into in ... */
+    bool clean;             /* ... and the peer said so: FIN, close_notify */
+    bool finish;            /* nothing more will be put into out ... */
+    bool cut;               /* ... and the peer must not take it for whole */
+    bool reset;             /* ... which without TLS only a RST can tell */
+    bool sealed;            /* close_notify is in wire_out */
+    bool shut;              /* the end was passed on */
+    bool broken;            /* nothing can be written any more */
+};
+
+/* The server's end, and how far it has been reached. */
+struct server {
+    struct end end;
+    enum {
+        SERVER_NONE,        /* nobody wants it yet */
+        SERVER_LOOKUP,      /* waits for a resolver, then for its answer */
+        SERVER_CONNECT,     /* waits for connect() */
+        SERVER_TLS,         /* waits for the handshake */
+        SERVER_UP,          /* bytes may pass */
+        SERVER_FAILED       /* failure says why */
+    } state;
+    struct target target;
+    struct known *known;    /* with TLS */
+    bool resumed;           /* a session was offered; might be refused */
+    bool used;              /* an exchange has been completed on it */
+    struct resolver *resolver; /* at work for us */
+    struct sockaddr_storage addr[MAX_ADDRS];
+    int addrs, tried;
+    double since;           /* when this state was entered */
+    char failure[512];
+};
+
+/* A command that messages are piped through, as the command line has it. */
+struct filter {
+    struct filter *next;
+    const char *command;
+    char **argv;            /* without a shell; NULL: sh -c command */
+    bool request;           /* else responses */
+    struct match *match;    /* NULL: all */
+    bool raw;
+    int jobs, running;      /* at most; now */
+    double timeout;         /* seconds without progress; 0: for ever */
+    enum on_error { FAIL, PASS, CLOSE } on_error;
+};
+
+/* A filter at work on one message: a child process. It outlives its chain
+   until it is reaped. */
+struct run {
+    struct run *next;
+    struct filter *filter;
+    struct chain *chain;    /* NULL: nobody waits for it any more */
+    pid_t pid;              /* 0: not started or reaped; its group's, too */
+    int in, out;            /* our ends of its stdin and stdout; -1 closed */
+    bool exited;
+    int status;             /* of waitpid() */
+    bool unread;            /* its reader left: SIGPIPE is no failure */
+    double moved;           /* when it last made progress */
+    double killed;          /* when it was told to stop; 0: was not */
+};
+
+/* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. */
+struct chain {
+    struct chain *next;     /* waits for --jobs */
+    struct dir *dir;
+    bool started;
+    bool fed;               /* nothing more will be put into buf[0] */
+    int count;
+    struct run *run[MAX_CHAIN];
+    struct buf buf[MAX_CHAIN + 1];
+    char **env;
+    char failure[256];      /* "": none ... */
+    enum on_error on_error; /* ... and what then */
+};
+
+/* One direction of a flow. */
+struct dir {
+    struct flow *flow;
+    struct end *from, *to;
+    bool up;                /* from the client to the server */
+    enum {
+        DIR_HEAD,           /* waits for a head */
+        DIR_PRINT,          /* waits for the filters to print a head */
+        DIR_SERVER,         /* has a head, waits for the server */
+        DIR_BODY,           /* the body is moving */
+        DIR_TURN,           /* complete: waits for the other direction */
+        DIR_STREAM          /* all bytes pass, until the end */
+    } state;
+    struct head head;       /* as received */
+    struct body body;       /* what is left to be read of the message */
+    struct chain *chain;    /* NULL: no filter */
+    bool raw;               /* the chain sees wire bytes */
+    bool pass;              /* the filters failed: the original goes on */
+    bool answer;            /* a request filter printed a response */
+    bool absolute;          /* the request's target says where it goes */
+    bool sent;              /* some of this message has been forwarded */
+    bool last;              /* the connection ends behind this message */
+    double begun;           /* when its head's first byte was seen; 0: not */
+    enum {
+        OUT_COPY,           /* as it is printed, or as it came */
+        OUT_HOLD,           /* held back until the length is known */
+        OUT_CHUNKED,        /* a chunk for each piece */
+        OUT_EXACT,          /* as printed, of which left bytes must come */
+        OUT_DROP            /* no body is allowed */
+    } out;
+    uint64_t left;          /* of OUT_EXACT */
+    bool headless;          /* the filter's output had no head */
+    struct head printed;    /* the head the filters printed */
+    struct buf kept;        /* wire bytes, for --on-error pass */
+    bool keep;              /* kept is to be filled */
+    struct buf trailers;
+    char shown[SHOWN];
+    size_t nshown;
+    bool show;              /* shown is being collected */
+};
+
+/* What is known of the exchange under way, for filters and matches. */
+struct exchange {
+    unsigned long id;
+    bool head, connect;     /* HEAD, CONNECT: rule the response's framing */
+    int minor;              /* of the client's HTTP version */
+    char *method, *url, *target; /* NULL when there is no filter */
+    struct target to;
+};
+
+/* A client's connection, and the server connection that it owns. */
+struct flow {
+    struct flow *next, *prev;
+    enum {
+        FLOW_FIRST,         /* in a tunnel: waits for the first bytes */
+        FLOW_HELLO,         /* waits for the whole ClientHello */
+        FLOW_SERVER,        /* waits for the server's certificate */
+        FLOW_CLIENT,        /* waits for the client's handshake */
+        FLOW_RELAY,         /* messages or streams pass */
+        FLOW_CLOSING        /* waits for the client to take the rest */
+    } state;
+    struct end client;
+    struct server server;
+    struct dir up, down;
+    struct exchange ex;
+    bool tunnel;            /* where the client goes is settled: */
+    struct target home;     /* there */
+    struct hello hello;
+    struct known *leaf;     /* the client's handshake shows it */
+    bool spoken;            /* an HTTP message has been seen */
+    bool stream;            /* both directions are streams */
+    bool wake;              /* something happened to it in this turn */
+    bool over;              /* to be freed by sweep() */
+    char peer[64];          /* the client's address and port */
+    double since;           /* when this state was entered */
+    double moved;           /* when a byte last moved */
+};
+
+/* A child that looks up names, since getaddrinfo() blocks. */
+struct resolver {
+    pid_t pid;
+    int fd;                 /* -1: not running */
+    bool busy;
+    struct server *server;  /* whom it works for; NULL: left meanwhile */
+};
+
+/* All that the command line settles. */
+static struct {
+    const char *host, *port, *mode, *ca_file, *cacert;
+    bool insecure;
+    int verbose;            /* -1 quiet, 0, 1 verbose, 2 explain */
+    struct filter *filters, **filters_end;
+    struct filter next;     /* qualifiers for the filter that follows */
+    const char *next_match;
+} opt = { .host = "127.0.0.1", .port = "8080", .mode = "regular",
+          .ca_file = "cert.pem", .filters_end = &opt.filters,
+          .next = { .jobs = 64, .timeout = 30 } };
+
+static double now;                  /* seconds, monotonic, once per turn */
+static struct flow *flows;
+static int nflows;
+static struct run *runs;            /* all children that are filters */
+static struct chain *waiting, **waiting_end = &waiting;
+static struct resolver resolvers[MAX_RESOLVERS];
+static int listener = -1;
+static int self_pipe[2] = { -1, -1 };
+static int stopping;                /* signals that asked us to stop */
+static double stop_since;
+
+/* ==== 3 utilities ======================================================= */
+
+/* Ends the program with one line. For start-up, before there are flows. */
+PRINTF(1, 2) static _Noreturn void die(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fputs("mitmproxy: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+/* n bytes that are ours to free(). */
+static void *alloc(size_t n)
+{
+    void *p = calloc(1, n);
+
+    if (p == NULL)
+        die("out of memory");
+    return p;
+}
+
+/* A copy of the n bytes at p with a NUL behind, to be freed. */
+static char *copy_text(const void *p, size_t n)
+{
+    char *s = alloc(n + 1);
+
+    memcpy(s, p, n);
+    return s;
+}
+
+/* Monotonic seconds. */
+static double clock_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* Whether the n bytes at p are the word, in any case. */
+static bool same_word(const char *p, size_t n, const char *word)
+{
+    return n == strlen(word) && strncasecmp(p, word, n) == 0;
+}
+
+/* tchar of RFC 9110, 5.6.2. */
+static bool is_token(unsigned char c)
+{
+    return isalnum(c) || (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+/* Reads a decimal number from 0 to max; false when s is none. */
+static bool parse_number(const char *s, long max, long *n)
+{
+    char *end;
+
+    errno = 0;
+    *n = strtol(s, &end, 10);
+    return isdigit((unsigned char)*s) && *end == '\0' && errno == 0 &&
+           *n <= max;
+}
+
+/* ==== 4 log =============================================================
+   Messages go to standard output, everything else to standard error. Both
+   wait in buffers that the loop empties when select() says it can, so that
+   a reader who sleeps holds up nobody; what it then misses is counted. */
+
+static void buf_put(struct buf *b, const void *p, size_t n);
+static void buf_eat(struct buf *b, size_t n);
+
+static struct sink { int fd; struct buf buf; unsigned long lost; } sinks[] = {
+    { .fd = 1 }, { .fd = 2 }
+};
+
+/* Adds n bytes, a whole line, to what waits for the sink's reader. */
+static void sink_put(struct sink *s, const char *line, size_t n)
+{
+    if (s->fd < 0)
+        return;
+    if (s->buf.len + n > MAX_LOG)
+        s->lost++;
+    else
+        buf_put(&s->buf, line, n);
+}
+
+/* Writes what waits, at most as much as a pipe that is ready is sure to
+   take (PIPE_BUF) - unless all, for the end of the program. */
+static void sink_flush(struct sink *s, bool all)
+{
+    while (s->fd >= 0 && s->buf.len > 0) {
+        size_t len = s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
+        ssize_t n = write(s->fd, s->buf.data + s->buf.start, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN) {
+            buf_eat(&s->buf, s->buf.len);
+            s->fd = -1;             /* the reader left: no harm done */
+        }
+        if (n <= 0)
+            return;
+        buf_eat(&s->buf, (size_t)n);
+        if (!all)
+            return;
+    }
+}
+
+/* One line on standard error, if the user asked for as much: level 0 is
+   what everyone should know, 1 is -v, 2 is --explain; -1 always. Bytes that
+   could forge a line or move a cursor are escaped. */
+PRINTF(2, 3) static void say(int level, const char *format, ...)
+{
+    char text[2048], line[4 * sizeof text + 16];
+    size_t n = 0;
+    va_list args;
+
+    if (level > opt.verbose)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    n = (size_t)sprintf(line, "mitmproxy: ");
+    for (const char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p < ' ' || *p == 127)
+            n += (size_t)sprintf(line + n, "\\x%02x", (unsigned char)*p);
+        else
+            line[n++] = *p;
+    line[n++] = '\n';
+    sink_put(&sinks[1], line, n);
+}
+
+/* Writes the n bytes at p as Python's repr() shows bytes, without its b;
+   returns the characters written to line, which has room for 4n + 2. */
+static size_t repr(char *line, const char *p, size_t n)
+{
+    char quote = memchr(p, '\'', n) && !memchr(p, '"', n) ? '"' : '\'';
+    char *o = line;
+
+    *o++ = quote;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+
+        if (c == '\t' || c == '\n' || c == '\r' || c == '\\' || c == quote) {
+            *o++ = '\\';
+            *o++ = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' :
+                   (char)c;
+        } else if (c < ' ' || c > '~')
+            o += sprintf(o, "\\x%02x", c);
+        else
+            *o++ = (char)c;
+    }
+    *o++ = quote;
+    return (size_t)(o - line);
+}
+
+/* Prints the start of a message of exchange id. */
+static void show_message(unsigned long id, bool up, const char *p, size_t n)
+{
+    char line[4 * SHOWN + 64];
+    size_t len;
+
+    if (opt.verbose < 0)
+        return;
+    len = (size_t)sprintf(line, "#%lu %s ", id, up ? ">>" : "<<");
+    len += repr(line + len, p, n);
+    line[len++] = '\n';
+    sink_put(&sinks[0], line, len);
+}
+
+/* ==== 5 options =========================================================
+   One table; --help is printed from it. */
+
+static struct match *match_compile(const char *text, char *error);
+static char **split_command(const char *command);
+
+enum option_kind { FLAG, TEXT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE };
+
+static const struct option {
+    enum option_kind kind;
+    char letter;
+    const char *name, *argument, *help;
+    void *value;
+    long set;               /* FLAG, COUNT: what *value becomes, gains;
+                               NUMBER: at most; FILTER: of requests */
+} options[] = {
+    { TITLE, 0, "Listening", 0, 0, 0, 0 },
+    { TEXT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
+      &opt.port, 0 },
+    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1", &opt.host, 0 },
+    { TEXT, 'm', "mode", "MODE", "regular", &opt.mode, 0 },
+    { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
+    { FLAG, 'k', "insecure", 0, "accept any server certificate",
+      &opt.insecure, 1 },
+    { TEXT, 0, "cacert", "FILE", "trust these CAs instead of the system's",
+      &opt.cacert, 0 },
+    { TITLE, 0, "Filters; each qualifier applies to the filter that follows",
+      0, 0, 0, 0 },
+    { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0, 1 },
+    { FILTER, 'R', "response", "CMD", "pipe each response through CMD", 0, 0 },
+    { TEXT, 0, "match", "EXPR", "only messages that match",
+      &opt.next_match, 0 },
+    { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
+      &opt.next.raw, 1 },
+    { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64)",
+      &opt.next.jobs, 100000 },
+    { SECONDS, 0, "timeout", "SECONDS",
+      "how long CMD may go without progress (30; 0: for ever)",
+      &opt.next.timeout, 0 },
+    { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
+      "(fail)", &opt.next.on_error, 0 },
+    { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
+    { TEXT, 'c', "ca", "FILE", "certificate and key in one file, made when "
+      "missing (cert.pem)", &opt.ca_file, 0 },
+    { TITLE, 0, "Output", 0, 0, 0, 0 },
+    { COUNT, 'q', "quiet", 0, "messages are not shown", &opt.verbose, -1 },
+    { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
+      &opt.verbose, 1 },
+    { COUNT, 0, "explain", 0, "tell each step in plain words",
+      &opt.verbose, 2 },
+    { FLAG, 'h', "help", 0, "this text", 0, 0 },
+    { FLAG, 'V', "version", 0, "the version", 0, 0 },
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+
+/* Ends the program with one line about bad usage. */
+PRINTF(1, 2) static _Noreturn void misuse(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fputs("mitmproxy: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs(" (mitmproxy --help lists the options)\n", stderr);
+    va_end(args);
+    exit(2);
+}
+
+/* --help. */
+static void print_usage(void)
+{
+    puts("usage: mitmproxy [options]\n"
+         "An intercepting proxy that pipes HTTP through any command.");
+    for (const struct option *o = options; o < options + OPTIONS; o++) {
+        char left[64];
+
+        if (o->kind == TITLE) {
+            printf("\n%s\n", o->name);
+            continue;
+        }
+        snprintf(left, sizeof left, "  %c%c%c --%s %s", o->letter ? '-' : ' ',
+                 o->letter ? o->letter : ' ', o->letter ? ',' : ' ',
+                 o->name, o->argument ? o->argument : "");
+        printf("%-28s %s\n", left, o->help);
+    }
+}
+
+/* Adds a filter with the qualifiers collected so far, and forgets them. */
+static void add_filter(const char *command, bool request)
+{
+    static const struct filter fresh = { .jobs = 64, .timeout = 30 };
+    struct filter *f = alloc(sizeof *f);
+    char error[256];
+    int count = 1;
+
+    *f = opt.next;
+    f->request = request;
+    f->command = command;
+    if (command[strspn(command, " \t\n")] == '\0')
+        misuse("--%s needs a command", request ? "request" : "response");
+    f->argv = split_command(command);
+    if (opt.next_match != NULL &&
+        (f->match = match_compile(opt.next_match, error)) == NULL)
+        misuse("--match '%s': %s", opt.next_match, error);
+    for (struct filter *g = opt.filters; g != NULL; g = g->next)
+        if (g->request == request) {
+            if (g->raw != f->raw)
+                misuse("the %s filters must be all --raw or none: one sees "
+                       "the wire, the other the message",
+                       request ? "request" : "response");
+            if (++count > MAX_CHAIN)
+                misuse("at most %d filters a direction; join some with |",
+                       MAX_CHAIN);
+        }
+    *opt.filters_end = f;
+    opt.filters_end = &f->next;
+    opt.next = fresh;
+    opt.next_match = NULL;
+}
+
+/* Does what option o asks, with its argument (NULL for those without). */
+static void option_apply(const struct option *o, const char *text)
+{
+    long n;
+    char *end;
+
+    switch (o->kind) {
+    case FLAG:
+        if (o->letter == 'h')
+            print_usage();
+        else if (o->letter == 'V')
+            puts("mitmproxy.c " VERSION);
+        else {
+            *(bool *)o->value = true;
+            return;
+        }
+        exit(0);
+    case COUNT:
+        *(int *)o->value += (int)o->set;
+        return;
+    case TEXT:
+        *(const char **)o->value = text;
+        return;
+    case NUMBER:
+        if (!parse_number(text, o->set, &n) || n < 1)
+            misuse("--%s takes a number from 1 to %ld, not '%s'", o->name,
+                   o->set, text);
+        *(int *)o->value = (int)n;
+        return;
+    case SECONDS:
+        *(double *)o->value = strtod(text, &end);
+        if (end == text || *end != '\0' || !(*(double *)o->value >= 0))
+            misuse("--%s takes seconds, not '%s'", o->name, text);
+        return;
+    case CHOICE:
+        for (n = 0; n < 3; n++)
+            if (strcmp(text, (const char *[]){ "fail", "pass", "close" }[n])
+                == 0) {
+                opt.next.on_error = n == 0 ? FAIL : n == 1 ? PASS : CLOSE;
+                return;
+            }
+        misuse("--%s is fail, pass or close, not '%s'", o->name, text);
+    case FILTER:
+        add_filter(text, o->set);
+        return;
+    case TITLE:
+        return;
+    }
+}
+
+/* The option with this letter, or this name of n characters; NULL: none. */
+static const struct option *option_find(char letter, const char *name,
+                                        size_t n)
+{
+    for (const struct option *o = options; o < options + OPTIONS; o++)
+        if (o->kind != TITLE &&
+            (name == NULL ? o->letter == letter
+                          : strlen(o->name) == n &&
+                            strncmp(o->name, name, n) == 0))
+            return o;
+    return NULL;
+}
+
+/* Reads the command line into opt: -x V, -xV, -xy, --long V, --long=V. */
+static void options_parse(char **argv)
+{
+    while (*++argv != NULL) {
+        const char *word = *argv, *rest = NULL;
+        const struct option *o;
+        bool more;
+
+        if (word[0] != '-' || word[1] == '\0')
+            misuse("'%s' is not an option", word);
+        if (word[1] == '-') {
+            size_t n = strcspn(word + 2, "=");
+
+            o = option_find(0, word + 2, n);
+            rest = word[2 + n] == '=' ? word + 3 + n : NULL;
+            if (o != NULL && o->argument == NULL && rest != NULL)
+                misuse("--%s takes no argument", o->name);
+            more = false;
+        } else {
+            o = option_find(word[1], NULL, 0);
+            rest = word[2] != '\0' ? word + 2 : NULL;
+            more = rest != NULL;
+        }
+        if (o == NULL)
+            misuse("there is no option '%s'", word);
+        if (o->argument != NULL && rest == NULL && (rest = *++argv) == NULL)
+            misuse("--%s needs its %s", o->name, o->argument);
+        option_apply(o, rest);
+        if (o->argument == NULL && more) {  /* -qk is -q -k */
+            char *next = copy_text(rest - 1, strlen(rest) + 1);
+
+            next[0] = '-';
+            *argv-- = next;
+        }
+    }
+    if (opt.next_match != NULL || opt.next.raw)
+        misuse("--match and --raw stand before the filter they belong to");
+    if (strcmp(opt.mode, "regular") != 0)
+        misuse("--mode is regular, not '%s'", opt.mode);
+}
+
+/* ==== 6 buffers ========================================================= */
+
+/* Makes room for n more bytes. */
+static void buf_reserve(struct buf *b, size_t n)
+{
+    size_t cap;
+
+    if (b->start + b->len + n <= b->cap)
+        return;
+    if (b->start > 0) {
+        memmove(b->data, b->data + b->start, b->len);
+        b->start = 0;
+    }
+    if (b->len + n <= b->cap)
+        return;
+    cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n;
+    b->data = realloc(b->data, cap);
+    if (b->data == NULL)
+        die("out of memory");
+    b->cap = cap;
+}
+
+static unsigned char *buf_at(const struct buf *b)
+{
+    return b->data + b->start;
+}
+
+/* Appends n bytes. */
+static void buf_put(struct buf *b, const void *p, size_t n)
+{
+    if (n == 0)
+        return;
+    buf_reserve(b, n);
+    memcpy(b->data + b->start + b->len, p, n);
+    b->len += n;
+}
+
+static void buf_puts(struct buf *b, const char *s)
+{
+    buf_put(b, s, strlen(s));
+}
+
+/* Appends formatted text of at most 4 KiB. */
+PRINTF(2, 3) static void buf_printf(struct buf *b, const char *format, ...)
+{
+    char text[4096];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    buf_puts(b, text);
+}
+
+/* Takes n bytes off the front. */
+static void buf_eat(struct buf *b, size_t n)
+{
+    assert(n <= b->len);
+    b->start += n;
+    b->len -= n;
+    if (b->len == 0)
+        b->start = 0;
+}
+
+static void buf_free(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){ 0 };
+}
+
+/* Moves n bytes from the front of one buffer to the end of another: all of
+   them into an empty one by a swap. */
+static void buf_move(struct buf *to, struct buf *from, size_t n)
+{
+    if (to->len == 0 && n == from->len) {
+        struct buf t = *to;
+
+        *to = *from;
+        *from = t;
+        return;
+    }
+    buf_put(to, buf_at(from), n);
+    buf_eat(from, n);
+}
+
+/* Gives back the memory of an empty buffer. */
+static void buf_trim(struct buf *b)
+{
+    if (b->len == 0 && b->cap > 0)
+        buf_free(b);
+}
+
+/* ==== 7 sockets ========================================================= */
+
+static bool set_nonblocking(int fd)
+{
+    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
+}
+
+/* Writes "address:port" of a socket address, "[...]:port" for IPv6. */
+static void print_address(char *text, size_t size, const void *addr,
+                          socklen_t len)
+{
+    char host[64] = "?", port[8] = "?";
+
+    getnameinfo(addr, len, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+/* Opens the listening socket and prints the ready line; dies on failure. */
+static int listen_open(const char *host, const char *port)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_PASSIVE }, *a;
+    int error = getaddrinfo(host, port, &hints, &a), fd;
+
+    if (error != 0)
+        die("cannot listen on %s port %s: %s", host, port,
+            gai_strerror(error));
+    fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+    if (fd < 0 || bind(fd, a->ai_addr, a->ai_addrlen) != 0 ||
+        listen(fd, 1024) != 0)
+        die("cannot listen on %s port %s: %s%s", host, port, strerror(errno),
+            errno == EADDRINUSE ? " (-p PORT takes another, -p 0 a free one)"
+                                : "");
+    freeaddrinfo(a);
+    return fd;
+}
+
+/* Reads what has come in on e's descriptor, as much as one call gives. */
+static bool end_read(struct end *e)
+{
+    struct buf *b = e->ssl ? &e->wire_in : &e->in;
+    ssize_t n;
+
+    buf_reserve(b, READ_SIZE);
+    n = recv(e->fd, b->data + b->start + b->len, b->cap - b->start - b->len,
+             0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n > 0) {
+        b->len += (size_t)n;
+        return true;
+    }
+    e->fd_done = true;
+    if (e->ssl == NULL) {           /* else TLS tells, once it has read all */
+        e->done = true;
+        e->clean = n == 0;
+    }
+    return true;
+}
+
+/* Writes what waits for e's descriptor, and passes on the end behind it. */
+static bool end_write(struct end *e)
+{
+    struct buf *b = e->ssl ? &e->wire_out : &e->out;
+    bool moved = false;
+
+    while (b->len > 0 && !e->broken) {
+        ssize_t n = send(e->fd, buf_at(b), b->len, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return moved;
+        if (n < 0)
+            e->broken = true;
+        else
+            buf_eat(b, (size_t)n);
+        moved = true;
+    }
+    if (e->finish && !e->shut && (e->ssl == NULL || e->sealed || e->broken)) {
+        if (e->reset)
+            setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
+                       &(struct linger){ .l_onoff = 1 },
+                       sizeof(struct linger)); /* close() sends RST */
+        else
+            shutdown(e->fd, SHUT_WR);
+        e->broken |= e->reset;
+        e->shut = moved = true;
+    }
+    if (e->broken) {
+        buf_free(&e->out);
+        buf_free(&e->wire_out);
+    }
+    return moved;
+}
+
+/* Whether bytes wait to be written, or an end to be passed on. */
+static bool end_wants_write(const struct end *e)
+{
+    return e->fd >= 0 && !e->broken &&
+           ((e->ssl ? e->wire_out.len : e->out.len) > 0 ||
+            (e->finish && !e->shut && (e->ssl == NULL || e->sealed)));
+}
+
+/* Whether there is room for more bytes from e's descriptor. */
+static bool end_wants_read(const struct end *e)
+{
+    return e->fd >= 0 && !e->fd_done &&
+           (e->ssl ? e->wire_in.len < MAX_BUF / 2 : true) &&
+           e->in.len <= MAX_HEAD;
+}
+
+/* ==== 8 certificates ====================================================
+   One writer makes the CA's certificate and the leaves. It copies subject,
+   issuer and names as the DER that they are in the certificates they come
+   from, so that not a byte of them can change. */
+
+static struct {
+    mbedtls_x509_crt crt;   /* the CA's certificate */
+    mbedtls_pk_context key;
+    mbedtls_pk_context leaf_key; /* of all leaves, new at each start */
+} ca;
+
+/* Random bytes for Mbed TLS: of PSA, which notices a fork(). */
+static int random_bytes(void *unused, unsigned char *p, size_t n)
+{
+    return mbedtls_psa_get_random(unused, p, n);
+}
+
+/* SHA-256 of the n bytes at p, 32 bytes. */
+static void sha256(const void *p, size_t n, unsigned char *digest)
+{
+    size_t len;
+
+    if (psa_hash_compute(PSA_ALG_SHA_256, p, n, digest, 32, &len) != 0)
+        die("SHA-256 failed");
+}
+
+/* Makes a P-256 key; dies on failure. */
+static void key_make(mbedtls_pk_context *key)
+{
+    psa_key_attributes_t a = PSA_KEY_ATTRIBUTES_INIT;
+    psa_key_id_t id;
+
+    psa_set_key_type(&a, PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1));
+    psa_set_key_bits(&a, 256);
+    psa_set_key_usage_flags(&a, PSA_KEY_USAGE_SIGN_HASH |
+                            PSA_KEY_USAGE_EXPORT | PSA_KEY_USAGE_COPY);
+    psa_set_key_algorithm(&a, PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
+    mbedtls_pk_init(key);
+    if (psa_generate_key(&a, &id) != 0 ||
+        mbedtls_pk_copy_from_psa(id, key) != 0)
+        die("cannot make a key: is there no source of random numbers?");
+    psa_destroy_key(id);
+}
+
+/* What the writer is to write. */
+struct cert {
+    bool is_ca;
+    mbedtls_asn1_buf subject, issuer; /* whole Names; p NULL: of CN cn */
+    const char *cn;
+    const mbedtls_x509_sequence *names; /* SANs to copy, or NULL */
+    const char *name;       /* one more SAN: a host name or an address */
+    mbedtls_pk_context *key, *signer;
+    const mbedtls_x509_crt *ca; /* whose key identifier is named, or NULL */
+    time_t from, to;
+};
+
+/* DER is written from the end of a buffer towards its start. A negative
+   length sticks: all that follows is skipped, and the last look finds it. */
+struct der { unsigned char *start, *p; int error; };
+
+/* Counts the n bytes just written; n < 0 is an error that sticks. */
+static size_t der(struct der *d, int n)
+{
+    if (n < 0)
+        d->error = n;
+    return n < 0 ? 0 : (size_t)n;
+}
+
+/* Puts the n bytes at p in front. */
+static size_t der_raw(struct der *d, const void *p, size_t n)
+{
+    return d->error ? 0 :
+           der(d, mbedtls_asn1_write_raw_buffer(&d->p, d->start, p, n));
+}
+
+/* Puts a tag and a length in front of the n bytes written last; returns
+   the bytes of it all. */
+static size_t der_wrap(struct der *d, size_t n, int tag)
+{
+    if (d->error)
+        return 0;
+    n += der(d, mbedtls_asn1_write_len(&d->p, d->start, n));
+    return n + der(d, mbedtls_asn1_write_tag(&d->p, d->start,
+                                             (unsigned char)tag));
+}
+
+enum {
+    SEQUENCE = MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE,
+    SET = MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SET,
+    CONTEXT = MBEDTLS_ASN1_CONTEXT_SPECIFIC,
+    CONTEXT_OF = MBEDTLS_ASN1_CONSTRUCTED | CONTEXT,
+    SAN_DNS = 2, SAN_IP = 7 /* RFC 5280, 4.2.1.6 */
+};
+
+/* A Name with a common name alone, of at most 64 characters of cn. */
+static size_t der_name(struct der *d, const char *cn)
+{
+    static const char oid[] = MBEDTLS_OID_AT_CN;
+    size_t n = strlen(cn) < 64 ? strlen(cn) : 64;
+
+    n = der_wrap(d, der_raw(d, cn, n), MBEDTLS_ASN1_UTF8_STRING);
+    n += der_wrap(d, der_raw(d, oid, sizeof oid - 1), MBEDTLS_ASN1_OID);
+    return der_wrap(d, der_wrap(d, der_wrap(d, n, SEQUENCE), SET), SEQUENCE);
+}
+
+/* A time: UTCTime before 2050, GeneralizedTime after (RFC 5280, 4.1.2.5). */
+static size_t der_time(struct der *d, time_t when)
+{
+    char text[24];
+    struct tm t;
+    bool utc = gmtime_r(&when, &t)->tm_year < 150;
+
+    strftime(text, sizeof text, utc ? "%y%m%d%H%M%SZ" : "%Y%m%d%H%M%SZ", &t);
+    return der_wrap(d, der_raw(d, text, strlen(text)),
+                    utc ? MBEDTLS_ASN1_UTC_TIME
+                        : MBEDTLS_ASN1_GENERALIZED_TIME);
+}
+
+/* Completes an extension whose value, n bytes, was written last. */
+static size_t der_extension(struct der *d, size_t n, const char *oid,
+                            bool critical)
+{
+    n = der_wrap(d, n, MBEDTLS_ASN1_OCTET_STRING);
+    if (critical)
+        n += der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN);
+    n += der_wrap(d, der_raw(d, oid, strlen(oid)), MBEDTLS_ASN1_OID);
+    return der_wrap(d, n, SEQUENCE);
+}
+
+/* Reads an IP address into ip; returns its 4 or 16 bytes' number, or 0. */
+static size_t parse_ip(const char *text, unsigned char *ip)
+{
+    return inet_pton(AF_INET, text, ip) == 1 ? 4 :
+           inet_pton(AF_INET6, text, ip) == 1 ? 16 : 0;
+}
+
+/* The GeneralNames of the leaf: the server's names, and the one asked for. */
+static size_t der_alt_names(struct der *d, const struct cert *c)
+{
+    unsigned char ip[16];
+    size_t len = parse_ip(c->name, ip), n;
+    bool there = false;
+
+    n = 0;
+    for (const mbedtls_x509_sequence *s = c->names; s; s = s->next) {
+        int kind = s->buf.tag & 0x1f;
+        const char *name = len ? (const char *)ip : c->name;
+        size_t size = len ? len : strlen(name);
+
+        if (kind != SAN_DNS && kind != SAN_IP)
+            continue;
+        n += der_wrap(d, der_raw(d, s->buf.p, s->buf.len), CONTEXT | kind);
+        there |= kind == (len ? SAN_IP : SAN_DNS) && s->buf.len == size &&
+                 strncasecmp((char *)s->buf.p, name, size) == 0;
+    }
+    if (!there)
+        n += len ? der_wrap(d, der_raw(d, ip, len), CONTEXT | SAN_IP)
+                 : der_wrap(d, der_raw(d, c->name, strlen(c->name)),
+                            CONTEXT | SAN_DNS);
+    return der_wrap(d, n, SEQUENCE);
+}
+
+/* A key identifier: SHA-1 would do as well (RFC 5280, 4.2.1.2). */
+static size_t der_key_id(struct der *d, mbedtls_pk_context *key, int tag)
+{
+    unsigned char pub[1200], digest[32];
+    int n = mbedtls_pk_write_pubkey_der(key, pub, sizeof pub);
+
+    sha256(pub + sizeof pub - (n > 0 ? n : 0), n > 0 ? (size_t)n : 0, digest);
+    return der_wrap(d, der_raw(d, digest, 20), tag);
+}
+
+/* The extensions, of which a CA and a leaf have different ones. */
+static size_t der_extensions(struct der *d, const struct cert *c)
+{
+    static const char server_auth[] = MBEDTLS_OID_SERVER_AUTH;
+    size_t n, len;
+
+    if (c->is_ca) {
+        n = der_extension(d, der_key_id(d, c->key, MBEDTLS_ASN1_OCTET_STRING),
+                          MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false);
+        /* keyCertSign and cRLSign: bits 5 and 6, so one is unused */
+        n += der_extension(d, der_raw(d, "\x03\x02\x01\x06", 4),
+                           MBEDTLS_OID_KEY_USAGE, true);
+        len = der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN);
+        n += der_extension(d, der_wrap(d, len, SEQUENCE),
+                           MBEDTLS_OID_BASIC_CONSTRAINTS, true);
+    } else {
+        n = der_extension(d, der_alt_names(d, c),
+                          MBEDTLS_OID_SUBJECT_ALT_NAME, false);
+        len = der_wrap(d, der_raw(d, server_auth, sizeof server_auth - 1),
+                       MBEDTLS_ASN1_OID);
+        n += der_extension(d, der_wrap(d, len, SEQUENCE),
+                           MBEDTLS_OID_EXTENDED_KEY_USAGE, false);
+        /* digitalSignature: bit 0, so seven are unused */
+        n += der_extension(d, der_raw(d, "\x03\x02\x07\x80", 4),
+                           MBEDTLS_OID_KEY_USAGE, true);
+        n += der_extension(d, der_wrap(d, 0, SEQUENCE),
+                           MBEDTLS_OID_BASIC_CONSTRAINTS, true);
+        if (c->ca != NULL && c->ca->subject_key_id.p != NULL) {
+            len = der_wrap(d, der_raw(d, c->ca->subject_key_id.p,
+                                      c->ca->subject_key_id.len),
+                           CONTEXT | 0);
+            n += der_extension(d, der_wrap(d, len, SEQUENCE),
+                               MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER, false);
+        }
+    }
+    return der_wrap(d, der_wrap(d, n, SEQUENCE), CONTEXT_OF | 3);
+}
+
+/* The AlgorithmIdentifier of a SHA-256 signature by this key. */
+static size_t der_algorithm(struct der *d, mbedtls_pk_context *signer)
+{
+    bool rsa = mbedtls_pk_get_type(signer) == MBEDTLS_PK_RSA;
+    const char *oid = rsa ? MBEDTLS_OID_PKCS1_SHA256
+                          : MBEDTLS_OID_ECDSA_SHA256;
+    size_t n = rsa ? der_wrap(d, 0, MBEDTLS_ASN1_NULL) : 0;
+
+    n += der_wrap(d, der_raw(d, oid, strlen(oid)), MBEDTLS_ASN1_OID);
+    return der_wrap(d, n, SEQUENCE);
+}
+
+/* The TBSCertificate (RFC 5280, 4.1), written from its end. */
+static size_t der_tbs(struct der *d, const struct cert *c)
+{
+    unsigned char serial[16];
+    size_t n = der_extensions(d, c), len;
+    int key;
+
+    key = d->error ? 0 : mbedtls_pk_write_pubkey_der(
+        c->key, d->start, (size_t)(d->p - d->start));
+    n += der(d, key);
+    d->p -= key > 0 ? key : 0;      /* it writes at the end of the room */
+    n += c->subject.p ? der_raw(d, c->subject.p, c->subject.len)
+                      : der_name(d, c->cn);
+    len = der_time(d, c->to);
+    n += der_wrap(d, len + der_time(d, c->from), SEQUENCE);
+    n += c->issuer.p ? der_raw(d, c->issuer.p, c->issuer.len)
+                     : der_name(d, c->cn);
+    n += der_algorithm(d, c->signer);
+    random_bytes(NULL, serial, sizeof serial);
+    serial[0] = (serial[0] & 0x3f) | 0x40;  /* positive, no leading zero */
+    n += der_wrap(d, der_raw(d, serial, sizeof serial), MBEDTLS_ASN1_INTEGER);
+    n += der_wrap(d, der_wrap(d, der_raw(d, "\x02", 1), MBEDTLS_ASN1_INTEGER),
+                  CONTEXT_OF | 0);
+    return der_wrap(d, n, SEQUENCE);
+}
+
+/* Writes and signs a certificate. Returns the bytes of its DER, which is at
+   the end of out's size bytes, or a negative Mbed TLS error. */
+static int cert_write(const struct cert *c, unsigned char *out, size_t size)
+{
+    struct der d = { out, out + size, 0 };
+    unsigned char digest[32], sig[1024];
+    unsigned char *tbs = alloc(size);
+    size_t n = der_tbs(&d, c), len = 0, all;
+
+    if (!d.error) {
+        memcpy(tbs, d.p, n);
+        sha256(tbs, n, digest);
+        d.error = mbedtls_pk_sign(c->signer, MBEDTLS_MD_SHA256, digest,
+                                  sizeof digest, sig, sizeof sig, &len,
+                                  random_bytes, NULL);
+    }
+    d.p = out + size;
+    all = der_raw(&d, sig, len);
+    all += der_raw(&d, "", 1);      /* a bit string with no unused bits */
+    all = der_wrap(&d, all, MBEDTLS_ASN1_BIT_STRING);
+    all += der_algorithm(&d, c->signer);
+    all += der_raw(&d, tbs, n);
+    all = der_wrap(&d, all, SEQUENCE);
+    free(tbs);
+    return d.error ? d.error : (int)all;
+}
+
+/* The seconds since 1970 of a time in a certificate. */
+static time_t cert_time(const mbedtls_x509_time *t)
+{
+    struct tm tm = { .tm_year = t->year - 1900, .tm_mon = t->mon - 1,
+                     .tm_mday = t->day, .tm_hour = t->hour,
+                     .tm_min = t->min, .tm_sec = t->sec };
+
+    return timegm(&tm);
+}
+
+/* Forges a leaf for name into crt: with the subject and the names of the
+   server's certificate, or, without one, a bare one. 0 or an error. */
+static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
+                      const char *name)
+{
+    enum { DAY = 24 * 3600 };
+    time_t t = time(NULL), ca_from = cert_time(&ca.crt.valid_from),
+           ca_to = cert_time(&ca.crt.valid_to);
+    struct cert c = { .cn = name, .name = name, .key = &ca.leaf_key,
+                      .signer = &ca.key, .ca = &ca.crt,
+                      .issuer = ca.crt.subject_raw,
+                      .from = t - 2 * DAY > ca_from ? t - 2 * DAY : ca_from,
+                      .to = t + 90 * DAY < ca_to ? t + 90 * DAY : ca_to };
+    size_t size = 4096;
+    unsigned char *out;
+    int n;
+
+    if (server != NULL) {
+        c.subject = server->subject_raw;
+        c.names = &server->subject_alt_names;
+        if (c.names->buf.p == NULL)
+            c.names = NULL;
+        size += server->raw.len;
+    }
+    out = alloc(size);
+    n = cert_write(&c, out, size);
+    if (n > 0)
+        n = mbedtls_x509_crt_parse_der(crt, out + size - n, (size_t)n);
+    free(out);
+    return n;
+}
+
+/* Writes text to a new file of mode 0600 that appears all at once. Another
+   process may be quicker: then its file stays. False, errno: failed. */
+static bool file_write_private(const char *path, const char *text)
+{
+    size_t n = strlen(text);
+    char *temp = alloc(strlen(path) + 8);
+    bool good;
+    int fd, error;
+
+    sprintf(temp, "%s.XXXXXX", path);
+    fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
+    good = fd >= 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0 &&
+           (link(temp, path) == 0 || errno == EEXIST ||
+            rename(temp, path) == 0);
+    error = errno;
+    if (fd >= 0) {
+        close(fd);
+        unlink(temp);
+    }
+    free(temp);
+    errno = error;
+    return good;
+}
+
+/* Makes a CA: P-256, ten years. Dies on failure. */
+static void ca_make(const char *path)
+{
+    char cn[64], host[32] = "";
+    unsigned char der_text[2048], pem[8192];
+    size_t len;
+    struct cert c = { .is_ca = true, .cn = cn, .name = "", .key = &ca.key,
+                      .signer = &ca.key, .from = time(NULL) - 24 * 3600 };
+    int n;
+
+    gethostname(host, sizeof host - 1);
+    snprintf(cn, sizeof cn, "mitmproxy.c CA of %s", host[0] ? host : "?");
+    c.to = c.from + (time_t)3652 * 24 * 3600;
+    key_make(&ca.key);
+    n = cert_write(&c, der_text, sizeof der_text);
+    if (n < 0 || mbedtls_pk_write_key_pem(&ca.key, pem, sizeof pem / 2) != 0)
+        die("cannot make a CA: error -0x%04x", (unsigned)-n);
+    len = strlen((char *)pem);
+    if (mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
+                                 "-----END CERTIFICATE-----\n",
+                                 der_text + sizeof der_text - n, (size_t)n,
+                                 pem + len, sizeof pem - len, &len) != 0)
+        die("cannot write the CA as PEM");
+    if (!file_write_private(path, (char *)pem))
+        die("cannot write %s: %s (--ca FILE takes another place)", path,
+            strerror(errno));
+    mbedtls_platform_zeroize(pem, sizeof pem);
+    mbedtls_pk_free(&ca.key);
+    say(0, "made a CA in %s: whoever is to be intercepted must trust it",
+        path);
+}
+
+/* Reads a whole file of at most a megabyte, with a NUL behind; NULL, errno. */
+static char *file_read(const char *path, size_t *n, struct stat *st)
+{
+    enum { LIMIT = 1 << 20 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error;
+    char *text = NULL;
+
+    if (fd < 0)
+        return NULL;
+    *n = 0;
+    if (fstat(fd, st) == 0) {
+        ssize_t got;
+
+        text = alloc(LIMIT + 1);
+        while ((got = read(fd, text + *n, LIMIT - *n)) > 0)
+            *n += (size_t)got;
+        if (got < 0) {
+            error = errno;
+            free(text);
+            text = NULL;
+            errno = error;
+        }
+    }
+    error = errno;
+    close(fd);
+    errno = error;
+    return text;
+}
+
+/* Loads the CA, or makes it first. Dies with one line on what is wrong. */
+static void ca_load(const char *path)
+{
+    struct stat st;
+    size_t n;
+    char *text = file_read(path, &n, &st);
+
+    if (text == NULL && errno == ENOENT) {
+        ca_make(path);
+        text = file_read(path, &n, &st);
+    }
+    if (text == NULL)
+        die("cannot read %s: %s", path, strerror(errno));
+    if (st.st_mode & 077)
+        die("%s holds the CA's key and others may read it: chmod 600 %s",
+            path, path);
+    mbedtls_x509_crt_init(&ca.crt);
+    mbedtls_pk_init(&ca.key);
+    if (mbedtls_x509_crt_parse(&ca.crt, (unsigned char *)text, n + 1) != 0)
+        die("%s holds no certificate in PEM form (remove it, and a new CA "
+            "is made)", path);
+    if (strstr(text, "ENCRYPTED") != NULL)
+        die("the key in %s is encrypted: take the pass phrase off with "
+            "openssl pkey", path);
+    if (mbedtls_pk_parse_key(&ca.key, (unsigned char *)text, n + 1, NULL, 0,
+                             random_bytes, NULL) != 0)
+        die("%s holds no private key that can be read: it must have both "
+            "certificate and key", path);
+    if (mbedtls_pk_check_pair(&ca.crt.pk, &ca.key, random_bytes, NULL) != 0)
+        die("the key in %s is not that of its certificate", path);
+    if (mbedtls_x509_crt_get_ca_istrue(&ca.crt) != 1)
+        die("the certificate in %s is not a CA's", path);
+    if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
+        die("the CA in %s has expired (remove it, and a new one is made)",
+            path);
+    mbedtls_platform_zeroize(text, n);
+    free(text);
+}
+
+/* ==== 9 TLS sessions ====================================================
+   Mbed TLS reads and writes wire buffers, never a descriptor. There is one
+   configuration for each role, with and without ALPN, as ALPN lives in it. */
+
+static mbedtls_ssl_config tls_conf[2][2];
+static mbedtls_ssl_ticket_context tls_tickets;
+static mbedtls_x509_crt trusted;
+static bool trusted_loaded;
+static struct known *all_known;
+
+/* Loads the CAs that servers' certificates are checked against: at the
+   first use, as few do without. False: there are none. */
+static bool trusted_load(void)
+{
+    static const char *const paths[] = {
+        "/etc/ssl/certs/ca-certificates.crt",   /* Debian, Alpine, OpenWrt */
+        "/etc/pki/tls/certs/ca-bundle.crt",     /* Fedora */
+        "/etc/ssl/ca-bundle.pem",               /* SUSE */
+        "/etc/ssl/cert.pem",                    /* BSDs, macOS */
+    };
+    struct stat st;
+    size_t n;
+    char *text = NULL;
+
+    if (trusted_loaded)
+        return trusted.raw.p != NULL;
+    trusted_loaded = true;
+    mbedtls_x509_crt_init(&trusted);
+    for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
+        text = file_read(opt.cacert ? opt.cacert : paths[i], &n, &st);
+    if (text == NULL)
+        return false;
+    /* a positive result is the number of those it could not read */
+    mbedtls_x509_crt_parse(&trusted, (unsigned char *)text, n + 1);
+    free(text);
+    return trusted.raw.p != NULL;
+}
+
+/* Mbed TLS's words for one of its errors, without their prefix. */
+static const char *tls_strerror(int error)
+{
+    static char text[256];
+    char *s;
+
+    mbedtls_strerror(error, text, sizeof text);
+    s = strstr(text, " - ");
+    s = s ? s + 3 : text;
+    s[strcspn(s, ":.")] = '\0';
+    return s;
+}
+
+/* Sends: whatever Mbed TLS has for the wire, the buffer takes. */
+static int tls_send(void *p, const unsigned char *data, size_t n)
+{
+    struct end *e = p;
+
+    buf_put(&e->wire_out, data, n);
+    return (int)n;
+}
+
+/* Receives: what is in the buffer, or "later", or the end. The number of an
+   alert in plain text is noted here, since no API tells it. */
+static int tls_recv(void *p, unsigned char *data, size_t n)
+{
+    struct end *e = p;
+    const unsigned char *w = buf_at(&e->wire_in);
+
+    if (e->wire_in.len == 0)
+        return e->fd_done ? 0 : MBEDTLS_ERR_SSL_WANT_READ;
+    if (n == 5 && e->wire_in.len >= 7 && w[0] == 21 && w[3] == 0 && w[4] == 2)
+        e->alert = w[6];
+    n = n < e->wire_in.len ? n : e->wire_in.len;
+    memcpy(data, w, n);
+    buf_eat(&e->wire_in, n);
+    return (int)n;
+}
+
+/* Gives the handshake the leaf forged for this flow. */
+static int tls_own_cert(mbedtls_ssl_context *ssl)
+{
+    struct known *k = mbedtls_ssl_get_user_data_p(ssl);
+
+    return mbedtls_ssl_set_hs_own_cert(ssl, &k->leaf, &ca.leaf_key);
+}
+
+/* Prepares all that TLS sessions share; dies on failure. */
+static void tls_init(void)
+{
+    static const char *http11[] = { "http/1.1", NULL };
+    int error = 0;
+
+    key_make(&ca.leaf_key);
+    mbedtls_ssl_ticket_init(&tls_tickets);
+    error |= mbedtls_ssl_ticket_setup(&tls_tickets, random_bytes, NULL,
+                                      MBEDTLS_CIPHER_AES_256_GCM, 24 * 3600);
+    for (int i = 0; i < 4; i++) {
+        int role = i / 2 ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
+        mbedtls_ssl_config *c = &tls_conf[i / 2][i % 2];
+
+        mbedtls_ssl_config_init(c);
+        error |= mbedtls_ssl_config_defaults(c, role,
+                                             MBEDTLS_SSL_TRANSPORT_STREAM,
+                                             MBEDTLS_SSL_PRESET_DEFAULT);
+        mbedtls_ssl_conf_rng(c, random_bytes, NULL);
+        /* the server is verified by us, once the handshake is over, so that
+           the client can be told about it on a page */
+        mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
+        if (i % 2)
+            error |= mbedtls_ssl_conf_alpn_protocols(c, http11);
+        if (role == MBEDTLS_SSL_IS_SERVER) {
+            mbedtls_ssl_conf_cert_cb(c, tls_own_cert);
+            mbedtls_ssl_conf_session_tickets_cb(c, mbedtls_ssl_ticket_write,
+                                                mbedtls_ssl_ticket_parse,
+                                                &tls_tickets);
+        } else
+            mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+                c, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+    }
+    if (error != 0)
+        die("cannot set up TLS");
+}
+
+/* Puts TLS on an end that has none. What was read so far is of the wire.
+   The handshake begins with the next tls_pump(). False: out of memory. */
+static bool tls_start(struct end *e, bool server, bool alpn, struct known *k)
+{
+    mbedtls_ssl_config *conf = &tls_conf[server][alpn];
+
+    e->ssl = alloc(sizeof *e->ssl);
+    mbedtls_ssl_init(e->ssl);
+    if (mbedtls_ssl_setup(e->ssl, conf) != 0)
+        return false;
+    mbedtls_ssl_set_user_data_p(e->ssl, k);
+    mbedtls_ssl_set_bio(e->ssl, e, tls_send, tls_recv, NULL);
+    buf_move(&e->wire_in, &e->in, e->in.len);
+    e->ready = false;
+    e->done = false;
+    return true;
+}
+
+/* Keeps the session that the server has just given. */
+static void tls_keep_session(struct end *e)
+{
+    struct known *k = mbedtls_ssl_get_user_data_p(e->ssl);
+
+    if (k->has_session)
+        mbedtls_ssl_session_free(&k->session);
+    mbedtls_ssl_session_init(&k->session);
+    k->has_session = mbedtls_ssl_get_session(e->ssl, &k->session) == 0;
+}
+
+/* Goes on with the handshake; whether something happened. */
+static bool tls_shake(struct end *e)
+{
+    size_t before = e->wire_in.len + e->wire_out.len;
+    int r = mbedtls_ssl_handshake(e->ssl);
+
+    if (r == 0)
+        e->ready = true;
+    else if (r != MBEDTLS_ERR_SSL_WANT_READ)
+        e->tls_error = r;
+    return r != MBEDTLS_ERR_SSL_WANT_READ ||
+           before != e->wire_in.len + e->wire_out.len;
+}
+
+/* Opens one record into in, while that has room; whether anything moved. */
+static bool tls_open(struct end *e)
+{
+    unsigned char data[16384];
+    int r;
+
+    if (e->done || e->in.len > MAX_HEAD)
+        return false;
+    r = mbedtls_ssl_read(e->ssl, data, sizeof data);
+    if (r > 0) {
+        buf_put(&e->in, data, (size_t)r);
+        return true;
+    }
+    if (r == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
+        tls_keep_session(e);
+        return true;
+    }
+    if (r == MBEDTLS_ERR_SSL_WANT_READ)
+        return false;
+    e->done = true;
+    e->clean = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
+    if (!e->clean && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF)
+        e->tls_error = r;
+    return true;
+}
+
+/* Seals what is in out, while the wire buffer has room. */
+static bool tls_seal(struct end *e)
+{
+    int r;
+
+    if (e->broken || e->wire_out.len >= MAX_BUF)
+        return false;
+    if (e->out.len > 0) {
+        r = mbedtls_ssl_write(e->ssl, buf_at(&e->out), e->out.len);
+        if (r > 0)
+            buf_eat(&e->out, (size_t)r);
+        else {
+            e->tls_error = r;
+            e->broken = true;
+        }
+        return true;
+    }
+    if (e->finish && !e->sealed) {
+        if (!e->cut)
+            mbedtls_ssl_close_notify(e->ssl);
+        e->sealed = true;
+        return true;
+    }
+    return false;
+}
+
+/* Moves what can be moved between the wire and the opened side. */
+static bool tls_pump(struct end *e)
+{
+    bool moved = false;
+
+    if (e->ssl == NULL || e->tls_error != 0)
+        return false;
+    if (!e->ready)
+        return tls_shake(e);
+    while (tls_open(e))
+        moved = true;
+    while (tls_seal(e))
+        moved = true;
+    return moved;
+}
+
+/* Frees an end's descriptor, TLS and buffers; it is as new after. */
+static void end_close(struct end *e)
+{
+    if (e->ssl != NULL) {
+        mbedtls_ssl_free(e->ssl);
+        free(e->ssl);
+    }
+    if (e->fd >= 0)
+        close(e->fd);
+    buf_free(&e->wire_in);
+    buf_free(&e->wire_out);
+    buf_free(&e->in);
+    buf_free(&e->out);
+    *e = (struct end){ .fd = -1 };
+}
+
+static void known_free(struct known *k)
+{
+    mbedtls_x509_crt_free(&k->leaf);
+    if (k->has_session)
+        mbedtls_ssl_session_free(&k->session);
+    free(k->key);
+    free(k);
+}
+
+/* Gives back a reference; k may be NULL. */
+static void known_drop(struct known *k)
+{
+    if (k != NULL && --k->refs == 0)
+        known_free(k);
+}
+
+/* What is known of the server under this key, made when missing. The caller
+   gets a reference. */
+static struct known *known_get(const char *key)
+{
+    struct known **p = &all_known, *k, **old = NULL;
+    int n = 0;
+
+    for (; (k = *p) != NULL && strcmp(k->key, key) != 0; p = &k->next, n++)
+        old = p;
+    if (k != NULL)
+        *p = k->next;
+    else {
+        k = alloc(sizeof *k);
+        k->key = copy_text(key, strlen(key));
+        k->refs = 1;                /* the list's */
+        k->born = time(NULL);
+        mbedtls_x509_crt_init(&k->leaf);
+        if (n >= MAX_KNOWN && old != NULL) {
+            known_drop(*old);
+            *old = NULL;
+        }
+    }
+    k->next = all_known;
+    all_known = k;
+    k->refs++;
+    return k;
+}
+
+/* Sees to it that *k has a leaf for name that fits the server's certificate,
+   if there is one. A leaf that no longer fits may still be in use by other
+   handshakes: then *k becomes a new one. 0 or an Mbed TLS error. */
+static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
+                      const char *name)
+{
+    unsigned char of[32] = { 0 };
+    struct known *old = *k;
+
+    if (server != NULL)
+        sha256(server->raw.p, server->raw.len, of);
+    if (old->leaf.version != 0) {
+        if (time(NULL) - old->born < 24 * 3600 &&
+            (server == NULL || memcmp(of, old->of, sizeof of) == 0))
+            return 0;
+        *k = known_get(old->key);   /* which puts old in front: */
+        known_drop(*k);
+        all_known = old->next;
+        *k = known_get(old->key);
+        known_drop(old);            /* the list's */
+        known_drop(old);            /* ours */
+    }
+    memcpy((*k)->of, of, sizeof of);
+    return leaf_forge(&(*k)->leaf, server, name);
+}
+
+/* Verifies the certificate that a server has shown, for this name. Writes
+   why it fails, in words, and returns false. */
+static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
+                       char *why, size_t size)
+{
+    uint32_t flags = 0;
+    char info[512];
+
+    if (!trusted_load()) {
+        snprintf(why, size, "%s has no CA certificates to check it against",
+                 opt.cacert ? opt.cacert : "this system");
+        return false;
+    }
+    mbedtls_x509_crt_verify_with_profile(
+        (mbedtls_x509_crt *)crt, &trusted, NULL,
+        &mbedtls_x509_crt_profile_default, name, &flags, NULL, NULL);
+    if (flags == 0 &&
+        mbedtls_x509_crt_check_extended_key_usage(
+            crt, MBEDTLS_OID_SERVER_AUTH,
+            sizeof MBEDTLS_OID_SERVER_AUTH - 1) != 0)
+        flags = MBEDTLS_X509_BADCERT_EXT_KEY_USAGE;
+    if (flags == 0)
+        return true;
+    mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
+    for (char *p = info; *p != '\0'; p++)
+        if (*p == '\n')
+            *p = p[1] == '\0' ? '\0' : ';';
+    snprintf(why, size, "%s", info);
+    return false;
+}
+
+/* Reads a ClientHello, in any number of records, off the n bytes at p
+   (RFC 8446, 4.1.2). 1: h is filled; 0: need more; -1: it is none. */
+static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
+{
+    static unsigned char msg[MAX_HELLO];
+    size_t len = 0, want = 4, i = 0, end;
+
+    *h = (struct hello){ .sni = "" };
+    while (len < want) {            /* glue the records' pieces together */
+        size_t piece;
+
+        if (n - i < 5)
+            return n > i && p[i] != 22 ? -1 : 0;
+        piece = (size_t)p[i + 3] << 8 | p[i + 4];
+        if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
+            len + piece > sizeof msg)
+            return -1;
+        if (n - i < 5 + piece && n - i < 5 + 1)
+            return 0;
+        if (len == 0 && p[i + 5] != 1)
+            return -1;
+        if (n - i < 5 + piece)
+            return 0;
+        memcpy(msg + len, p + i + 5, piece);
+        len += piece;
+        i += 5 + piece;
+        if (len >= 4)
+            want = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
+        if (want > sizeof msg)
+            return -1;
+    }
+    /* skip version and random, session id, cipher suites, compression */
+    i = 4 + 2 + 32;
+    for (int width = 1, k = 0; k < 3; k++, width = k == 1 ? 2 : 1) {
+        if (i + (size_t)width > want)
+            return -1;
+        i += (size_t)width +
+             (width == 1 ? msg[i] : (size_t)msg[i] << 8 | msg[i + 1]);
+    }
+    if (i + 2 > want)
+        return i == want ? 1 : -1;  /* no extensions at all */
+    for (i += 2; i + 4 <= want; i = end) {
+        unsigned type = (unsigned)msg[i] << 8 | msg[i + 1];
+
+        end = i + 4 + ((size_t)msg[i + 2] << 8 | msg[i + 3]);
+        if (end > want)
+            return -1;
+        if (type == 0 && end - i >= 9) {    /* server_name, RFC 6066 */
+            size_t size = (size_t)msg[i + 7] << 8 | msg[i + 8];
+
+            if (i + 9 + size > end || size > MAX_HOST)
+                return -1;
+            memcpy(h->sni, msg + i + 9, size);
+            h->sni[size] = '\0';
+        } else if (type == 16) {            /* ALPN, RFC 7301 */
+            h->alpn = true;
+            for (size_t k = i + 6; k < end && k + msg[k] < end;
+                 k += 1u + msg[k])
+                h->http11 |= same_word((char *)msg + k + 1, msg[k],
+                                       "http/1.1") ||
+                             same_word((char *)msg + k + 1, msg[k], "h2");
+        }
+    }
+    return 1;
+}
+
+/* ==== 10 children =======================================================
+   SIGCHLD writes a byte into a pipe and nothing else. The end of file of a
+   child's output decides about data, waitpid() only about its status. */
+
+extern char **environ;
+
+/* Any signal that matters: wakes the loop with its number. */
+static void on_signal(int number)
+{
+    int saved = errno;
+    unsigned char byte = (unsigned char)number;
+
+    if (write(self_pipe[1], &byte, 1) < 0) {
+        ;                           /* the pipe is full: the loop wakes */
+    }
+    errno = saved;
+}
+
+/* Opens the self-pipe and sets the signals' handlers; dies on failure. */
+static void signals_init(void)
+{
+    struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+    if (pipe2(self_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        die("cannot open a pipe: %s", strerror(errno));
+    sigaction(SIGCHLD, &a, NULL);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    a.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &a, NULL);
+}
+
+/* Splits a command that uses nothing of the shell's but quotes into words,
+   so that it can be executed without one. The list and its words are to be
+   freed as one; NULL: it takes a shell. */
+static char **split_command(const char *command)
+{
+    static const char builtins[] = " . : alias bg break cd command continue "
+        "eval exec exit export fg getopts hash jobs read readonly return set "
+        "shift times trap type ulimit umask unalias unset wait if case for "
+        "while until ! { ";
+    size_t n = strlen(command), words = 0;
+    char **argv = alloc((n / 2 + 2) * sizeof *argv + n + 1);
+    char *o = (char *)(argv + n / 2 + 2), first[64];
+    const char *p = command;
+
+    for (;;) {
+        char quote = 0;
+
+        p += strspn(p, " \t");
+        if (*p == '\0')
+            break;
+        if (*p == '#' || *p == '~')
+            goto shell;
+        argv[words++] = o;
+        for (; *p != '\0' && (quote || !strchr(" \t", *p)); p++) {
+            if (*p == quote)
+                quote = 0;
+            else if (!quote && (*p == '\'' || *p == '"'))
+                quote = *p;
+            else if (quote == '\'')
+                *o++ = *p;
+            else if (strchr("$`\\", *p) ||
+                     (!quote && strchr("|&;<>()*?[\n", *p)) ||
+                     (*p == '=' && words == 1))
+                goto shell;
+            else
+                *o++ = *p;
+        }
+        if (quote)
+            goto shell;             /* which will say what it thinks of it */
+        *o++ = '\0';
+    }
+    snprintf(first, sizeof first, " %s ", argv[0]);
+    if (strstr(builtins, first) == NULL)
+        return argv;
+shell:
+    free(argv);
+    return NULL;
+}
+
+/* Starts a child with in and out as its standard input and output, in a
+   process group of its own. Both are closed here. Its pid, or -1, errno. */
+static pid_t spawn(const struct filter *f, char **env, int in, int out)
+{
+    char *shell[] = { "sh", "-c", (char *)f->command, NULL };
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t all, none;
+    pid_t pid;
+    int error;
+
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, in, 0);
+    posix_spawn_file_actions_adddup2(&actions, out, 1);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setpgroup(&attr, 0);
+    sigfillset(&all);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
+                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    error = f->argv
+            ? posix_spawnp(&pid, f->argv[0], &actions, &attr, f->argv, env)
+            : posix_spawn(&pid, "/bin/sh", &actions, &attr, shell, env);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    close(in);
+    close(out);
+    errno = error;
+    return error ? -1 : pid;
+}
+
+/* Starts run's command between two pipes. False: errno says why not. */
+static bool run_start(struct run *r, char **env)
+{
+    int in[2], out[2], error;
+
+    if (pipe2(in, O_CLOEXEC) != 0)
+        return false;
+    if (pipe2(out, O_CLOEXEC) != 0) {
+        error = errno;
+        close(in[0]);
+        close(in[1]);
+        errno = error;
+        return false;
+    }
+    r->pid = spawn(r->filter, env, in[0], out[1]);
+    error = errno;
+    if (r->pid < 0) {
+        r->pid = 0;
+        close(in[1]);
+        close(out[0]);
+        errno = error;
+        return false;
+    }
+    set_nonblocking(r->in = in[1]);
+    set_nonblocking(r->out = out[0]);
+    r->moved = now;
+    r->filter->running++;
+    return true;
+}
+
+static void run_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Tells a child, and all it has started, to stop: first kindly. */
+static void run_kill(struct run *r)
+{
+    run_close(&r->in);
+    run_close(&r->out);
+    if (r->pid > 0 && r->killed == 0) {
+        kill(-r->pid, SIGTERM);
+        r->killed = now;
+    }
+}
+
+/* Frees a run that has been reaped, or was never started. */
+static void run_free(struct run *r)
+{
+    for (struct run **p = &runs; *p != NULL; p = &(*p)->next)
+        if (*p == r) {
+            *p = r->next;
+            break;
+        }
+    run_close(&r->in);
+    run_close(&r->out);
+    free(r);
+}
+
+/* ==== 11 resolver =======================================================
+   Children that stay, since getaddrinfo() blocks: one name each at a time.
+   A question is "port\0host\0"; an answer is an int, 0 or an EAI error, and
+   the addresses. */
+
+/* The child's life: answers until its parent is gone. */
+static _Noreturn void resolver_run(int fd)
+{
+    static struct {
+        int error;
+        struct sockaddr_storage addr[MAX_ADDRS];
+    } answer;
+    char question[MAX_HOST + 16];
+    ssize_t n;
+
+    while ((n = recv(fd, question, sizeof question - 1, 0)) > 0) {
+        struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
+        size_t count = 0;
+
+        question[n] = '\0';
+        memset(&answer, 0, sizeof answer);
+        answer.error = getaddrinfo(question + strlen(question) + 1, question,
+                                   &hints, &list);
+        if (answer.error == 0) {
+            for (struct addrinfo *a = list; a && count < MAX_ADDRS;
+                 a = a->ai_next)
+                memcpy(&answer.addr[count++], a->ai_addr, a->ai_addrlen);
+            freeaddrinfo(list);
+        }
+        if (send(fd, &answer, sizeof answer.error +
+                 count * sizeof *answer.addr, MSG_NOSIGNAL) < 0)
+            break;
+    }
+    _exit(0);
+}
+
+/* Starts a resolver. It inherits nothing but its socket and where errors
+   are written. False: errno says why not. */
+static bool resolver_start(struct resolver *r)
+{
+    int pair[2];
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return false;
+    pid = fork();
+    if (pid == 0) {
+        int limit = pair[0] > pair[1] ? pair[0] : pair[1];
+
+        signal(SIGINT, SIG_IGN);    /* the terminal's ^C is the parent's */
+        signal(SIGTERM, SIG_DFL);
+        dup2(pair[1], 3);
+        for (int fd = 4; fd <= limit + FD_SETSIZE; fd++)
+            close(fd);
+        mbedtls_platform_zeroize(&ca.key, sizeof ca.key);
+        resolver_run(3);
+    }
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return false;
+    }
+    set_nonblocking(pair[0]);
+    *r = (struct resolver){ .pid = pid, .fd = pair[0] };
+    return true;
+}
+
+/* Gives a resolver that is free the name that s wants. False: all are busy,
+   or none can be started. */
+static bool resolver_ask(struct server *s)
+{
+    char question[MAX_HOST + 16];
+    int n;
+
+    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++) {
+        if (r->busy || (r->fd < 0 && !resolver_start(r)))
+            continue;
+        n = sprintf(question, "%u%c%s", s->target.port, 0, s->target.host);
+        if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
+            continue;
+        r->busy = true;
+        r->server = s;
+        s->resolver = r;
+        return true;
+    }
+    return false;
+}
+
+/* Takes an answer, or the news that the resolver has died. */
+static void resolver_read(struct resolver *r)
+{
+    static struct {
+        int error;
+        struct sockaddr_storage addr[MAX_ADDRS];
+    } answer;
+    ssize_t n = recv(r->fd, &answer, sizeof answer, 0);
+    struct server *s = r->server;
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    r->busy = false;
+    r->server = NULL;
+    if (n < (ssize_t)sizeof answer.error) {
+        close(r->fd);
+        r->fd = -1;                 /* it is started again when needed */
+        if (s != NULL)
+            s->resolver = NULL;     /* another will be asked */
+        return;
+    }
+    if (s == NULL)
+        return;
+    s->resolver = NULL;
+    s->tried = 0;
+    s->addrs = (int)(((size_t)n - sizeof answer.error) /
+                     sizeof *answer.addr);
+    memcpy(s->addr, answer.addr, (size_t)s->addrs * sizeof *answer.addr);
+    if (answer.error != 0 || s->addrs == 0) {
+        snprintf(s->failure, sizeof s->failure,
+                 "cannot find the address of %s: %s", s->target.host,
+                 gai_strerror(answer.error ? answer.error : EAI_NONAME));
+        s->state = SERVER_FAILED;
+    }
+}
+
+/* Stops working for s, whose flow is about to be freed or changes its mind. */
+static void resolver_forget(struct server *s)
+{
+    if (s->resolver != NULL)
+        s->resolver->server = NULL;
+    s->resolver = NULL;
+}
+
+/* ==== 12 HTTP framing ===================================================
+   Pure functions over bytes, with one contract: n > 0 consumed, 0 need more,
+   -1 malformed. */
+
+/* The next line of the n bytes at p: its bytes with its line end, which is
+   LF or CRLF; *len is those without it. 0: it is not complete. */
+static size_t next_line(const char *p, size_t n, size_t *len)
+{
+    const char *lf = memchr(p, '\n', n);
+
+    if (lf == NULL)
+        return 0;
+    *len = (size_t)(lf - p) - (lf > p && lf[-1] == '\r');
+    return (size_t)(lf - p) + 1;
+}
+
+/* Splits a field line into name and value, at p and len bytes long. False:
+   it is none: a continuation (obs-fold), or without a colon. */
+static bool split_field(const char *p, size_t len, size_t *name,
+                        const char **value, size_t *value_len)
+{
+    const char *colon = memchr(p, ':', len);
+
+    if (colon == NULL || *p == ' ' || *p == '\t')
+        return false;
+    *name = (size_t)(colon - p);
+    for (*value = colon + 1; *value < p + len && strchr(" \t", **value) &&
+         **value; ++*value)
+        ;
+    for (*value_len = (size_t)(p + len - *value); *value_len > 0; --*value_len)
+        if (!strchr(" \t", (*value)[*value_len - 1]) ||
+            (*value)[*value_len - 1] == '\0')
+            break;
+    return true;
+}
+
+/* Whether a list (RFC 9110, 5.6.1) has word as a member, or as its last. */
+static bool list_has(const char *p, size_t n, const char *word, bool last)
+{
+    while (n > 0) {
+        const char *comma = memchr(p, ',', n);
+        size_t len = comma ? (size_t)(comma - p) : n, skip = comma ? len + 1
+                                                                   : n;
+        const char *item = p;
+
+        while (len > 0 && (*item == ' ' || *item == '\t'))
+            item++, len--;
+        while (len > 0 && (item[len - 1] == ' ' || item[len - 1] == '\t'))
+            len--;
+        p += skip;
+        n -= skip;
+        if (same_word(item, len, word) && (!last || n == 0))
+            return true;
+    }
+    return false;
+}
+
+/* Reads a Content-Length: digits, or a list of the same digits. */
+static bool parse_length(const char *p, size_t n, uint64_t *length)
+{
+    uint64_t sum = 0;
+
+    if (n == 0 || n > 19)           /* 19 digits fit in 64 bits */
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!isdigit((unsigned char)p[i]))
+            return false;
+        sum = sum * 10 + (uint64_t)(p[i] - '0');
+    }
+    *length = sum;
+    return true;
+}
+
+/* Notes what one field says about the message. Base is the head's start. */
+static void head_field(struct head *h, const char *base, const char *p,
+                       size_t name, const char *value, size_t len)
+{
+    uint64_t length;
+    size_t bare = name;
+
+    while (bare > 0 && strchr(" \t\r", p[bare - 1]) && p[bare - 1])
+        bare--;                     /* what some read as the field's name */
+    if (same_word(p, bare, "Content-Length")) {
+        if (!parse_length(value, len, &length))
+            h->unclear = "its Content-Length is no number";
+        else if (h->has_length && h->length != length)
+            h->unclear = "it has two lengths that differ";
+        else
+            h->length = length;
+        h->has_length = true;
+    } else if (same_word(p, bare, "Transfer-Encoding")) {
+        if (h->coded)
+            h->unclear = "it has Transfer-Encoding twice";
+        h->coded = true;
+        h->chunked = list_has(value, len, "chunked", true);
+        if (memchr(value, '\v', len) || memchr(value, '\f', len) ||
+            memchr(value, '\0', len) || memchr(value, '\r', len))
+            h->unclear = "its Transfer-Encoding has control characters";
+    } else {
+        if (same_word(p, name, "Host"))
+            h->host = (struct span){ (size_t)(value - base), len };
+        else if (same_word(p, name, "Content-Type"))
+            h->type = (struct span){ (size_t)(value - base), len };
+        else if (same_word(p, name, "Upgrade"))
+            h->upgrade = true;
+        else if (same_word(p, name, "Expect"))
+            h->expect = list_has(value, len, "100-continue", false);
+        return;
+    }
+    if (bare != name)
+        h->unclear = "there is a space before a framing field's colon";
+}
+
+/* Reads "HTTP/1.x" off the 8 bytes at p. */
+static bool parse_version(const char *p, int *minor)
+{
+    *minor = p[7] - '0';
+    return memcmp(p, "HTTP/1.", 7) == 0 && (*minor == 0 || *minor == 1);
+}
+
+/* A status-line of len bytes at p (RFC 9112, 4). */
+static bool parse_status_line(struct head *h, const char *p, size_t len)
+{
+    if (len < 12 || !parse_version(p, &h->minor) || p[8] != ' ' ||
+        (len > 12 && p[12] != ' '))
+        return false;
+    for (int i = 9; i < 12; i++) {
+        if (!isdigit((unsigned char)p[i]))
+            return false;
+        h->status = h->status * 10 + p[i] - '0';
+    }
+    return h->status >= 100;
+}
+
+/* A request-line of len bytes at p, which is at offset at (RFC 9112, 3).
+   The target may have spaces in it: many clients are careless. */
+static bool parse_request_line(struct head *h, const char *p, size_t len,
+                               size_t at)
+{
+    size_t method = 0;
+
+    while (method < len && is_token((unsigned char)p[method]))
+        method++;
+    if (method == 0 || len < method + 11 || p[method] != ' ' ||
+        p[len - 9] != ' ' || !parse_version(p + len - 8, &h->minor))
+        return false;
+    h->method = (struct span){ at, method };
+    h->target = (struct span){ at + method + 1, len - method - 10 };
+    return true;
+}
+
+/* Whether the n bytes at p, a line without its end yet, may still become the
+   start of a request or a response. */
+static bool start_possible(bool request, const char *p, size_t n)
+{
+    size_t i = 0;
+
+    if (!request)
+        return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
+    while (i < n && is_token((unsigned char)p[i]))
+        i++;
+    return i == n || (i > 0 && p[i] == ' ' && i < 64);
+}
+
+/* Reads a whole head off the n bytes at p. Returns its bytes, 0 for more, -1
+   if it cannot be one. What is odd but harmless is let through; what makes
+   the framing doubtful is told in h->unclear. */
+static int head_parse(const char *p, size_t n, bool request, struct head *h)
+{
+    size_t at = 0, len, line, name, value_len;
+    const char *value;
+
+    memset(h, 0, sizeof *h);
+    while (request && at < n && (p[at] == '\r' || p[at] == '\n'))
+        at++;                       /* RFC 9112, 2.2: empty lines before it */
+    line = next_line(p + at, n - at, &len);
+    if (line == 0)
+        return n - at == 0 || start_possible(request, p + at, n - at) ? 0
+                                                                      : -1;
+    if (!(request ? parse_request_line(h, p + at, len, at)
+                  : parse_status_line(h, p + at, len)))
+        return -1;
+    h->fields = at + line;
+    for (at += line; (line = next_line(p + at, n - at, &len)) > 0; at += line) {
+        bool folded = len > 0 && (p[at] == ' ' || p[at] == '\t');
+
+        if (len == 0) {
+            h->len = at + line;
+            if (h->coded && h->has_length)
+                h->unclear = "it has both a length and a transfer coding";
+            else if (h->coded && !h->chunked && request)
+                h->unclear = "its last transfer coding is not chunked";
+            else if (h->coded && h->minor == 0)
+                h->unclear = "HTTP/1.0 knows no transfer coding";
+            return h->len <= MAX_HEAD ? (int)h->len : 0;
+        }
+        if (folded)
+            continue;
+        if (split_field(p + at, len, &name, &value, &value_len))
+            head_field(h, p, p + at, name, value, value_len);
+        if (len != value_len && n > at + line &&
+            (p[at + line] == ' ' || p[at + line] == '\t') &&
+            (same_word(p + at, name, "Content-Length") ||
+             same_word(p + at, name, "Transfer-Encoding")))
+            h->unclear = "a framing field is folded";
+    }
+    return 0;
+}
+
+/* How the body is framed that follows this head (RFC 9112, 6.3). Ex tells of
+   the request when h is a response. */
+static struct body body_begin(const struct head *h, const struct exchange *ex)
+{
+    struct body b = { .framing = NO_BODY };
+
+    if (h->status != 0 && (ex->head || h->status < 200 || h->status == 204 ||
+                           h->status == 304))
+        b.done = true;
+    else if (h->chunked)
+        b.framing = CHUNKED;
+    else if (h->has_length && !h->coded) {
+        b.framing = BY_LENGTH;
+        b.left = h->length;
+        b.done = b.left == 0;
+    } else if (h->status != 0)
+        b.framing = UNTIL_CLOSE;
+    else
+        b.done = true;
+    return b;
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' :
+           c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+           c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Takes one byte of chunked coding that is not data (RFC 9112, 7.1); bare LF
+   ends a line as CRLF does. False: malformed. */
+static bool chunk_byte(struct body *b, char c)
+{
+    switch (b->step) {
+    case CHUNK_SIZE:
+    case CHUNK_DIGITS:
+        if (hex(c) >= 0) {
+            if (b->left >> 58)
+                return false;       /* 2^62 and more is nonsense */
+            b->left = (b->step == CHUNK_SIZE ? 0 : b->left << 4) |
+                      (uint64_t)hex(c);
+            b->step = CHUNK_DIGITS;
+            return true;
+        }
+        if (b->step == CHUNK_SIZE || !strchr("\r\n; \t", c) || c == '\0')
+            return false;
+        b->step = CHUNK_EXT;
+        /* fall through */
+    case CHUNK_EXT:
+        if (c == '\n')
+            b->step = b->left > 0 ? CHUNK_DATA : TRAILER_START;
+        return true;
+    case CHUNK_CR:
+        b->step = c == '\r' ? CHUNK_LF : CHUNK_SIZE;
+        return c == '\r' || c == '\n';
+    case CHUNK_LF:
+        b->step = CHUNK_SIZE;
+        return c == '\n';
+    case TRAILER_START:
+        b->step = c == '\r' ? TRAILER_LF : TRAILER_LINE;
+        b->done = c == '\n';
+        return true;
+    case TRAILER_LINE:
+        if (c == '\n')
+            b->step = TRAILER_START;
+        return true;
+    case TRAILER_LF:
+        b->done = c == '\n';
+        return b->done;
+    case CHUNK_DATA:
+        break;
+    }
+    return false;
+}
+
+/* The next piece of a body among the n > 0 bytes at p: returns its length,
+   *data tells whether it is data or framing, of which trailers, with the empty
+   line behind them, are pieces of their own. -1: malformed. */
+static ssize_t body_next(struct body *b, const char *p, size_t n, bool *data)
+{
+    size_t i = 0;
+
+    *data = true;
+    if (b->framing == UNTIL_CLOSE)
+        return (ssize_t)n;
+    if (b->framing == BY_LENGTH || b->step == CHUNK_DATA) {
+        n = n < b->left ? n : (size_t)b->left;
+        b->left -= n;
+        if (b->left == 0 && b->framing == CHUNKED)
+            b->step = CHUNK_CR;
+        b->done = b->left == 0 && b->framing == BY_LENGTH;
+        return (ssize_t)n;
+    }
+    *data = false;
+    while (i < n && !b->done && b->step != CHUNK_DATA) {
+        bool trailer = b->step >= TRAILER_START;
+
+        if (!chunk_byte(b, p[i++]))
+            return -1;
+        if (!trailer && b->step >= TRAILER_START)
+            break;
+    }
+    return (ssize_t)i;
+}
+
+/* What is to be changed in a head that goes on; all else stays as it is. */
+struct edit {
+    const char *target;         /* this, of target_len, is the new target */
+    size_t target_len;
+    bool slash;                 /* behind a slash */
+    bool proxied;               /* Proxy-Connection goes */
+    bool identity;              /* Accept-Encoding becomes identity */
+    enum { STAYS, SET_LENGTH, SET_CHUNKED, SET_NONE } framing;
+    uint64_t length;
+};
+
+/* Writes the field that frames a mended body, with the line end given. */
+static void put_framing(struct buf *out, const struct edit *e,
+                        const char *eol, size_t eol_len)
+{
+    if (e->framing == SET_LENGTH)
+        buf_printf(out, "Content-Length: %llu",
+                   (unsigned long long)e->length);
+    else if (e->framing == SET_CHUNKED)
+        buf_puts(out, "Transfer-Encoding: chunked");
+    else
+        return;
+    buf_put(out, eol, eol_len);
+}
+
+/* Decides about one field line. Returns how many of its len bytes go out as
+   they are; the rest is written here: the new value, or nothing. */
+static size_t edit_field(struct buf *out, const struct edit *e, bool *framed,
+                         const char *p, size_t len, const char *eol,
+                         size_t eol_len)
+{
+    const char *value;
+    size_t name, value_len, keep = len + eol_len;
+    bool length, coding;
+
+    if (!split_field(p, len, &name, &value, &value_len))
+        return keep;
+    if (e->proxied && same_word(p, name, "Proxy-Connection"))
+        return 0;
+    if (e->identity && same_word(p, name, "Accept-Encoding")) {
+        buf_put(out, p, name);
+        buf_puts(out, ": identity");
+        buf_put(out, eol, eol_len);
+        return 0;
+    }
+    length = same_word(p, name, "Content-Length");
+    coding = same_word(p, name, "Transfer-Encoding");
+    if (e->framing == STAYS || !(length || coding))
+        return keep;
+    if (e->framing == SET_CHUNKED && coding && !*framed) {
+        *framed = true;
+        return keep;
+    }
+    if (e->framing == SET_LENGTH && length && !*framed) {
+        buf_put(out, p, (size_t)(value - p));
+        buf_printf(out, "%llu", (unsigned long long)e->length);
+        buf_put(out, value + value_len, (size_t)(p + len + eol_len -
+                                                 value - value_len));
+        *framed = true;
+    } else if (e->framing == SET_CHUNKED && length && !*framed) {
+        put_framing(out, e, eol, eol_len);
+        *framed = true;
+    }
+    return 0;
+}
+
+/* Writes the head h, which starts at p, to out with the changes of e. */
+static void head_write(struct buf *out, const char *p, const struct head *h,
+                       const struct edit *e)
+{
+    size_t at = 0, line, len, keep = 1;
+    bool framed = e->framing == STAYS;
+
+    if (e->target != NULL) {
+        buf_put(out, p, h->target.at);
+        buf_put(out, "/", e->slash);
+        buf_put(out, e->target, e->target_len);
+        at = h->target.at + h->target.len;
+    }
+    buf_put(out, p + at, h->fields - at);
+    at = h->fields;
+    for (; (line = next_line(p + at, h->len - at, &len)) > 0; at += line) {
+        const char *eol = p + at + len;
+
+        if (len == 0 && !framed)
+            put_framing(out, e, eol, line - len);
+        if (len == 0 || (*(p + at) != ' ' && *(p + at) != '\t'))
+            keep = len == 0 ? line
+                            : edit_field(out, e, &framed, p + at, len, eol,
+                                         line - len);
+        if (keep > 0)               /* a fold shares its field's fate */
+            buf_put(out, p + at, line);
+    }
+}
+
+/* Splits "host:port" of n bytes, or "[v6]:port", or a host alone, which then
+   has the port given (0: one must be there). False: it is none. */
+static bool parse_authority(const char *p, size_t n, unsigned port,
+                            struct target *t)
+{
+    const char *end = p + n, *colon = NULL, *host = p, *close;
+    size_t len;
+    char digits[6] = "";
+    long number;
+
+    if (n > 0 && *p == '[') {
+        close = memchr(p, ']', n);
+        if (close == NULL || (close + 1 < end && close[1] != ':'))
+            return false;
+        host = p + 1;
+        len = (size_t)(close - host);
+        colon = close + 1 < end ? close + 1 : NULL;
+    } else {
+        colon = memchr(p, ':', n);
+        len = colon ? (size_t)(colon - p) : n;
+    }
+    if (len == 0 || len > MAX_HOST)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)host[i]) && !strchr("-._:%~", host[i]))
+            return false;
+    if (colon != NULL && colon + 1 < end) {
+        if (end - colon - 1 > 5)
+            return false;
+        memcpy(digits, colon + 1, (size_t)(end - colon - 1));
+        if (!parse_number(digits, 65535, &number))
+            return false;
+        port = (unsigned)number;
+    }
+    memcpy(t->host, host, len);
+    t->host[len] = '\0';
+    t->port = port;
+    return port != 0;
+}
+
+/* Takes an absolute target (RFC 9112, 3.2.2) of n bytes apart: where it
+   goes, and *rest, its origin-form; *rest_len may be 0 for "/" or "*".
+   False: it is not absolute, or not http or https. */
+static bool parse_absolute(const char *p, size_t n, struct target *t,
+                           const char **rest, size_t *rest_len)
+{
+    size_t scheme = n > 7 && strncasecmp(p, "http://", 7) == 0 ? 7 :
+                    n > 8 && strncasecmp(p, "https://", 8) == 0 ? 8 : 0;
+    const char *end = p + n, *path, *at;
+
+    if (scheme == 0)
+        return false;
+    p += scheme;
+    for (path = p; path < end && !strchr("/?#", *path); path++)
+        if (*path == '\0')
+            return false;
+    at = memchr(p, '@', (size_t)(path - p));
+    if (at != NULL)
+        p = at + 1;
+    t->tls = scheme == 8;
+    *rest = path;
+    *rest_len = (size_t)(end - path);
+    return parse_authority(p, (size_t)(path - p), t->tls ? 443 : 80, t);
+}
+
+/* ==== 13 match expressions ==============================================
+   ~d host, ~u URL, ~m method, ~t Content-Type, ~c status, ~h header line,
+   ~q request, ~s response; ! & | ( ); a bare REGEX means ~u. */
+
+struct match {
+    char kind;              /* a letter above, or one of ! & | */
+    struct match *a, *b;    /* of an operator */
+    regex_t regex;
+    int code;
+};
+
+/* What a message is matched against; NULL where it has no such thing. */
+struct subject {
+    const char *method, *url, *host;
+    const char *head;       /* all of it, with its length */
+    size_t len;
+    const struct head *h;   /* NULL: of a response that is yet to come */
+};
+
+/* An expression being read. */
+struct parser { const char *start, *p; char *error; };
+
+static void match_free(struct match *m)
+{
+    if (m == NULL)
+        return;
+    match_free(m->a);
+    match_free(m->b);
+    if (strchr("dumth", m->kind))
+        regfree(&m->regex);
+    free(m);
+}
+
+/* Notes the mistake, with the place it was found at; returns NULL. */
+static struct match *match_error(struct parser *p, const char *what)
+{
+    if (p->error[0] == '\0')
+        snprintf(p->error, 256, "%s at character %d: %.80s", what,
+                 (int)(p->p - p->start) + 1, *p->p ? p->p : "its end");
+    return NULL;
+}
+
+/* Reads one argument: a word up to a space, parenthesis or operator, or
+   something in quotes. To be freed; NULL: there is none. */
+static char *match_word(struct parser *p)
+{
+    const char *from;
+    char quote = 0, *word;
+    int depth = 0;
+
+    p->p += strspn(p->p, " \t");
+    if (*p->p == '"' || *p->p == '\'')
+        quote = *p->p++;
+    for (from = p->p; *p->p != '\0'; p->p++) {
+        if (quote ? *p->p == quote : depth == 0 && strchr(" \t)&|", *p->p))
+            break;
+        if (*p->p == '\\' && p->p[1] != '\0')
+            p->p++;
+        else if (*p->p == '(')
+            depth++;                /* of the regular expression's own */
+        else if (*p->p == ')')
+            depth--;
+    }
+    if (p->p == from || (quote && *p->p == '\0'))
+        return NULL;
+    word = copy_text(from, (size_t)(p->p - from));
+    if (quote)
+        p->p++;
+    return word;
+}
+
+static struct match *match_or(struct parser *p);
+
+/* ~x, or a bare regular expression. */
+static struct match *match_term(struct parser *p)
+{
+    struct match *m = alloc(sizeof *m);
+    const char *from = p->p;
+    char *word, why[128];
+    long code;
+    int r = 0;
+
+    m->kind = *p->p == '~' ? p->p[1] : 'u';
+    if (*p->p == '~') {
+        if (m->kind == '\0' || !strchr("dumthcqs", m->kind) ||
+            isalnum((unsigned char)p->p[2])) {
+            free(m);
+            return match_error(p, "there is no such operator");
+        }
+        p->p += 2;
+    }
+    if (m->kind == 'q' || m->kind == 's')
+        return m;
+    if ((word = match_word(p)) == NULL) {
+        free(m);
+        return match_error(p, "an argument is missing");
+    }
+    if (m->kind == 'c') {
+        m->code = parse_number(word, 999, &code) ? (int)code : -1;
+        snprintf(why, sizeof why, "~c takes a status code");
+    } else if ((r = regcomp(&m->regex, word,
+                            REG_EXTENDED | REG_ICASE | REG_NOSUB)) != 0)
+        regerror(r, &m->regex, why, sizeof why);
+    free(word);
+    if (r != 0 || m->code < 0) {
+        p->p = from;
+        free(m);
+        return match_error(p, why);
+    }
+    return m;
+}
+
+/* ! and parentheses. */
+static struct match *match_not(struct parser *p)
+{
+    struct match *m;
+
+    p->p += strspn(p->p, " \t");
+    if (*p->p == '!') {
+        p->p++;
+        m = alloc(sizeof *m);
+        m->kind = '!';
+        if ((m->a = match_not(p)) != NULL)
+            return m;
+        free(m);
+        return NULL;
+    }
+    if (*p->p == '(') {
+        p->p++;
+        m = match_or(p);
+        p->p += strspn(p->p, " \t");
+        if (m != NULL && *p->p != ')') {
+            match_free(m);
+            return match_error(p, "a ) is missing");
+        }
+        p->p += m != NULL;
+        return m;
+    }
+    if (*p->p == '\0' || strchr(")&|", *p->p))
+        return match_error(p, "a term is missing");
+    return match_term(p);
+}
+
+/* Joins two operands; a missing one is an error that was noted. */
+static struct match *match_join(char kind, struct match *a, struct match *b)
+{
+    struct match *m;
+
+    if (b == NULL) {
+        match_free(a);
+        return NULL;
+    }
+    m = alloc(sizeof *m);
+    *m = (struct match){ .kind = kind, .a = a, .b = b };
+    return m;
+}
+
+/* a & b, or a b, which mitmproxy takes for the same. */
+static struct match *match_and(struct parser *p)
+{
+    struct match *m = match_not(p);
+
+    while (m != NULL) {
+        p->p += strspn(p->p, " \t");
+        if (*p->p == '\0' || strchr(")|", *p->p))
+            break;
+        p->p += *p->p == '&';
+        m = match_join('&', m, match_not(p));
+    }
+    return m;
+}
+
+static struct match *match_or(struct parser *p)
+{
+    struct match *m = match_and(p);
+
+    while (m != NULL && *p->p == '|') {
+        p->p++;
+        m = match_join('|', m, match_and(p));
+    }
+    return m;
+}
+
+/* Compiles an expression; NULL: error, of 256 bytes, says what is wrong. */
+static struct match *match_compile(const char *text, char *error)
+{
+    struct parser p = { text, text, error };
+    struct match *m;
+
+    error[0] = '\0';
+    m = match_or(&p);
+    if (m != NULL && *p.p != '\0') {
+        match_free(m);
+        return match_error(&p, "this is too much");
+    }
+    return m;
+}
+
+/* Whether any field line matches. */
+static bool match_lines(const regex_t *regex, const struct subject *s)
+{
+    size_t at = s->h->fields, line, len;
+    bool found = false;
+
+    while (!found &&
+           (line = next_line(s->head + at, s->len - at, &len)) > 0) {
+        char *text = copy_text(s->head + at, len);
+
+        for (size_t i = 0; i < len; i++)
+            if (text[i] == '\0')
+                text[i] = ' ';      /* regexec() would stop there */
+        found = len > 0 && regexec(regex, text, 0, NULL, 0) == 0;
+        free(text);
+        at += line;
+    }
+    return found;
+}
+
+/* Whether the message matches: 1 yes, 2 no, 3 who knows, when the subject is
+   a response that is yet to come. m NULL matches all. */
+static int match_eval(const struct match *m, const struct subject *s)
+{
+    const char *text = "";
+    char *type;
+    int a, b;
+
+    if (m == NULL)
+        return 1;
+    switch (m->kind) {
+    case '!':
+        a = match_eval(m->a, s);
+        return (a & 1) << 1 | a >> 1;
+    case '&':
+    case '|':
+        a = match_eval(m->a, s);
+        b = match_eval(m->b, s);
+        return m->kind == '&' ? (a & b & 1) | ((a | b) & 2)
+                              : ((a | b) & 1) | (a & b & 2);
+    case 'q':
+        return s->h != NULL && s->h->status == 0 ? 1 : 2;
+    case 's':
+        return s->h == NULL || s->h->status != 0 ? 1 : 2;
+    case 'c':
+        return s->h == NULL ? 3 : s->h->status == m->code ? 1 : 2;
+    case 'h':
+        return s->h == NULL ? 3 : match_lines(&m->regex, s) ? 1 : 2;
+    case 't':
+        if (s->h == NULL)
+            return 3;
+        type = copy_text(s->head + s->h->type.at, s->h->type.len);
+        a = regexec(&m->regex, type, 0, NULL, 0) == 0 ? 1 : 2;
+        free(type);
+        return a;
+    case 'd':
+        text = s->host;
+        break;
+    case 'm':
+        text = s->method;
+        break;
+    case 'u':
+        text = s->url;
+        break;
+    }
+    return regexec(&m->regex, text ? text : "", 0, NULL, 0) == 0 ? 1 : 2;
+}
+
+/* ==== 14 filters ========================================================
+   The filters of one message run all at once, as in a shell's pipeline; a
+   buffer lies before, between and behind them. */
+
+/* The environment of a filter, MITM_ variables in front; one block, to be
+   freed. Control bytes in values are escaped as in a URL. */
+static char **filter_env(const struct flow *f, const char *direction,
+                         int status)
+{
+    const struct exchange *ex = &f->ex;
+    size_t n = 0, k = 0;
+    struct buf text = { 0 };
+    char **env, number[32], port[8], code[8] = "", *p;
+    const char *pairs[][2] = {
+        { "MITM_ID", number }, { "MITM_DIRECTION", direction },
+        { "MITM_SCHEME", ex->to.tls ? "https" : "http" },
+        { "MITM_HOST", ex->to.host }, { "MITM_PORT", port },
+        { "MITM_METHOD", ex->method }, { "MITM_URL", ex->url },
+        { "MITM_STATUS", code }, { "MITM_CLIENT", f->peer },
+    };
+    enum { PAIRS = sizeof pairs / sizeof *pairs };
+
+    sprintf(number, "%lu", ex->id);
+    sprintf(port, "%u", ex->to.port);
+    if (status != 0)
+        sprintf(code, "%d", status);
+    for (size_t i = 0; i < PAIRS; i++) {
+        buf_printf(&text, "%s=", pairs[i][0]);
+        for (const char *v = pairs[i][1] ? pairs[i][1] : ""; *v; v++)
+            if ((unsigned char)*v < ' ' || *v == 127)
+                buf_printf(&text, "%%%02X", (unsigned char)*v);
+            else
+                buf_put(&text, v, 1);
+        buf_put(&text, "", 1);
+    }
+    while (environ[n] != NULL)
+        n++;
+    env = alloc((n + PAIRS + 1) * sizeof *env + text.len);
+    p = memcpy(env + n + PAIRS + 1, buf_at(&text), text.len);
+    for (; k < PAIRS; k++, p += strlen(p) + 1)
+        env[k] = p;
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(environ[i], "MITM_", 5) != 0)
+            env[k++] = environ[i];
+    buf_free(&text);
+    return env;
+}
+
+/* A chain of the filters for this direction that match s; NULL: none do. It
+   waits until the loop starts it. */
+static struct chain *chain_new(struct dir *d, const struct subject *s,
+                               const char *direction)
+{
+    struct chain *c = NULL;
+
+    for (struct filter *f = opt.filters; f != NULL; f = f->next) {
+        struct run *r;
+
+        if (f->request != d->up ||
+            match_eval(f->match, s) != 1)
+            continue;
+        if (c == NULL)
+            c = alloc(sizeof *c);
+        r = alloc(sizeof *r);
+        *r = (struct run){ .filter = f, .chain = c, .in = -1, .out = -1,
+                           .next = runs };
+        runs = r;
+        c->run[c->count++] = r;
+        d->raw = f->raw;
+        d->keep |= f->on_error == PASS;
+    }
+    if (c == NULL)
+        return NULL;
+    c->dir = d;
+    c->env = filter_env(d->flow, direction, s->h ? s->h->status : 0);
+    *waiting_end = c;
+    waiting_end = &c->next;
+    return c;
+}
+
+/* Takes a chain out of the queue, if it is in there. */
+static void chain_unqueue(struct chain *c)
+{
+    struct chain **p = &waiting;
+
+    while (*p != NULL && *p != c)
+        p = &(*p)->next;
+    if (*p == NULL)
+        return;
+    *p = c->next;
+    if (waiting_end == &c->next)
+        waiting_end = p;
+}
+
+/* Frees a chain; children that still run are told to stop, and are reaped
+   later. c may be NULL. */
+static void chain_free(struct chain *c)
+{
+    if (c == NULL)
+        return;
+    chain_unqueue(c);
+    for (int i = 0; i < c->count; i++) {
+        struct run *r = c->run[i];
+
+        r->chain = NULL;
+        if (r->pid == 0)
+            run_free(r);
+        else
+            run_kill(r);
+    }
+    for (int i = 0; i <= c->count; i++)
+        buf_free(&c->buf[i]);
+    free(c->env);
+    free(c);
+}
+
+/* What the filters have printed. */
+static struct buf *chain_out(struct chain *c)
+{
+    return &c->buf[c->count];
+}
+
+/* Whether more may be put into the first filter's standard input. */
+static bool chain_has_room(const struct chain *c)
+{
+    return c->buf[0].len < MAX_BUF;
+}
+
+/* Whether the filters take no more input: what comes is to be dropped. */
+static bool chain_is_deaf(const struct chain *c)
+{
+    return c->started && c->run[0]->in < 0;
+}
+
+/* Notes why a chain failed: run r, for this reason. */
+PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
+                                    const char *format, ...)
+{
+    char why[128];
+    va_list args;
+
+    if (c->failure[0] != '\0')
+        return;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    snprintf(c->failure, sizeof c->failure, "%.100s: %s", r->filter->command,
+             why);
+    c->on_error = r->filter->on_error;
+    c->dir->flow->wake = true;
+}
+
+/* How many bytes may wait behind filter i: the last one's output is held
+   while its head or its length is not known. */
+static size_t chain_limit(const struct chain *c, int i)
+{
+    bool held = i == c->count - 1 && (c->dir->state == DIR_PRINT ||
+                                      (c->dir->state == DIR_BODY &&
+                                       c->dir->out == OUT_HOLD));
+
+    return held ? MAX_HOLD + MAX_HEAD : MAX_BUF;
+}
+
+/* Whether run i of c should be read from. */
+static bool run_wants_read(const struct chain *c, int i)
+{
+    return c->run[i]->out >= 0 && c->buf[i + 1].len < chain_limit(c, i);
+}
+
+/* Whether all the input of run i has come. */
+static bool run_fed(const struct chain *c, int i)
+{
+    return i == 0 ? c->fed : c->started && c->run[i - 1]->out < 0;
+}
+
+/* Whether the filters are done with the message: all they print is there,
+   and each has said how it went. */
+static bool chain_done(const struct chain *c)
+{
+    if (!c->started)
+        return false;
+    for (int i = 0; i < c->count; i++)
+        if (c->run[i]->out >= 0 || !c->run[i]->exited)
+            return false;
+    return true;
+}
+
+/* Moves bytes into run i's standard input; closes that behind the last. */
+static void run_write(struct chain *c, int i)
+{
+    struct run *r = c->run[i];
+    struct buf *b = &c->buf[i];
+
+    while (r->in >= 0 && b->len > 0) {
+        ssize_t n = write(r->in, buf_at(b), b->len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0) {                /* it reads no further, which is fine */
+            run_close(&r->in);
+            buf_free(b);
+            if (i > 0) {
+                c->run[i - 1]->unread = true;
+                run_close(&c->run[i - 1]->out);
+            }
+            c->dir->flow->wake = true;
+            return;
+        }
+        buf_eat(b, (size_t)n);
+        r->moved = now;
+        c->dir->flow->wake = true;
+    }
+    if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
+        run_close(&r->in);
+        r->moved = now;
+    }
+}
+
+/* Reads what run i prints. */
+static void run_read(struct chain *c, int i)
+{
+    struct run *r = c->run[i];
+    struct buf *b = &c->buf[i + 1];
+    ssize_t n;
+
+    if (i + 1 < c->count && c->run[i + 1]->in < 0)
+        b = NULL;                   /* nobody would read it */
+    if (b != NULL)
+        buf_reserve(b, READ_SIZE);
+    n = b == NULL ? 0 : read(r->out, b->data + b->start + b->len,
+                             b->cap - b->start - b->len);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0)
+        b->len += (size_t)n;
+    else
+        run_close(&r->out);
+    r->moved = now;
+    c->dir->flow->wake = true;
+}
+
+/* Starts the filters of c; one that cannot be started is a failure. */
+static void chain_start(struct chain *c)
+{
+    c->started = true;
+    for (int i = 0; i < c->count; i++)
+        if (!run_start(c->run[i], c->env)) {
+            c->run[i]->exited = true;
+            chain_fail(c, c->run[i], "cannot be started: %s",
+                       strerror(errno));
+            break;
+        }
+    free(c->env);
+    c->env = NULL;
+    c->dir->flow->wake = true;
+}
+
+/* Starts those chains that wait for --jobs and whose turn has come. One that
+   cannot start yet keeps its place before others that want its filters. */
+static void start_filters(void)
+{
+    for (struct chain *c = waiting, *next; c != NULL; c = next) {
+        bool free_now = true;
+
+        next = c->next;
+        for (int i = 0; i < c->count; i++)
+            free_now &= c->run[i]->filter->running <
+                        c->run[i]->filter->jobs;
+        if (!free_now)
+            continue;
+        chain_unqueue(c);
+        chain_start(c);
+    }
+}
+
+/* The seconds from now at which a filter of c must be told that it makes no
+   progress; < 0: none need. It is not its fault when nobody takes what it
+   prints, or its input is yet to come. */
+static double chain_deadline(struct chain *c)
+{
+    double nearest = -1;
+
+    for (int i = 0; c->started && i < c->count; i++) {
+        struct run *r = c->run[i];
+        double left = r->moved + r->filter->timeout * SECOND - now;
+
+        if (r->exited && r->out < 0)
+            continue;
+        if (r->filter->timeout <= 0 ||
+            (r->out >= 0 && !run_wants_read(c, i)) ||
+            (c->buf[i].len == 0 && !run_fed(c, i)))
+            r->moved = now;
+        else if (nearest < 0 || left < nearest)
+            nearest = left > 0 ? left : 0;
+        if (left <= 0 && r->moved != now)
+            chain_fail(c, r, "no progress for %g seconds",
+                       r->filter->timeout);
+    }
+    return nearest;
+}
+
+/* Takes note of a child's end. */
+static void run_exited(struct run *r, int status)
+{
+    if (r->killed != 0)
+        kill(-r->pid, SIGKILL);     /* what it started and left behind */
+    r->exited = true;
+    r->status = status;
+    r->pid = 0;
+    r->filter->running--;
+    if (r->chain == NULL) {
+        run_free(r);
+        return;
+    }
+    r->chain->dir->flow->wake = true;
+    if (WIFSIGNALED(status) && !(r->unread && WTERMSIG(status) == SIGPIPE))
+        chain_fail(r->chain, r, "killed by signal %d (%s)",
+                   WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+        chain_fail(r->chain, r, "exit status 127: not found?");
+    else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+        chain_fail(r->chain, r, "exit status %d", WEXITSTATUS(status));
+}
+
+/* ==== 15 entry modes ====================================================
+   Every way in ends in a target. So far: the requests of proxy clients. */
+
+/* Where a request to the proxy goes, by its head at p, whose target must be
+   absolute. False: it is for the proxy itself, or for nobody. */
+static bool proxy_target(const char *p, const struct head *h,
+                         struct target *t)
+{
+    const char *rest;
+    size_t n;
+
+    return parse_absolute(p + h->target.at, h->target.len, t, &rest, &n);
+}
+
+/* Whether the head at p is a CONNECT; then, where to. */
+static bool connect_target(const char *p, const struct head *h,
+                           struct target *t)
+{
+    t->tls = false;
+    return same_word(p + h->method.at, h->method.len, "CONNECT") &&
+           parse_authority(p + h->target.at, h->target.len, 0, t);
+}
+
+/* ==== 16 flows ========================================================== */
+
+static unsigned long last_id;       /* of the newest exchange */
+
+static bool same_target(const struct target *a, const struct target *b)
+{
+    return a->port == b->port && a->tls == b->tls &&
+           strcasecmp(a->host, b->host) == 0;
+}
+
+/* Moves the server to another state. */
+static void server_enter(struct flow *f, int state)
+{
+    f->server.state = state;
+    f->server.since = now;
+    f->wake = true;
+}
+
+/* Leaves the server: closes the connection, or gives up reaching it. */
+static void server_drop(struct flow *f)
+{
+    struct server *s = &f->server;
+
+    resolver_forget(s);
+    end_close(&s->end);
+    known_drop(s->known);
+    *s = (struct server){ .end = { .fd = -1 } };
+}
+
+/* Notes why the server cannot be reached; whoever waits for it will see. */
+PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(f->server.failure, sizeof f->server.failure, format, args);
+    va_end(args);
+    resolver_forget(&f->server);
+    end_close(&f->server.end);
+    server_enter(f, SERVER_FAILED);
+}
+
+/* Sees to it that the server is, or is about to be, the target. */
+static void server_want(struct flow *f, const struct target *t)
+{
+    struct server *s = &f->server;
+
+    if (s->state != SERVER_NONE && same_target(&s->target, t) &&
+        !s->end.done && !s->end.fd_done && !s->end.broken)
+        return;
+    server_drop(f);
+    s->target = *t;
+    server_enter(f, SERVER_LOOKUP);
+}
+
+/* The name by which the server is asked for, and must prove to be. */
+static const char *server_name(const struct flow *f)
+{
+    bool home = f->tunnel && strcasecmp(f->server.target.host,
+                                        f->home.host) == 0;
+
+    return home && f->hello.sni[0] ? f->hello.sni : f->server.target.host;
+}
+
+/* Begins the handshake with the server, on an open connection. */
+static void server_tls(struct flow *f)
+{
+    struct server *s = &f->server;
+    const char *name = server_name(f);
+    bool alpn = !f->tunnel || f->client.ssl != NULL || f->hello.http11;
+    unsigned char ip[16];
+    struct buf key = { 0 };
+
+    s->target.tls = true;
+    buf_printf(&key, "%s:%u/%s/%d%c", s->target.host, s->target.port, name,
+               alpn, 0);
+    buf_put(&key, "", 1);
+    known_drop(s->known);
+    s->known = known_get((char *)buf_at(&key));
+    buf_free(&key);
+    if (!tls_start(&s->end, false, alpn, s->known) ||
+        mbedtls_ssl_set_hostname(s->end.ssl,
+                                 parse_ip(name, ip) ? NULL : name) != 0) {
+        server_fail(f, "cannot start TLS with %s", name);
+        return;
+    }
+    /* without a leaf, the certificate is needed, which a session may lack */
+    s->resumed = s->known->has_session &&
+                 (s->known->leaf.version != 0 || f->state != FLOW_SERVER) &&
+                 mbedtls_ssl_set_session(s->end.ssl, &s->known->session) == 0;
+    server_enter(f, SERVER_TLS);
+}
+
+/* The connection stands: TLS next, or it is up. */
+static void server_connected(struct flow *f)
+{
+    f->server.end.ready = true;
+    setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
+               sizeof(int));
+    say(1, "connected to %s port %u", f->server.target.host,
+        f->server.target.port);
+    if (f->server.target.tls)
+        server_tls(f);
+    else
+        server_enter(f, SERVER_UP);
+}
+
+/* Tries the server's next address. */
+static void server_connect(struct flow *f)
+{
+    struct server *s = &f->server;
+    char text[80];
+
+    end_close(&s->end);
+    while (s->tried < s->addrs) {
+        struct sockaddr_storage *a = &s->addr[s->tried++];
+        socklen_t len = a->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+                                                : sizeof(struct sockaddr_in6);
+        int fd = socket(a->ss_family,
+                        SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        print_address(text, sizeof text, a, len);
+        if (fd >= 0 && (connect(fd, (struct sockaddr *)a, len) == 0 ||
+                        errno == EINPROGRESS)) {
+            s->end.fd = fd;
+            server_enter(f, SERVER_CONNECT);
+            return;
+        }
+        snprintf(s->failure, sizeof s->failure,
+                 "cannot connect to %s port %u (%s): %s", s->target.host,
+                 s->target.port, text, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    server_enter(f, SERVER_FAILED);
+}
+
+/* select() says that connect() has come to an end: to which? */
+static void server_connect_end(struct flow *f)
+{
+    struct server *s = &f->server;
+    char text[80];
+    int error = 0;
+    socklen_t len = sizeof error;
+
+    getsockopt(s->end.fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error == 0) {
+        server_connected(f);
+        return;
+    }
+    print_address(text, sizeof text, &s->addr[s->tried - 1],
+                  sizeof(struct sockaddr_in6));
+    snprintf(s->failure, sizeof s->failure,
+             "cannot connect to %s port %u (%s): %s", s->target.host,
+             s->target.port, text, strerror(error));
+    server_connect(f);
+}
+
+/* Fills in the address when the host is one; otherwise asks a resolver. */
+static void server_lookup(struct flow *f)
+{
+    struct server *s = &f->server;
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&s->addr[0];
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&s->addr[0];
+
+    if (s->addrs > 0) {
+        server_connect(f);
+    } else if (inet_pton(AF_INET, s->target.host, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)s->target.port);
+        s->addrs = 1;
+        server_connect(f);
+    } else if (inet_pton(AF_INET6, s->target.host, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)s->target.port);
+        s->addrs = 1;
+        server_connect(f);
+    } else if (s->resolver == NULL)
+        resolver_ask(s);
+}
+
+/* The handshake with the server has failed: try without the session that
+   was offered, if one was, or say why in words. */
+static void server_tls_failed(struct flow *f)
+{
+    struct server *s = &f->server;
+    int error = s->end.tls_error, alert = s->end.alert;
+
+    if (s->resumed) {
+        mbedtls_ssl_session_free(&s->known->session);
+        s->known->has_session = false;
+        s->tried--;
+        end_close(&s->end);
+        server_enter(f, SERVER_LOOKUP);
+    } else if (error == MBEDTLS_ERR_SSL_INVALID_RECORD ||
+               error == MBEDTLS_ERR_SSL_UNSUPPORTED_EXTENSION)
+        server_fail(f, "%s port %u does not speak TLS", s->target.host,
+                    s->target.port);
+    else if (error == MBEDTLS_ERR_SSL_CONN_EOF)
+        server_fail(f, "%s port %u closed the connection during the TLS "
+                    "handshake", s->target.host, s->target.port);
+    else
+        server_fail(f, "TLS with %s port %u failed: %s (-0x%04x, alert %d)",
+                    s->target.host, s->target.port, tls_strerror(error),
+                    (unsigned)-error, alert);
+}
+
+/* The handshake with the server is over: is it who it should be? */
+static void server_tls_done(struct flow *f)
+{
+    struct server *s = &f->server;
+    const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
+    char why[512];
+
+    if (!opt.insecure && crt != NULL &&
+        !tls_verify(crt, server_name(f), why, sizeof why)) {
+        server_fail(f, "the certificate of %s is not to be trusted: %s "
+                    "(to accept it all the same: -k; to trust its CA: "
+                    "--cacert FILE)", server_name(f), why);
+        return;
+    }
+    if (mbedtls_ssl_get_version_number(s->end.ssl) ==
+        MBEDTLS_SSL_VERSION_TLS1_2)
+        tls_keep_session(&s->end);
+    say(1, "%s with %s", mbedtls_ssl_get_version(s->end.ssl),
+        server_name(f));
+    server_enter(f, SERVER_UP);
+}
+
+/* Moves what can be moved at the server's end. */
+static bool server_step(struct flow *f)
+{
+    struct server *s = &f->server;
+    bool moved;
+
+    if (s->state != SERVER_TLS && s->state != SERVER_UP)
+        return false;
+    moved = tls_pump(&s->end);
+    if (s->state == SERVER_TLS && s->end.tls_error != 0)
+        server_tls_failed(f);
+    else if (s->state == SERVER_TLS && s->end.ready)
+        server_tls_done(f);
+    else
+        return moved;
+    return true;
+}
+
+/* Prints what has been collected of d's message, once. */
+static void dir_show(struct dir *d)
+{
+    if (d->show && d->nshown > 0)
+        show_message(d->flow->ex.id, d->up, d->shown, d->nshown);
+    d->show = false;
+    d->nshown = 0;
+}
+
+/* Makes d ready for the next message. */
+static void dir_reset(struct dir *d)
+{
+    dir_show(d);
+    chain_free(d->chain);
+    buf_free(&d->kept);
+    buf_free(&d->trailers);
+    *d = (struct dir){ .flow = d->flow, .from = d->from, .to = d->to,
+                       .up = d->up };
+}
+
+/* Ends a flow from our side: what is in client.out still goes, and then the
+   client has a little while to take it and to close. */
+static void flow_close(struct flow *f)
+{
+    dir_reset(&f->up);
+    dir_reset(&f->down);
+    server_drop(f);
+    f->client.finish = true;
+    f->state = FLOW_CLOSING;
+    f->since = now;
+    if (f->client.ssl != NULL && !f->client.ready)
+        f->client.sealed = true;    /* there is nothing to seal yet */
+}
+
+/* Ends a flow so that the client does not take what it has for whole: TLS
+   ends without close_notify, and TCP with RST where its end would be the
+   message's. */
+static void flow_cut(struct flow *f)
+{
+    f->client.cut = true;
+    f->client.reset = f->client.ssl == NULL &&
+                      (f->stream || f->down.last ||
+                       f->down.body.framing == UNTIL_CLOSE);
+    flow_close(f);
+}
+
+static const char *status_text(int status)
+{
+    return status == 400 ? "Bad Request" : status == 408 ? "Request Timeout" :
+           status == 431 ? "Request Header Fields Too Large" :
+           status == 504 ? "Gateway Timeout" : "Bad Gateway";
+}
+
+/* Ends a flow with a page that says why, or, when the client has been sent
+   a part of an answer already, without the rest. */
+PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
+                                   const char *format, ...)
+{
+    char why[1024];
+    va_list args;
+    bool page = !f->down.sent && !(f->up.answer && f->up.sent) && !f->stream;
+
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    say(0, "#%lu %s: %s", f->ex.id, page ? "answered by an error page" :
+        "cut off", why);
+    if (page) {
+        const char *text = status_text(status);
+        size_t n = strlen(why) + strlen(text) + 4 + 3 + 12;
+
+        buf_printf(&f->client.out, "HTTP/1.1 %d %s\r\n"
+                   "Content-Type: text/plain; charset=utf-8\r\n"
+                   "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+                   status, text, f->ex.head ? 0 : n);
+        if (!f->ex.head)
+            buf_printf(&f->client.out, "mitmproxy: %d %s\n\n%s\n", status,
+                       text, why);
+        flow_close(f);
+    } else
+        flow_cut(f);
+}
+
+/* The filters of one direction of a stream; NULL: none. */
+static struct chain *stream_chain(struct dir *d)
+{
+    struct exchange *ex = &d->flow->ex;
+    char url[MAX_HOST + 32];
+    struct subject s = { "", url, ex->to.host, NULL, 0, NULL };
+
+    snprintf(url, sizeof url, "%s:%u", ex->to.host, ex->to.port);
+    return chain_new(d, &s, "stream");
+}
+
+/* From here on all bytes pass as they come, both ways. Filtered: through
+   the filters too, as one long message. Why goes into the log. */
+static void flow_stream(struct flow *f, bool filtered, const char *why)
+{
+    say(1, "#%lu is relayed as a stream: %s", f->ex.id, why);
+    dir_reset(&f->up);
+    dir_reset(&f->down);
+    f->stream = true;
+    f->up.state = f->down.state = DIR_STREAM;
+    if (f->server.state == SERVER_NONE)
+        server_want(f, &f->home);
+    f->ex.to = f->server.target;
+    if (filtered && opt.filters != NULL) {
+        f->ex.id = ++last_id;
+        f->up.chain = stream_chain(&f->up);
+        f->down.chain = stream_chain(&f->down);
+    }
+}
+
+/* n bytes leave from.in: they are shown and kept, where that is asked for,
+   and put into to, unless it is NULL. */
+static void dir_take(struct dir *d, size_t n, struct buf *to)
+{
+    struct buf *in = &d->from->in;
+
+    if (d->show) {
+        size_t room = SHOWN - d->nshown, k = n < room ? n : room;
+
+        memcpy(d->shown + d->nshown, buf_at(in), k);
+        d->nshown += k;
+        if (d->nshown == SHOWN)
+            dir_show(d);
+    }
+    if (d->keep) {
+        buf_put(&d->kept, buf_at(in), n);
+        if (d->kept.len > MAX_HOLD) {
+            buf_free(&d->kept);
+            d->keep = false;
+        }
+    }
+    if (to != NULL)
+        buf_move(to, in, n);
+    else
+        buf_eat(in, n);
+}
+
+/* A message has been read, and its successor written, to the end. */
+static bool dir_complete(struct dir *d)
+{
+    dir_show(d);
+    chain_free(d->chain);
+    d->chain = NULL;
+    d->state = DIR_TURN;
+    if (d->last && (!d->up || d->answer)) {
+        if (d->body.framing == UNTIL_CLOSE && d->from->done)
+            d->to->cut = !d->from->clean;
+        flow_close(d->flow);
+    }
+    return true;
+}
+
+/* The source ended within a message. */
+static bool dir_truncated(struct dir *d)
+{
+    struct flow *f = d->flow;
+
+    say(0, "#%lu the %s ended within %s", f->ex.id,
+        d->up ? "client" : "server", d->up ? "a request" : "an answer");
+    if (!d->up || d->chain != NULL) {
+        flow_cut(f);
+        return true;
+    }
+    f->server.end.finish = f->server.end.cut = true;
+    d->state = DIR_TURN;            /* the server may still say something */
+    d->last = true;
+    return true;
+}
+
+/* The filters have failed: --on-error decides. */
+static bool dir_failed(struct dir *d)
+{
+    struct flow *f = d->flow;
+    struct buf *in = &d->from->in;
+    char why[sizeof d->chain->failure];
+    enum on_error what = d->chain->on_error;
+
+    strcpy(why, d->chain->failure);
+    if (d->state == DIR_STREAM || d->sent || what == FAIL ||
+        (what == PASS && !d->keep)) {
+        flow_fail(f, 502, "the filter failed: %s%s", why,
+                  d->sent || what == FAIL ? "" :
+                  " (and the message is too long to pass as it was)");
+        return true;
+    }
+    say(0, "#%lu the filter failed: %s: %s", f->ex.id, why,
+        what == PASS ? "passed as it was" : "closed");
+    if (what == CLOSE) {
+        flow_cut(f);
+        return true;
+    }
+    buf_put(&d->kept, buf_at(in), in->len);
+    buf_free(in);
+    *in = d->kept;
+    d->kept = (struct buf){ 0 };
+    dir_show(d);
+    dir_reset(d);
+    d->pass = true;
+    return true;
+}
+
+/* Gives the filters what has come of the message: in the message view its
+   data, chunked coding removed; raw, all. */
+static bool chain_feed(struct dir *d)
+{
+    struct chain *c = d->chain;
+    struct buf *in = &d->from->in, *to = &c->buf[0];
+    bool moved = false, data;
+
+    while (in->len > 0 && !d->body.done &&
+           (chain_is_deaf(c) || chain_has_room(c))) {
+        bool trailer = d->body.framing == CHUNKED &&
+                       d->body.step >= TRAILER_START;
+        ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
+
+        if (n < 0) {
+            flow_fail(d->flow, d->up ? 400 : 502,
+                      "the chunked coding of the message is malformed");
+            return true;
+        }
+        if (trailer && d->trailers.len + (size_t)n <= MAX_HEAD)
+            buf_put(&d->trailers, buf_at(in), (size_t)n);
+        dir_take(d, (size_t)n, chain_is_deaf(c) || !(data || d->raw) ? NULL
+                                                                     : to);
+        moved = true;
+    }
+    if (!d->body.done && in->len == 0 && d->from->done) {
+        if (d->body.framing != UNTIL_CLOSE ||
+            (!d->from->clean && d->from->ssl == NULL))
+            return dir_truncated(d);
+        d->body.done = true;
+    }
+    if (d->body.done && !c->fed)
+        c->fed = moved = true;
+    return moved;
+}
+
+/* Whether a response filter that wants text may match the answer to the
+   request under way. */
+static bool text_wanted(const struct flow *f)
+{
+    struct subject s = { f->ex.method, f->ex.url, f->ex.to.host, NULL, 0,
+                         NULL };
+
+    for (const struct filter *g = opt.filters; g != NULL; g = g->next)
+        if (!g->request && !g->raw && (match_eval(g->match, &s) & 1))
+            return true;
+    return false;
+}
+
+/* Decides where the request goes whose head h stands at p, and notes in d
+   whether its target must become origin-form: the target of a proxy's
+   client, or of a filter that sends a request elsewhere. */
+static struct target request_target(struct dir *d, const char *p,
+                                    const struct head *h)
+{
+    const struct flow *f = d->flow;
+    const char *target = p + h->target.at, *rest;
+    struct target t;
+    size_t n;
+
+    d->absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
+                  !(f->tunnel && (d->chain == NULL || f->ex.target == NULL ||
+                                  (strlen(f->ex.target) == h->target.len &&
+                                   memcmp(f->ex.target, target,
+                                          h->target.len) == 0)));
+    return d->absolute ? t : f->ex.to;
+}
+
+/* Writes a head to d's destination: h, which stands at the front of src, the
+   source's or the filters', with its body framed anew. */
+static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
+                         int framing, uint64_t length)
+{
+    struct edit e = { .framing = framing, .length = length };
+    struct flow *f = d->flow;
+    const char *p = (char *)buf_at(src);
+    struct target t;
+
+    if (d->up && !d->answer) {
+        if (d->absolute) {
+            parse_absolute(p + h->target.at, h->target.len, &t, &e.target,
+                           &e.target_len);
+            e.slash = e.target_len == 0 || *e.target != '/';
+            if (e.target_len == 0 &&
+                same_word(p + h->method.at, h->method.len, "OPTIONS"))
+                e.target = "*", e.target_len = 1, e.slash = false;
+        }
+        e.proxied = !f->tunnel;
+        e.identity = text_wanted(f);
+        f->ex.head = same_word(p + h->method.at, h->method.len, "HEAD");
+        f->ex.connect = same_word(p + h->method.at, h->method.len,
+                                  "CONNECT");
+    }
+    head_write(d->answer ? &f->client.out : &d->to->out, p, h, &e);
+    d->sent = true;
+}
+
+/* Where what d prints goes: an answer goes back. */
+static struct buf *dir_out(struct dir *d)
+{
+    return d->answer ? &d->flow->client.out : &d->to->out;
+}
+
+static bool dir_has_room(struct dir *d)
+{
+    return dir_out(d)->len < MAX_BUF;
+}
+
+/* The HTTP version of whoever is to read what d prints: what the client
+   says is true of it, and assumed of the server. */
+static int reader_minor(const struct dir *d)
+{
+    return d->flow->ex.minor;
+}
+
+/* The filters have printed a head: decides how their body is framed, and
+   writes the head, unless the length must be known first. */
+static void mend_begin(struct dir *d)
+{
+    const struct head *h = &d->printed;
+    enum framing was = d->answer ? BY_LENGTH : d->body.framing;
+
+    d->state = DIR_BODY;
+    if (h->status != 0 && (d->flow->ex.head || h->status < 200 ||
+                           h->status == 204 || h->status == 304))
+        d->out = OUT_DROP;
+    else if (h->chunked || (!h->coded && !h->has_length && was == CHUNKED &&
+                            reader_minor(d) > 0)) {
+        d->out = OUT_CHUNKED;
+        dir_put_head(d, chain_out(d->chain), h,
+                     h->chunked && !h->has_length ? STAYS : SET_CHUNKED, 0);
+        buf_eat(chain_out(d->chain), h->len);
+        return;
+    } else if (!h->coded && (h->has_length || was == BY_LENGTH ||
+                             was == NO_BODY)) {
+        d->out = OUT_HOLD;
+        return;
+    } else {
+        d->out = OUT_COPY;
+        d->last = true;
+    }
+    dir_put_head(d, chain_out(d->chain), h, STAYS, 0);
+    buf_eat(chain_out(d->chain), h->len);
+}
+
+/* Held output is complete, or has become too long to be held: writes the
+   head that fits. False: it must still be held. */
+static bool mend_held(struct dir *d)
+{
+    const struct head *h = &d->printed;
+    struct buf *src = chain_out(d->chain);
+    uint64_t n = src->len - h->len;
+    bool whole = chain_done(d->chain);
+
+    if (!whole && n <= MAX_HOLD)
+        return false;
+    if (whole && (h->has_length ? h->length == n && !h->unclear
+                                : n == 0 && d->body.framing == NO_BODY &&
+                                  !d->answer)) {
+        d->out = OUT_COPY;
+        dir_put_head(d, src, h, STAYS, 0);
+    } else if (whole) {
+        d->out = OUT_COPY;
+        dir_put_head(d, src, h, SET_LENGTH, n);
+    } else if (reader_minor(d) > 0) {
+        d->out = OUT_CHUNKED;
+        dir_put_head(d, src, h, SET_CHUNKED, 0);
+    } else if (!d->up || d->answer) {
+        d->out = OUT_COPY;
+        d->last = true;
+        dir_put_head(d, src, h, SET_NONE, 0);
+    } else {
+        d->out = OUT_EXACT;
+        d->left = h->length;
+        dir_put_head(d, src, h, STAYS, 0);
+    }
+    buf_eat(src, h->len);
+    return true;
+}
+
+/* Moves what the filters print to where it goes, framed anew. */
+static bool mend_body(struct dir *d)
+{
+    struct buf *src = chain_out(d->chain), *out = dir_out(d);
+    size_t n = src->len;
+
+    if (d->out == OUT_HOLD)
+        return mend_held(d);
+    if (n == 0 || !dir_has_room(d))
+        return false;
+    if (d->out == OUT_DROP) {
+        buf_eat(src, n);
+        return true;
+    }
+    d->sent = true;
+    if (d->out == OUT_CHUNKED) {
+        buf_printf(out, "%zx\r\n", n);
+        buf_move(out, src, n);
+        buf_puts(out, "\r\n");
+        return true;
+    }
+    if (d->out == OUT_EXACT)
+        d->left -= n < d->left ? n : d->left + 1; /* too much: huge */
+    buf_move(out, src, n);
+    return true;
+}
+
+/* The filters are done and their output is written: ends the message. */
+static bool mend_end(struct dir *d)
+{
+    struct flow *f = d->flow;
+
+    if (d->out == OUT_EXACT && d->left != 0) {
+        flow_fail(f, 502, "the filter changed the length of a request that "
+                  "is too long to be held, and HTTP/1.0 has no other way");
+        return true;
+    }
+    if (d->out == OUT_CHUNKED) {
+        buf_puts(dir_out(d), "0\r\n");
+        if (d->trailers.len > 0)
+            buf_put(dir_out(d), buf_at(&d->trailers), d->trailers.len);
+        else
+            buf_puts(dir_out(d), "\r\n");
+        d->out = OUT_DROP;          /* once is enough */
+    }
+    if (d->body.done)
+        return dir_complete(d);
+    if (!d->up) {                   /* the filters did not want the rest */
+        server_drop(f);
+        d->body.done = true;
+        return dir_complete(d);
+    }
+    return false;                   /* the client still has to send it */
+}
+
+/* Relays a body that no filter sees, as it comes. */
+static bool dir_copy(struct dir *d)
+{
+    struct buf *in = &d->from->in;
+    bool moved = false, data;
+
+    while (in->len > 0 && !d->body.done && dir_has_room(d)) {
+        struct body before = d->body;
+        ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
+
+        if (n < 0) {
+            d->body = before;
+            flow_stream(d->flow, false, "a chunk is malformed");
+            return true;
+        }
+        dir_take(d, (size_t)n, &d->to->out);
+        moved = true;
+    }
+    if (d->body.done)
+        return dir_complete(d);
+    if (in->len == 0 && d->from->done) {
+        if (d->body.framing != UNTIL_CLOSE)
+            return dir_truncated(d);
+        d->last = d->body.done = true;
+        if (!d->from->clean && d->from->ssl == NULL) {
+            flow_cut(d->flow);
+            return true;
+        }
+        return dir_complete(d);
+    }
+    return moved;
+}
+
+/* The body moves. */
+static bool dir_body(struct dir *d)
+{
+    bool moved;
+
+    if (d->chain == NULL)
+        return dir_copy(d);
+    moved = mend_body(d);
+    if (chain_done(d->chain) && chain_out(d->chain)->len == 0 &&
+        d->out != OUT_HOLD && mend_end(d))
+        return true;
+    return moved;
+}
+
+/* Waits for the filters to print a head, and finds out what it is. */
+static bool dir_print(struct dir *d)
+{
+    struct flow *f = d->flow;
+    struct buf *src = chain_out(d->chain);
+    const char *p = (char *)buf_at(src);
+    bool whole = chain_done(d->chain);
+    struct target t;
+    int n;
+
+    if (src->len < 5 && !whole)
+        return false;
+    if (src->len == 0) {
+        say(1, "#%lu the filter printed nothing: dropped", f->ex.id);
+        flow_cut(f);
+        return true;
+    }
+    d->answer = d->up && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0;
+    n = d->raw ? -1 : head_parse(p, src->len, d->up && !d->answer,
+                                 &d->printed);
+    if (n == 0 && !whole && src->len <= MAX_HEAD)
+        return false;
+    if (n > 0) {
+        if (d->up && !d->answer) {
+            t = request_target(d, p, &d->printed);
+            server_want(f, &t);
+            d->state = DIR_SERVER;
+        } else
+            mend_begin(d);
+        return true;
+    }
+    d->headless = true;
+    d->out = OUT_COPY;
+    d->last = !d->raw || d->answer;
+    if (!d->raw)
+        say(1, "#%lu the filter printed no head: forwarded as it is",
+            f->ex.id);
+    if (d->up && !d->answer) {
+        server_want(f, &f->ex.to);
+        d->state = DIR_SERVER;
+    } else
+        d->state = DIR_BODY;
+    return true;
+}
+
+/* A request's head is there: waits for the server to take it. */
+static bool dir_server(struct dir *d)
+{
+    struct flow *f = d->flow;
+    const char *unclear = d->head.unclear;
+
+    if (f->server.state == SERVER_FAILED) {
+        flow_fail(f, 502, "%s", f->server.failure);
+        return true;
+    }
+    if (f->server.state != SERVER_UP)
+        return false;
+    if (d->chain != NULL && !d->headless) {
+        mend_begin(d);
+        return true;
+    }
+    d->state = DIR_BODY;
+    if (d->chain != NULL)
+        return true;
+    d->out = OUT_COPY;
+    dir_put_head(d, &d->from->in, &d->head, STAYS, 0);
+    dir_take(d, d->head.len, NULL);
+    if (unclear != NULL)
+        flow_stream(f, false, unclear);
+    return true;
+}
+
+/* Whether an answer is awaited: a request, or a part of one, went out. */
+static bool answer_awaited(const struct flow *f)
+{
+    return (f->up.state == DIR_BODY || f->up.state == DIR_TURN) &&
+           !f->up.answer;
+}
+
+/* What filters and matches are to know of the message whose head is at the
+   front of d's source. */
+static struct subject dir_subject(struct dir *d)
+{
+    const struct exchange *ex = &d->flow->ex;
+
+    return (struct subject){ ex->method, ex->url, ex->to.host,
+                             (char *)buf_at(&d->from->in), d->head.len,
+                             &d->head };
+}
+
+/* Gives the message to its filters, if it has any that match. */
+static bool dir_filter(struct dir *d)
+{
+    struct flow *f = d->flow;
+    struct subject s;
+
+    if (opt.filters == NULL || d->pass || d->head.unclear)
+        return false;
+    s = dir_subject(d);
+    d->chain = chain_new(d, &s, d->up ? "request" : "response");
+    if (d->chain == NULL)
+        return false;
+    if (d->up && d->head.expect && !d->body.done)
+        buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
+    dir_take(d, d->head.len, &d->chain->buf[0]);
+    d->state = DIR_PRINT;
+    return true;
+}
+
+/* Forgets the exchange, but for its number. */
+static void exchange_free(struct exchange *ex)
+{
+    free(ex->method);
+    free(ex->url);
+    free(ex->target);
+    *ex = (struct exchange){ .id = ex->id };
+}
+
+/* Notes what filters and matches are to know of a request. */
+static void exchange_note(struct flow *f, const char *p, const struct head *h)
+{
+    struct exchange *ex = &f->ex;
+    const char *target = p + h->target.at;
+    struct target t;
+    const char *rest;
+    size_t n;
+    struct buf url = { 0 };
+
+    ex->method = copy_text(p + h->method.at, h->method.len);
+    ex->target = copy_text(target, h->target.len);
+    if (!parse_absolute(target, h->target.len, &t, &rest, &n)) {
+        bool usual = ex->to.port == (ex->to.tls ? 443 : 80);
+        bool v6 = strchr(ex->to.host, ':') != NULL;
+
+        buf_printf(&url, "%s://%s%s%s", ex->to.tls ? "https" : "http",
+                   v6 ? "[" : "", ex->to.host, v6 ? "]" : "");
+        if (!usual)
+            buf_printf(&url, ":%u", ex->to.port);
+    }
+    buf_put(&url, target, h->target.len);
+    buf_put(&url, "", 1);
+    ex->url = (char *)url.data;
+}
+
+/* A proxy client's CONNECT: it gets its tunnel before the server is asked
+   for, so that it can be told of failures inside TLS. */
+static void tunnel_begin(struct flow *f, const struct target *t)
+{
+    say(1, "%s asks for a tunnel to %s port %u", f->peer, t->host, t->port);
+    buf_eat(&f->client.in, f->up.head.len);
+    buf_puts(&f->client.out,
+             "HTTP/1.1 200 Connection established\r\n\r\n");
+    f->tunnel = true;
+    f->home = *t;
+    f->state = FLOW_FIRST;
+    f->since = now;
+}
+
+/* A request's head has come. */
+static bool request_begin(struct dir *d)
+{
+    struct flow *f = d->flow;
+    const char *p = (char *)buf_at(&d->from->in);
+    struct target t = f->home;
+
+    if (!f->tunnel && connect_target(p, &d->head, &t)) {
+        tunnel_begin(f, &t);
+        return true;
+    }
+    if (!d->pass) {
+        exchange_free(&f->ex);
+        f->ex.id = ++last_id;
+        d->show = true;
+    }
+    f->ex.minor = d->head.minor;
+    f->ex.head = same_word(p + d->head.method.at, d->head.method.len, "HEAD");
+    if (!f->tunnel && !proxy_target(p, &d->head, &t)) {
+        flow_fail(f, 400, "this is a proxy: it takes http://host/path, or "
+                  "CONNECT host:port");
+        return true;
+    }
+    f->spoken = true;
+    f->ex.to = t;
+    f->ex.to.tls = f->tunnel ? f->client.ssl != NULL : t.tls;
+    if (opt.filters != NULL && !d->pass)
+        exchange_note(f, p, &d->head);
+    d->body = body_begin(&d->head, &f->ex);
+    if (dir_filter(d))
+        return true;
+    t = request_target(d, p, &d->head);
+    server_want(f, &t);
+    d->state = DIR_SERVER;
+    return true;
+}
+
+/* A response's head has come. */
+static bool response_begin(struct dir *d)
+{
+    struct flow *f = d->flow;
+    int status = d->head.status;
+
+    if (status == 101 || (f->ex.connect && status / 100 == 2)) {
+        d->show = true;
+        dir_take(d, d->head.len, &d->to->out);
+        flow_stream(f, false, status == 101 ? "the protocol was switched"
+                                            : "a tunnel was opened");
+        return true;
+    }
+    if (status < 200) {             /* an interim response: others follow */
+        dir_take(d, d->head.len, &d->to->out);
+        return true;
+    }
+    d->show = !d->pass;
+    d->body = body_begin(&d->head, &f->ex);
+    if (dir_filter(d))
+        return true;
+    d->state = DIR_BODY;
+    d->out = OUT_COPY;
+    d->sent = true;
+    dir_take(d, d->head.len, &d->to->out);
+    return true;
+}
+
+/* A head cannot be read, for this reason: the bytes pass as they are - if it
+   is known where to. */
+static bool dir_unframed(struct dir *d, const char *why)
+{
+    struct flow *f = d->flow;
+
+    if (d->up && !f->tunnel && f->server.state == SERVER_NONE)
+        flow_fail(f, 400, "this is no request that a proxy understands: %s",
+                  why);
+    else
+        flow_stream(f, !f->spoken, why);
+    return true;
+}
+
+/* The source ended where a head might have begun. */
+static bool dir_ended(struct dir *d)
+{
+    struct flow *f = d->flow;
+
+    if (d->up)
+        flow_close(f);
+    else if (f->server.used)        /* it may close while it is idle, and the
+                                       client will ask again */
+        flow_cut(f);
+    else
+        flow_fail(f, 502, "%s port %u closed the connection without an "
+                  "answer", f->server.target.host, f->server.target.port);
+    return true;
+}
+
+/* Nothing is asked of the server: what it says or does now is its own. */
+static bool server_idle(struct flow *f)
+{
+    struct end *e = &f->server.end;
+
+    if (f->server.state != SERVER_UP)
+        return false;
+    if (e->in.len > 0 && !f->spoken)
+        flow_stream(f, true, "the server spoke first");
+    else if (e->in.len > 0) {
+        say(0, "#%lu the server sent something that nobody asked for: closed",
+            f->ex.id);
+        flow_close(f);
+    } else if (e->done && f->up.state == DIR_HEAD && f->client.in.len == 0)
+        flow_close(f);
+    else
+        return false;
+    return true;
+}
+
+/* Waits for a head. */
+static bool dir_head(struct dir *d)
+{
+    struct flow *f = d->flow;
+    struct buf *in = &d->from->in;
+    int n;
+
+    if (!d->up && !answer_awaited(f))
+        return server_idle(f);
+    if (in->len == 0)
+        return d->from->done ? dir_ended(d) : false;
+    if (d->begun == 0)
+        d->begun = now;
+    n = head_parse((char *)buf_at(in), in->len, d->up, &d->head);
+    if (n == 0 && in->len > MAX_HEAD) {
+        flow_fail(f, d->up ? 431 : 502, "the head is longer than %d bytes",
+                  MAX_HEAD);
+        return true;
+    }
+    if (n == 0 && !d->from->done)
+        return false;
+    if (n <= 0)
+        return dir_unframed(d, n < 0 ? "this is not HTTP/1"
+                                     : "its head has no end");
+    if (d->head.unclear && (!d->up || f->tunnel))
+        return dir_unframed(d, d->head.unclear);
+    return d->up ? request_begin(d) : response_begin(d);
+}
+
+/* The message is complete. Until the answer is, too, the only thing that the
+   client may do is close; and what cannot be a request need not wait. */
+static bool dir_turn(struct dir *d)
+{
+    struct flow *f = d->flow;
+    struct end *to = d->to;
+
+    if (!d->up) {
+        if (!f->server.end.done || f->up.state == DIR_TURN)
+            return false;
+        flow_close(f);              /* nobody takes the rest of a request */
+        return true;
+    }
+    if (d->from->in.len == 0 && d->from->done && !to->finish &&
+        f->server.state == SERVER_UP) {
+        to->finish = true;
+        return true;
+    }
+    if (d->from->in.len > 0 && f->down.state == DIR_HEAD && !to->finish &&
+        head_parse((char *)buf_at(&d->from->in), d->from->in.len, true,
+                   &d->head) < 0) {
+        flow_stream(f, false, "what follows the request is not HTTP/1");
+        return true;
+    }
+    return false;
+}
+
+/* All bytes pass, through the filters of a stream or as they are. */
+static bool dir_stream(struct dir *d)
+{
+    struct end *from = d->from, *to = d->to;
+    struct buf *in = &from->in, *src = in;
+    bool moved = false, over = from->done && in->len == 0;
+    size_t n;
+
+    if (to->finish || (d->flow->server.state != SERVER_UP &&
+                       d->flow->server.state != SERVER_FAILED))
+        return false;
+    if (d->flow->server.state == SERVER_FAILED) {
+        say(0, "a stream ends: %s", d->flow->server.failure);
+        flow_cut(d->flow);
+        return true;
+    }
+    if (d->chain != NULL) {
+        struct chain *c = d->chain;
+
+        if (in->len > 0 && (chain_is_deaf(c) || chain_has_room(c))) {
+            dir_take(d, in->len, chain_is_deaf(c) ? NULL : &c->buf[0]);
+            moved = true;
+        }
+        moved |= over && !c->fed;
+        c->fed |= over;
+        src = chain_out(c);
+        over = chain_done(c);
+    }
+    n = src->len;
+    if (n > 0 && (to->broken || to->out.len < MAX_BUF)) {
+        if (src == in)
+            dir_take(d, n, to->broken ? NULL : &to->out);
+        else
+            buf_move(&to->out, src, n);
+        moved = true;
+    }
+    if (over && src->len == 0) {
+        to->finish = moved = true;
+        to->cut = !from->clean;
+        to->reset = !from->clean && from->ssl == NULL && to->ssl == NULL;
+    }
+    return moved;
+}
+
+/* Moves what can be moved in one direction; whether anything did. */
+static bool dir_step(struct dir *d)
+{
+    bool moved = false;
+
+    if (d->chain != NULL && d->chain->failure[0] != '\0')
+        return dir_failed(d);
+    if (d->chain != NULL && d->state != DIR_STREAM)
+        moved = chain_feed(d);
+    if (d->flow->state != FLOW_RELAY)
+        return true;
+    switch (d->state) {
+    case DIR_HEAD:
+        return dir_head(d) | moved;
+    case DIR_PRINT:
+        return dir_print(d) | moved;
+    case DIR_SERVER:
+        return dir_server(d) | moved;
+    case DIR_BODY:
+        return dir_body(d) | moved;
+    case DIR_TURN:
+        return dir_turn(d);
+    case DIR_STREAM:
+        return dir_stream(d);
+    }
+    return false;
+}
+
+/* Both messages of an exchange are complete: the next may begin. */
+static bool exchange_end(struct flow *f)
+{
+    if (f->up.state != DIR_TURN ||
+        (f->down.state != DIR_TURN && !f->up.answer))
+        return false;
+    if (f->up.last || f->down.last) {
+        flow_close(f);
+        return true;
+    }
+    dir_reset(&f->up);
+    dir_reset(&f->down);
+    f->server.used = true;
+    f->since = now;
+    return true;
+}
+
+/* In a tunnel the first bytes decide: TLS, or something in plain text. */
+static bool tunnel_first(struct flow *f)
+{
+    const struct buf *in = &f->client.in;
+
+    if (in->len > 0 && *buf_at(in) == 22)
+        f->state = FLOW_HELLO;
+    else if (in->len > 0 || f->client.done || f->server.end.in.len > 0)
+        f->state = FLOW_RELAY;
+    else if (f->server.state == SERVER_FAILED) {
+        say(0, "a tunnel ends: %s", f->server.failure);
+        flow_cut(f);
+    } else
+        return false;
+    f->since = now;
+    return true;
+}
+
+/* The ClientHello tells the name; the server's certificate comes first. */
+static bool tunnel_hello(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    int n = hello_parse(buf_at(in), in->len, &f->hello);
+    struct target t = f->home;
+
+    if (n == 0 && !f->client.done)
+        return false;
+    if (n <= 0) {
+        f->state = FLOW_RELAY;
+        flow_stream(f, true, "it begins like TLS, but is not");
+        return true;
+    }
+    t.tls = true;
+    f->state = FLOW_SERVER;
+    f->since = now;
+    if (f->server.state == SERVER_UP && !f->server.end.done)
+        server_tls(f);              /* connected while the client was silent */
+    else if (f->server.state == SERVER_NONE ||
+             f->server.state == SERVER_UP)
+        server_want(f, &t);
+    else                            /* on its way: say what is to follow */
+        f->server.target.tls = true;
+    return true;
+}
+
+/* The server is reached, or cannot be: forges a leaf, and lets the client's
+   handshake begin. */
+static bool tunnel_server(struct flow *f)
+{
+    struct server *s = &f->server;
+    const char *name = f->hello.sni[0] ? f->hello.sni : f->home.host;
+    const mbedtls_x509_crt *crt = NULL;
+    char key[MAX_HOST + 8];
+    int error;
+
+    if (s->state != SERVER_UP && s->state != SERVER_FAILED)
+        return false;
+    if (s->state == SERVER_UP) {
+        crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
+        f->leaf = known_get(s->known->key);
+    } else {
+        snprintf(key, sizeof key, "!/%s", name);
+        f->leaf = known_get(key);
+    }
+    error = known_leaf(&f->leaf, crt, name);
+    if (error != 0 || !tls_start(&f->client, true, f->hello.http11,
+                                 f->leaf)) {
+        say(0, "cannot forge a certificate for %s: %s", name,
+            tls_strerror(error));
+        f->over = true;
+        return true;
+    }
+    f->home.tls = true;
+    f->state = FLOW_CLIENT;
+    f->since = now;
+    return true;
+}
+
+/* Why the client refused our handshake, in plain words. */
+static const char *refusal(int alert)
+{
+    return alert == 48 ? "it does not know our CA (install cert.pem in it)" :
+           alert == 42 || alert == 46 ? "it does not accept our certificate "
+           "(is our CA installed in it? does it pin the server's?)" :
+           alert == 70 ? "it wants another version of TLS" :
+           alert == 120 ? "it wants another protocol (ALPN)" : "it gave up";
+}
+
+/* Waits for the client's handshake. */
+static bool tunnel_client(struct flow *f)
+{
+    if (f->client.ready) {
+        say(1, "%s with %s for %s", mbedtls_ssl_get_version(f->client.ssl),
+            f->peer, f->hello.sni[0] ? f->hello.sni : f->home.host);
+        f->state = FLOW_RELAY;
+        f->since = now;
+        return true;
+    }
+    if (f->client.tls_error == 0)
+        return false;
+    say(0, "%s ended the TLS handshake for %s: %s (-0x%04x, alert %d)",
+        f->peer, f->hello.sni[0] ? f->hello.sni : f->home.host,
+        refusal(f->client.alert), (unsigned)-f->client.tls_error,
+        f->client.alert);
+    flow_close(f);
+    return true;
+}
+
+/* Moves what can be moved in a flow; whether anything did. */
+static bool flow_step(struct flow *f)
+{
+    bool moved = tls_pump(&f->client) | server_step(f);
+
+    switch (f->state) {
+    case FLOW_FIRST:
+        return tunnel_first(f) | moved;
+    case FLOW_HELLO:
+        return tunnel_hello(f) | moved;
+    case FLOW_SERVER:
+        return tunnel_server(f) | moved;
+    case FLOW_CLIENT:
+        return tunnel_client(f) | moved;
+    case FLOW_RELAY:
+        moved |= dir_step(&f->up);
+        if (f->state == FLOW_RELAY)
+            moved |= dir_step(&f->down);
+        if (f->state == FLOW_RELAY)
+            moved |= exchange_end(f);
+        return moved;
+    case FLOW_CLOSING:
+        buf_free(&f->client.in);
+        return moved;
+    }
+    return moved;
+}
+
+/* Whether nothing more can happen. */
+static bool flow_over(const struct flow *f)
+{
+    const struct end *c = &f->client, *s = &f->server.end;
+
+    if (f->over || c->broken)
+        return true;
+    if (f->state == FLOW_CLOSING)
+        return c->shut && c->fd_done;
+    return f->stream && c->shut && (c->done || s->broken || s->fd < 0);
+}
+
+/* What a flow waits for, and *since when; its deadline follows from that. */
+static enum wait flow_wait(const struct flow *f, double *since)
+{
+    const struct server *s = &f->server;
+
+    *since = f->since;
+    switch (f->state) {
+    case FLOW_CLOSING:
+        return WAIT_CLOSE;
+    case FLOW_HELLO:
+        return WAIT_HELLO;
+    case FLOW_CLIENT:
+        return WAIT_CLIENT_TLS;
+    default:
+        break;
+    }
+    *since = s->since;
+    if (s->state == SERVER_LOOKUP)
+        return WAIT_LOOKUP;
+    if (s->state == SERVER_CONNECT)
+        return s->tried < s->addrs ? WAIT_CONNECT_MORE : WAIT_CONNECT;
+    if (s->state == SERVER_TLS)
+        return WAIT_SERVER_TLS;
+    *since = f->since;
+    if (f->state == FLOW_FIRST)
+        return s->state == SERVER_NONE ? WAIT_SILENT : WAIT_IDLE;
+    if (f->up.state == DIR_HEAD && f->up.begun != 0) {
+        *since = f->up.begun;
+        return WAIT_HEAD;
+    }
+    if (f->up.state == DIR_HEAD)
+        return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
+    *since = f->moved;
+    if (f->stream || f->up.chain != NULL || f->down.chain != NULL)
+        return WAIT_STREAM;
+    return f->up.state == DIR_TURN && f->down.state == DIR_HEAD ? WAIT_ANSWER
+                                                                : WAIT_BODY;
+}
+
+/* A flow has waited too long. */
+static void flow_expire(struct flow *f, enum wait w)
+{
+    f->wake = true;
+    switch (w) {
+    case WAIT_SILENT:
+        say(1, "%s is silent: perhaps the server speaks first", f->peer);
+        server_want(f, &f->home);
+        return;
+    case WAIT_CONNECT_MORE:
+        server_connect(f);
+        return;
+    case WAIT_LOOKUP:
+    case WAIT_CONNECT:
+    case WAIT_SERVER_TLS:
+        server_fail(f, "%s port %u: no success in %g seconds of waiting for "
+                    "%s", f->server.target.host, f->server.target.port,
+                    waits[w].seconds, waits[w].what);
+        return;
+    case WAIT_HEAD:
+    case WAIT_ANSWER:
+        flow_fail(f, w == WAIT_HEAD ? 408 : 504, "waited %g seconds for %s",
+                  waits[w].seconds, waits[w].what);
+        return;
+    case WAIT_BODY:
+    case WAIT_STREAM:
+        say(0, "#%lu waited %g seconds for %s: cut off", f->ex.id,
+            waits[w].seconds, waits[w].what);
+        flow_cut(f);
+        return;
+    default:
+        say(1, "%s: waited %g seconds for %s: closed", f->peer,
+            waits[w].seconds, waits[w].what);
+        f->over = true;
+    }
+}
+
+/* A flow for a client that has connected. */
+static struct flow *flow_new(int fd, const void *addr, socklen_t len)
+{
+    struct flow *f = alloc(sizeof *f);
+
+    f->client.fd = fd;
+    f->client.ready = true;
+    f->server.end.fd = -1;
+    f->up = (struct dir){ .flow = f, .from = &f->client,
+                          .to = &f->server.end, .up = true };
+    f->down = (struct dir){ .flow = f, .from = &f->server.end,
+                            .to = &f->client };
+    f->state = FLOW_RELAY;
+    f->since = f->moved = now;
+    print_address(f->peer, sizeof f->peer, addr, len);
+    f->next = flows;
+    if (flows != NULL)
+        flows->prev = f;
+    flows = f;
+    nflows++;
+    return f;
+}
+
+static void flow_free(struct flow *f)
+{
+    dir_reset(&f->up);
+    dir_reset(&f->down);
+    server_drop(f);
+    end_close(&f->client);
+    known_drop(f->leaf);
+    exchange_free(&f->ex);
+    if (f->next != NULL)
+        f->next->prev = f->prev;
+    *(f->prev ? &f->prev->next : &flows) = f->next;
+    nflows--;
+    free(f);
+}
+
+/* ==== 17 loop =========================================================== */
+
+/* Descriptors for select(): a bitmap of our own, which may be longer than an
+   fd_set, as the kernel does not mind. */
+struct fds { unsigned long *bits; int words; };
+enum { WORD = 8 * sizeof(unsigned long) };
+
+static struct fds readable, writable;
+static int highest;                 /* descriptor in either */
+
+/* Makes room for descriptors up to fd. */
+static void fds_grow(struct fds *s, int fd)
+{
+    int words = 2 * (fd / WORD + 16);
+
+    if (fd / WORD < s->words)
+        return;
+    s->bits = realloc(s->bits, (size_t)words * sizeof *s->bits);
+    if (s->bits == NULL)
+        die("out of memory");
+    memset(s->bits + s->words, 0,
+           (size_t)(words - s->words) * sizeof *s->bits);
+    s->words = words;
+}
+
+static void fds_add(struct fds *s, int fd)
+{
+    fds_grow(s, fd);
+    s->bits[fd / WORD] |= 1UL << fd % WORD;
+    if (fd > highest)
+        highest = fd;
+}
+
+static bool fds_has(const struct fds *s, int fd)
+{
+    return fd >= 0 && fd / WORD < s->words &&
+           (s->bits[fd / WORD] >> fd % WORD & 1);
+}
+
+static void fds_clear(struct fds *s)
+{
+    if (s->words > 0)
+        memset(s->bits, 0, (size_t)s->words * sizeof *s->bits);
+}
+
+/* What an end waits for. */
+static void end_arm(const struct end *e)
+{
+    if (end_wants_read(e))
+        fds_add(&readable, e->fd);
+    if (end_wants_write(e))
+        fds_add(&writable, e->fd);
+}
+
+/* What the filters of a message wait for. */
+static void chain_arm(const struct chain *c)
+{
+    for (int i = 0; c != NULL && c->started && i < c->count; i++) {
+        if (c->run[i]->in >= 0 && (c->buf[i].len > 0 || run_fed(c, i)))
+            fds_add(&writable, c->run[i]->in);
+        if (run_wants_read(c, i))
+            fds_add(&readable, c->run[i]->out);
+    }
+}
+
+/* Lowers *left to seconds, when that is sooner. */
+static void sooner(double *left, double seconds)
+{
+    if (seconds >= 0 && seconds < *left)
+        *left = seconds;
+}
+
+/* What flow f waits for; lowers *left to its next deadline, and acts when
+   that has passed. */
+static void flow_arm(struct flow *f, double *left)
+{
+    double since, rest;
+    enum wait w = flow_wait(f, &since);
+
+    rest = since + waits[w].seconds * SECOND - now;
+    if (rest <= 0)
+        flow_expire(f, w);
+    if (f->up.chain != NULL)
+        sooner(left, chain_deadline(f->up.chain));
+    if (f->down.chain != NULL)
+        sooner(left, chain_deadline(f->down.chain));
+    sooner(left, f->wake ? 0 : rest);
+    end_arm(&f->client);
+    if (f->server.state == SERVER_CONNECT)
+        fds_add(&writable, f->server.end.fd);
+    else
+        end_arm(&f->server.end);
+    chain_arm(f->up.chain);
+    chain_arm(f->down.chain);
+}
+
+/* Declares all interest; returns the seconds to the nearest deadline. */
+static double arm(void)
+{
+    double left = 3600;
+
+    fds_clear(&readable);
+    fds_clear(&writable);
+    highest = 0;
+    fds_add(&readable, self_pipe[0]);
+    if (listener >= 0)
+        fds_add(&readable, listener);
+    for (struct sink *s = sinks; s < sinks + 2; s++)
+        if (s->fd >= 0 && s->buf.len > 0)
+            fds_add(&writable, s->fd);
+    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
+        if (r->fd >= 0)
+            fds_add(&readable, r->fd);
+    for (struct flow *f = flows; f != NULL; f = f->next)
+        flow_arm(f, &left);
+    for (struct run *r = runs; r != NULL; r = r->next)
+        if (r->killed != 0)
+            sooner(&left, WAIT_KILL);
+    if (stopping)
+        sooner(&left, 0.1);
+    fds_grow(&readable, highest);
+    fds_grow(&writable, highest);
+    return left;
+}
+
+/* Accepts clients. Without descriptors for more, those wait in the queue. */
+static void accept_new(void)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+
+    for (int i = 0; i < 64; i++, len = sizeof addr) {
+        int fd = accept4(listener, (struct sockaddr *)&addr, &len,
+                         SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct flow *f;
+
+        if (fd < 0)
+            return;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+        f = flow_new(fd, &addr, len);
+        f->wake = end_read(&f->client);
+    }
+}
+
+/* Reads from an end that is ready. */
+static bool end_take(struct end *e)
+{
+    return fds_has(&readable, e->fd) && end_wants_read(e) && end_read(e);
+}
+
+/* Moves bytes from descriptors that are ready into buffers. */
+static void read_ready(void)
+{
+    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
+        if (fds_has(&readable, r->fd)) {
+            resolver_read(r);
+        }
+    for (struct flow *f = flows; f != NULL; f = f->next) {
+        struct chain *chains[] = { f->up.chain, f->down.chain };
+
+        if (end_take(&f->client) |
+            (f->server.state != SERVER_CONNECT && end_take(&f->server.end))) {
+            f->moved = now;
+            f->wake = true;
+        }
+        if (f->server.state == SERVER_CONNECT &&
+            fds_has(&writable, f->server.end.fd))
+            server_connect_end(f);
+        if (fds_has(&writable, f->client.fd) ||
+            (f->server.state != SERVER_CONNECT &&
+             fds_has(&writable, f->server.end.fd)))
+            f->wake = true;
+        for (int k = 0; k < 2; k++)
+            for (int i = 0; chains[k] && i < chains[k]->count; i++) {
+                if (fds_has(&readable, chains[k]->run[i]->out))
+                    run_read(chains[k], i);
+                if (fds_has(&writable, chains[k]->run[i]->in))
+                    f->wake = true;
+            }
+    }
+}
+
+/* Moves bytes from buffers to descriptors, of those flows where something
+   happened, without asking select() first: mostly there is room. */
+static bool flow_write(struct flow *f)
+{
+    struct chain *chains[] = { f->up.chain, f->down.chain };
+    bool moved = false;
+
+    if (end_wants_write(&f->client))
+        moved |= end_write(&f->client);
+    if (f->server.state != SERVER_CONNECT && end_wants_write(&f->server.end))
+        moved |= end_write(&f->server.end);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; chains[k] && chains[k]->started &&
+                        i < chains[k]->count; i++)
+            run_write(chains[k], i);
+    if (moved)
+        f->moved = now;
+    return moved;
+}
+
+/* Gives back the memory of an end's empty buffers. */
+static void end_trim(struct end *e)
+{
+    buf_trim(&e->in);
+    buf_trim(&e->out);
+    buf_trim(&e->wire_in);
+    buf_trim(&e->wire_out);
+}
+
+/* Lets each flow where something happened go as far as it can. */
+static void step_flows(void)
+{
+    for (struct flow *f = flows; f != NULL; f = f->next) {
+        if (!f->wake)
+            continue;
+        f->wake = false;
+        do
+            while (flow_step(f))
+                ;
+        while (flow_write(f));
+        if (f->server.state == SERVER_LOOKUP)
+            server_lookup(f);
+        end_trim(&f->client);
+        end_trim(&f->server.end);
+    }
+}
+
+/* Asks for names that could not be asked for, as all resolvers were busy. */
+static void ask_again(void)
+{
+    for (struct flow *f = flows; f != NULL; f = f->next)
+        if (f->server.state == SERVER_LOOKUP && f->server.resolver == NULL)
+            server_lookup(f);
+}
+
+/* Takes note of the children that have ended, and ends those that should. */
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS;
+             r++)
+            if (r->pid == pid)
+                r->pid = 0;
+        for (struct run *r = runs; r != NULL; r = r->next)
+            if (r->pid == pid) {
+                run_exited(r, status);
+                break;
+            }
+    }
+    for (struct run *r = runs; r != NULL; r = r->next)
+        if (r->killed != 0 &&
+            now - r->killed > waits[WAIT_KILL].seconds * SECOND)
+            kill(-r->pid, SIGKILL);
+}
+
+/* Frees the flows that are over: the only place that does. */
+static void sweep(void)
+{
+    for (struct flow *f = flows, *next; f != NULL; f = next) {
+        next = f->next;
+        if (flow_over(f))
+            flow_free(f);
+    }
+}
+
+/* Takes the signals that have come since the last turn. */
+static void take_signals(void)
+{
+    unsigned char byte;
+
+    while (read(self_pipe[0], &byte, 1) == 1)
+        if (byte == SIGINT || byte == SIGTERM) {
+            if (stopping++ > 0)
+                exit(0);
+            stop_since = now;
+            say(0, "stopping: running messages may finish");
+            close(listener);
+            listener = -1;
+        }
+}
+
+/* Whether a flow that is asked to stop has nothing under way. */
+static bool flow_idle(const struct flow *f)
+{
+    return f->state != FLOW_CLOSING &&
+           (f->state == FLOW_FIRST ||
+            (f->up.state == DIR_HEAD && f->client.in.len == 0));
+}
+
+/* Ends idle flows when we were asked to stop; whether all is done. */
+static bool stopped(void)
+{
+    if (!stopping)
+        return false;
+    for (struct flow *f = flows; f != NULL; f = f->next)
+        if (flow_idle(f)) {
+            flow_close(f);
+            f->wake = true;
+        }
+    return flows == NULL ||
+           now - stop_since > waits[WAIT_FINISH].seconds * SECOND;
+}
+
+/* One turn after the other, until a signal ends it. */
+static void run_loop(void)
+{
+    while (!stopped()) {
+        double left = arm();
+        struct timeval t = { (time_t)left, (left - (long)left) * 1e6 };
+
+        if (select(highest + 1, (fd_set *)readable.bits,
+                   (fd_set *)writable.bits, NULL, &t) < 0) {
+            fds_clear(&readable);
+            fds_clear(&writable);
+        }
+        now = clock_now();
+        for (struct sink *s = sinks; s < sinks + 2; s++)
+            if (fds_has(&writable, s->fd))
+                sink_flush(s, false);
+        take_signals();
+        if (listener >= 0 && fds_has(&readable, listener))
+            accept_new();
+        read_ready();
+        reap();
+        step_flows();
+        start_filters();
+        ask_again();
+        sweep();
+    }
+}
+
+/* ==== 18 main =========================================================== */
+
+/* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
+static void fix_stdio(void)
+{
+    int fd;
+
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
+        ;
+    close(fd);
+}
+
+/* Says at start-up when a filter's command cannot be found. */
+static void check_filters(void)
+{
+    for (struct filter *f = opt.filters; f != NULL; f = f->next) {
+        const char *path = getenv("PATH"), *end;
+        char file[PATH_MAX];
+        bool found = false;
+
+        if (f->argv == NULL)
+            continue;               /* the shell's business */
+        if (strchr(f->argv[0], '/'))
+            found = access(f->argv[0], X_OK) == 0;
+        for (path = path ? path : "/usr/bin:/bin"; !found && path != NULL;
+             path = *end ? end + 1 : NULL) {
+            end = path + strcspn(path, ":");
+            snprintf(file, sizeof file, "%.*s/%s", (int)(end - path), path,
+                     f->argv[0]);
+            found = access(file, X_OK) == 0;
+        }
+        if (!found)
+            die("the filter '%s' cannot be run: there is no command %s",
+                f->command, f->argv[0]);
+    }
+}
+
+/* Takes as many descriptors as we may have. */
+static void raise_limit(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+#ifndef UNIT_TEST
+int main(int argc, char **argv)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    char text[80];
+
+    (void)argc;
+    fix_stdio();
+    options_parse(argv);
+    umask(077);
+    raise_limit();
+    if (psa_crypto_init() != PSA_SUCCESS)
+        die("cannot start the cryptography: no random numbers?");
+    check_filters();
+    ca_load(opt.ca_file);
+    if (opt.cacert != NULL && !trusted_load())
+        die("%s holds no CA certificate in PEM form", opt.cacert);
+    tls_init();
+    signals_init();
+    listener = listen_open(opt.host, opt.port);
+    getsockname(listener, (struct sockaddr *)&addr, &len);
+    print_address(text, sizeof text, &addr, len);
+    say(-1, "listening on %s", text);
+    now = clock_now();
+    run_loop();
+    while (flows != NULL)
+        flow_free(flows);
+    sink_flush(&sinks[0], true);
+    sink_flush(&sinks[1], true);
+    return 0;
+}
+#endif

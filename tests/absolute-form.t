@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""What an HTTP proxy client sends: GET http://host/path."""
+from mitm import *
+
+
+@test('the server gets the origin form, the fields in their order and case')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(b'GET http://%s/a?b#c HTTP/1.1\r\nzeta: 1\r\nHOST:  x\r\n'
+                    b'Proxy-Connection: keep-alive\r\nAlpha:2 \r\n\r\n'
+                    % origin.auth.encode())
+        equal(origin.next().read_head(), b'GET /a?b#c HTTP/1.1\r\nzeta: 1\r\n'
+              b'HOST:  x\r\nAlpha:2 \r\n\r\n', 'at the server')
+
+
+@test('one connection asks many servers in turn, many times')
+def _():
+    with contextlib.ExitStack() as stack:
+        origins = [stack.enter_context(Origin(answer(reply(name))))
+                   for name in (b'red', b'green', b'blue')]
+        proxy = stack.enter_context(Proxy())
+        client = proxy.connect()
+        for turn in range(30):
+            origin = origins[turn * 7 % 3]
+            client.send(get(origin.url('/%d' % turn)))
+            equal(client.read_message().body,
+                  (b'red', b'green', b'blue')[turn * 7 % 3], 'the answer')
+        equal(len(proxy.clients), 1, 'connections of the client')
+        for i, origin in enumerate(origins):
+            equal(origin.rx.count(b'GET '), 10, 'requests at server %d' % i)
+
+
+@test('a server that closes after each response is asked again')
+def _():
+    def once(conn):
+        conn.read_head()
+        conn.send(reply(b'x'))
+    with Origin(once) as origin, Proxy() as proxy:
+        for turn in range(3):
+            client = proxy.connect()
+            client.send(get(origin.url('/')))
+            equal(client.read_message().body, b'x', 'the answer')
+
+
+@test('the name is looked up, the port is 80 when none is given')
+def _():
+    with Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get('http://no-such-host.invalid/', host='x'))
+        answer = client.read_message()
+        equal(answer.status, 502, 'status')
+        like(answer.body, rb'no-such-host\.invalid', 'the page')
+
+
+run()

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""cert.pem: made on first use, checked afterwards."""
+from mitm import *
+
+
+def refused(path, why):
+    status, out, err = mitmproxy('-p', '0', '--ca', path)
+    equal(status, 1, 'exit status')
+    check(err.startswith('mitmproxy: ') and err.count('\n') == 1,
+          'one line that tells', err)
+    like(err, '(?i)' + why, 'the reason')
+    like(err, re.escape(os.path.basename(path)), 'the name of the file')
+
+
+@test('made on first use: mode 0600, P-256, ten years, a CA')
+def _():
+    with Proxy() as proxy:
+        equal(oct(os.stat(proxy.ca).st_mode & 0o777), '0o600', 'mode')
+        text = openssl('x509', '-in', proxy.ca, '-noout', '-text').decode()
+        like(text, r'NIST CURVE: P-256', 'the key')
+        like(text, r'ecdsa-with-SHA256', 'the signature')
+        like(text, r'Basic Constraints: critical\s+CA:TRUE', 'a CA')
+        like(text, r'Key Usage: critical\s+Certificate Sign', 'key usage')
+        openssl('x509', '-in', proxy.ca, '-noout', '-checkend',
+                str(3645 * 86400))
+        status = subprocess.run(
+            ['openssl', 'x509', '-in', proxy.ca, '-noout', '-checkend',
+             str(3660 * 86400)], stdout=subprocess.DEVNULL).returncode
+        equal(status, 1, 'it ends within 3,660 days')
+        openssl('ec', '-in', proxy.ca, '-noout')
+        equal(openssl('x509', '-in', proxy.ca, '-noout', '-pubkey'),
+              openssl('ec', '-in', proxy.ca, '-pubout'), 'key and certificate')
+
+
+@test('the mode is 0600 even when the umask is 0')
+def _():
+    old = os.umask(0)
+    try:
+        with Proxy() as proxy:
+            equal(oct(os.stat(proxy.ca).st_mode & 0o777), '0o600', 'mode')
+    finally:
+        os.umask(old)
+
+
+@test('nothing else is left beside it')
+def _():
+    folder = scratch('folder')
+    os.mkdir(folder)
+    with Proxy(ca=folder + '/cert.pem'):
+        equal(os.listdir(folder), ['cert.pem'], 'files')
+
+
+@test('used again on the next start, not changed')
+def _():
+    with Proxy() as proxy:
+        before = slurp(proxy.ca)
+    with Origin(answer(reply(b'x')), tls=True) as origin, \
+            Proxy(ca=proxy.ca) as again:
+        equal(again.fetch(origin).body, b'x', 'a page')
+        equal(slurp(again.ca), before, 'the file')
+
+
+@test('two CAs are two keys')
+def _():
+    with Proxy() as one, Proxy() as two:
+        check(slurp(one.ca) != slurp(two.ca), 'they are the same')
+
+
+@test('an RSA CA made by openssl serves')
+def _():
+    path = scratch('mycert.pem')
+    openssl('req', '-x509', '-nodes', '-newkey', 'rsa:2048', '-keyout', path,
+            '-out', path, '-subj', '/CN=My own CA', '-days', '30')
+    os.chmod(path, 0o600)
+    with Origin(answer(reply(b'x')), tls=True) as origin, \
+            Proxy(ca=path) as proxy:
+        client = proxy.tls(origin, strict=False)
+        client.send(get('/'))
+        equal(client.read_message().body, b'x', 'a page')
+        leaf = openssl('x509', '-inform', 'der', '-noout', '-issuer',
+                       '-nameopt', 'RFC2253',
+                       input=client.tls.getpeercert(True))
+        equal(leaf.strip(), b'issuer=CN=My own CA', 'issuer')
+
+
+@test('refused: a file that is no certificate')
+def _():
+    refused(scratch('wrong.pem', 'hello\n', 0o600), r'certificate')
+
+
+@test('refused: an empty file')
+def _():
+    refused(scratch('empty.pem', '', 0o600), r'')
+
+
+@test('refused: a certificate without its key')
+def _():
+    refused(scratch('nokey.pem', slurp(make_ca()), 0o600), r'key')
+
+
+@test('refused: a certificate that is no CA')
+def _():
+    refused(scratch('leaf.pem', slurp(make_leaf()), 0o600), r'\bCA\b')
+
+
+@test('refused: the key of another certificate')
+def _():
+    other = make_ca('Another CA')
+    refused(scratch('mix.pem', slurp(make_ca()) + slurp(
+        other[:-4] + '.key'), 0o600), r'key')
+
+
+@test('refused: a key that others can read')
+def _():
+    good = slurp(make_ca()) + slurp(make_ca()[:-4] + '.key')
+    for mode in (0o640, 0o604):
+        refused(scratch('open.pem', good, mode),
+                r'mode|permission|read|chmod')
+
+
+@test('refused: a directory, a folder that is not there')
+def _():
+    folder = scratch('folder.pem')
+    os.mkdir(folder)
+    refused(folder, r'directory')
+    refused(scratch('nowhere') + '/cert.pem', r'no such file')
+
+
+run()

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""--jobs: so many of a filter at once, the others wait their turn."""
+from mitm import *
+
+
+@test('200 at once, no more than four filters at a time, all are served')
+def _():
+    folder, log = scratch('running'), scratch('log', '')
+    os.mkdir(folder)
+    count = script('#!/bin/sh\nmkdir %s/$$\nls %s | wc -l >> %s\n'
+                   'sed s/world/all/\nrmdir %s/$$\n'
+                   % (folder, folder, log, folder))
+    with Origin(answer(reply(b'hello world'))) as origin, \
+            Proxy('--jobs', '4', '--response', count) as proxy:
+        clients = [proxy.connect() for _ in range(200)]
+        for i, client in enumerate(clients):
+            client.send(get(origin.url('/%d' % i)))
+        for client in clients:
+            equal(client.read_message().body, b'hello all', 'an answer')
+        numbers = [int(n) for n in slurp(log).split()]
+        equal(len(numbers), 200, 'filters')
+        check(max(numbers) <= 4, 'too many at once', max(numbers))
+
+
+@test('two at once are really two')
+def _():
+    folder = scratch('met')
+    os.mkdir(folder)
+    meet = script('#!/bin/sh\n: > %s/$$\n'
+                  'until [ $(ls %s | wc -l) = 2 ]; do sleep 0.01; done\n'
+                  'cat\n' % (folder, folder))
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--jobs', '2', '--response', meet) as proxy:
+        clients = [proxy.tunnel(origin) for _ in range(2)]
+        for client in clients:
+            client.send(get('/'))
+        for client in clients:
+            equal(client.read_message().body, b'x', 'an answer')
+
+
+@test('one that waits its turn may leave')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--jobs', '1', '--timeout', '0', '--response',
+                  'test -n "$MITM_URL" && case $MITM_URL in '
+                  '*stuck) sleep 1000;; esac; cat') as proxy:
+        stuck = proxy.tunnel(origin)
+        stuck.send(get('/stuck'))
+        wait_for(proxy.children, 'the filter')
+        waiting, last = proxy.tunnel(origin), proxy.tunnel(origin)
+        waiting.send(get('/waiting'))
+        last.send(get('/last'))
+        wait_for(lambda: origin.rx.count(b'GET ') == 3, 'three requests')
+        waiting.reset()
+        stuck.reset()
+        equal(last.read_message().body, b'x', 'the answer')
+
+
+run()

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""An origin on ::1."""
+from mitm import *
+
+
+def origin6(tls):
+    try:
+        return Origin(answer(lambda r: reply(r.start)), tls=tls, host='::1',
+                      name='::1')
+    except OSError:
+        raise Skip('no IPv6 here') from None
+
+
+@test('http://[::1]')
+def _():
+    with origin6(False) as origin, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url('/x'), host=origin.auth))
+        equal(client.read_message().body, b'GET /x HTTP/1.1', 'the answer')
+
+
+@test('CONNECT [::1], TLS inside')
+def _():
+    with origin6(True) as origin, Proxy() as proxy:
+        equal(proxy.fetch(origin).body, b'GET / HTTP/1.1', 'the answer')
+
+
+@test('the next address is tried when one fails')
+def _():
+    found = {a[4][0] for a in socket.getaddrinfo('localhost', 80)}
+    if not {'::1', '127.0.0.1'} <= found:
+        raise Skip('localhost is not both ::1 and 127.0.0.1 here')
+    for host in ('127.0.0.1', '::1'):
+        with Origin(answer(reply(b'x')), host=host) as origin, \
+                Proxy() as proxy:
+            equal(proxy.fetch(origin).body, b'x', 'from ' + host)
+
+
+@test('--listen-host ::1')
+def _():
+    with origin6(False), Proxy('--listen-host', '::1') as proxy:
+        like(proxy.log(), r'listening on \[::1\]:\d+\n', 'the ready line')
+
+
+run()

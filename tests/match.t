@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""--match: which messages a filter gets."""
+from mitm import *
+
+# The request is POST https://localhost:PORT/shop/item?id=5 with X-Color: Red,
+# the response 404, text/html, with X-Taste: Sweet.
+RESPONSES = [
+    ('~u /shop/', True), ('~u /SHOP', True), ('~u ^/shop', False),
+    ('~u ^https://localhost', True), ('~u id=[0-9]+$', True), ('shop', True),
+    ('cellar', False), ('~d localhost', True), ('~d ^local', True),
+    ('~d shop', False), ('~m POST', True), ('~m ^post$', True),
+    ('~m GET', False), ('~t html', True), ('~t ^text/(html|css)', True),
+    ('~t json', False), ('~c 404', True), ('~c 200', False),
+    ('~h x-taste:.*sweet', True), ('~h sour', False), ('~s', True),
+    ('~q', False), ('!~q', True), ('! ~s', False), ('~s & ~c 404', True),
+    ('~s & ~c 200', False), ('~c 200 | ~c 404', True),
+    ('!~c 200 & !~c 404', False), ('(~c 200 | ~c 404) & ~t html', True),
+    ('~c 404 | ~c 200 & ~t json', True), ('!(~c 404 & ~m GET)', True),
+    ('((~u shop))', True)]
+REQUESTS = [
+    ('~u /shop/', True), ('~m POST', True), ('~d localhost', True),
+    ('~h x-color', True), ('~h x-taste', False), ('~q', True), ('~s', False),
+    ('~c 404', False), ('~u shop & ~q', True), ('~q & ~m GET', False)]
+PAGE = reply(b'a page', 'Content-Type: text/html; charset=utf-8',
+             'X-Taste: Sweet', status='404 Not Found')
+ASK = get('/shop/item?id=5', 'X-Color: Red', 'Content-Length: 0',
+          method='POST')
+
+
+@test('expressions about responses')
+def _():
+    wrong = []
+    with Origin(answer(PAGE), tls=True) as origin:
+        for expression, want in RESPONSES:
+            with Proxy('--match', expression, '--response',
+                       'sed s/page/PAGE/') as proxy:
+                got = proxy.fetch(origin, ASK).body == b'a PAGE'
+                if got != want:
+                    wrong.append((expression, 'matches' if got else 'not'))
+    equal(wrong, [], 'expressions judged wrong')
+
+
+@test('expressions about requests')
+def _():
+    wrong = []
+    for expression, want in REQUESTS:
+        with Origin(answer(PAGE), tls=True) as origin, \
+                Proxy('--match', expression, '--request',
+                      'sed s/Color/COLOR/') as proxy:
+            proxy.fetch(origin, ASK)
+            if (b'COLOR' in origin.rx) != want:
+                wrong.append((expression, 'not' if want else 'matches'))
+    equal(wrong, [], 'expressions judged wrong')
+
+
+@test('it is for the filter that follows it, only')
+def _():
+    with Origin(answer(lambda r: reply(r.start))) as origin, \
+            Proxy('--match', '/one', '--response', 'sed s/one/ONE/',
+                  '--response', 'sed s/two/TWO/') as proxy:
+        client = proxy.tunnel(origin)
+        for path, want in (('/one', b'GET /ONE'), ('/two', b'GET /TWO'),
+                           ('/onetwo', b'GET /ONETWO')):
+            client.send(get(path))
+            equal(client.read_message().body, want + b' HTTP/1.1', path)
+
+
+@test('what does not match is not touched')
+def _():
+    page = chunked(b'a', b'b') + b''
+    with Origin(answer(page)) as origin, \
+            Proxy('--match', '~u /never', '--response', 'cat') as proxy:
+        ask = get('/', 'X : y')
+        equal(proxy.fetch(origin, ask).raw, page, 'at the client')
+        equal(origin.rx, ask, 'at the server')
+
+
+for expression in ('', '~', '~x', '~c', '~c abc', '~u', '(~q', '~q)', '~q &',
+                   '| ~q', '~q !', '~u [', '~q ~s)', '~u a(b'):
+    @test('an error that points at the mistake: %r' % expression)
+    def _(expression=expression):
+        status, _, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
+                                   '--match', expression,
+                                   '--response', 'cat')
+        equal(status, 2, 'exit status')
+        like(err, r'^mitmproxy: .*--match', 'the error')
+
+
+run()

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""The framing of what a filter printed is made right again."""
+from mitm import *
+
+MIB = 1 << 20
+
+
+def printer(data):
+    """A filter that prints just that."""
+    return 'cat > /dev/null; cat ' + scratch('output', data)
+
+
+def fetched(page, command, request=None, tls=True):
+    """What becomes of page: (the message, is the connection kept?)"""
+    with Origin(answer(page, reply(b'next')), tls=tls) as origin, \
+            Proxy('--match', '! ~u /next', '--response', command) as proxy:
+        client = proxy.tls(origin) if tls else proxy.tunnel(origin)
+        request = request or get('/')
+        client.send(request)
+        got = client.read_message(request.startswith(b'HEAD '))
+        if got.end in ('eof', 'cut'):
+            return got, False
+        client.send(get('/next'))
+        if not wait_message(client):
+            return got, False
+        equal(client.read_message().body, b'next', 'the next answer')
+        return got, True
+
+
+@test('unchanged and right: as printed')
+def _():
+    page = reply(b'abc', 'X : y')
+    equal(fetched(page, 'cat')[0].raw, page, 'message')
+
+
+@test('a length: the number is mended, shorter, longer, to nothing')
+def _():
+    for body in (b'', b'x', b'x' * 9, b'x' * 10, b'x' * 12345):
+        out = b'HTTP/1.1 200 OK\r\nA: b\r\ncontent-length :10\r\n\r\n' + body
+        got, kept = fetched(reply(b'x' * 10), printer(out))
+        equal(got.raw, out.replace(b':10', b':%d' % len(body)), 'message')
+        check(kept, 'the connection is kept')
+
+
+@test('a length that the filter deleted is added')
+def _():
+    got, kept = fetched(reply(b'abc'), printer(
+        b'HTTP/1.1 200 OK\r\nA: b\r\n\r\nhello'))
+    equal((got.body, got['content-length'], got['a'], kept),
+          (b'hello', b'5', b'b', True), 'message')
+
+
+@test('exactly 1 MiB keeps a length, more goes out in chunks')
+def _():
+    command = ('cat > /dev/null; '
+               'printf "HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\n"; '
+               'head -c %d /dev/zero')
+    got, kept = fetched(reply(b'abc'), command % (MIB - 1000), tls=False)
+    equal((got.end, len(got.body), kept), ('length', MIB - 1000, True), 'less')
+    got, kept = fetched(reply(b'abc'), command % (3 * MIB), tls=False)
+    equal((got.end, len(got.body), kept), ('chunks', 3 * MIB, True), 'more')
+    equal(got['content-length'], None, 'no length beside the chunks')
+
+
+@test('more than 1 MiB to an HTTP/1.0 client: ended by close')
+def _():
+    command = ('cat > /dev/null; '
+               'printf "HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\n"; '
+               'head -c %d /dev/zero' % (3 * MIB))
+    for request in (b'GET / HTTP/1.0\r\n\r\n',
+                    b'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n'):
+        got, _ = fetched(reply(b'abc'), command, request)
+        equal((got.end, len(got.body)), ('eof', 3 * MIB), 'message')
+        unlike(got.head, b'(?i)chunked|content-length', 'framing')
+
+
+@test('chunked stays chunked, whatever length the filter wrote')
+def _():
+    for out in (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello',
+                b'HTTP/1.1 200 OK\r\n\r\nhello',
+                b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello',
+                b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello'):
+        got, kept = fetched(chunked(b'a', b'b'), printer(out))
+        equal(got.body, b'hello', 'body of %r' % out)
+        check(not (got['content-length'] and got['transfer-encoding']),
+              'two framings', got.raw)
+        check(kept, 'kept after %r' % out)
+
+
+@test('a length, and the filter writes Transfer-Encoding: chunked')
+def _():
+    got, kept = fetched(reply(b'abc'), printer(
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello'))
+    equal((got.body, kept), (b'hello', True), 'body')
+    check(not (got['content-length'] and got['transfer-encoding']),
+          'two framings', got.raw)
+
+
+@test('ended by close: still readable to its end')
+def _():
+    def close(conn):
+        conn.read_head()
+        conn.send(b'HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello world')
+    with Origin(close, tls=True) as origin, \
+            Proxy('--response', 'sed s/world/all/') as proxy:
+        got = proxy.fetch(origin)
+        equal((got.body, got['x']), (b'hello all', b'y'), 'message')
+
+
+@test('trailers of the original follow')
+def _():
+    got, kept = fetched(chunked(b'a', b'b', trailers=b'X-Sum:  1\r\nY:\r\n'),
+                        'sed s/ab/hello/')
+    equal((got.body, got.trailers, kept),
+          (b'hello', b'X-Sum:  1\r\nY:\r\n', True), 'message')
+
+
+@test('no body is possible: the head goes as printed')
+def _():
+    for request, page in (
+            (get('/', method='HEAD'),
+             b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\nA: b\r\n\r\n'),
+            (get('/'), b'HTTP/1.1 304 Not Modified\r\nContent-Length: 999\r\n'
+                       b'A: b\r\n\r\n'),
+            (get('/'), b'HTTP/1.1 204 No Content\r\nA: b\r\n\r\n')):
+        got, kept = fetched(page, 'sed s/A:/Zebra:/', request)
+        equal(got.raw, page.replace(b'A:', b'Zebra:'), 'head')
+        check(kept, 'kept')
+
+
+@test('a head only')
+def _():
+    got, kept = fetched(reply(b'hello', 'A: b'), "sed '/^.$/q'")
+    equal(got.raw, reply(b'', 'A: b'), 'message')
+    check(kept, 'kept')
+
+
+@test('no head at all: as it is, then closed')
+def _():
+    for page in (reply(b'abc'), chunked(b'abc')):
+        with Origin(answer(page), tls=True) as origin, \
+                Proxy('--response', 'cat > /dev/null; echo just text') \
+                as proxy:
+            client = proxy.tls(origin)
+            client.send(get('/'))
+            equal(client.read_all(), b'just text\n', 'output')
+
+
+@test('1xx are not filtered, the response is')
+def _():
+    page = b'HTTP/1.1 103 Early Hints\r\nX: hello\r\n\r\n' + reply(b'hello')
+    with Origin(answer(page), tls=True) as origin, \
+            Proxy('--response', 'sed s/hello/HELLO/') as proxy:
+        client = proxy.tls(origin)
+        client.send(get('/'))
+        equal(client.read_exact(len(page)), b'HTTP/1.1 103 Early Hints\r\n'
+              b'X: hello\r\n\r\n' + reply(b'HELLO'), 'both')
+
+
+@test('a request: length added to a body that had none, mended, chunked')
+def _():
+    for given, args, out, want in (
+            (get('/'), (), b'POST / HTTP/1.1\r\nHost: h\r\n\r\nhello',
+             b'hello'),
+            (get('/', 'Content-Length: 3', method='PUT') + b'abc', (),
+             b'PUT / HTTP/1.1\r\nHost: h\r\n\r\n', b''),
+            (get('/', 'Content-Length: 3', method='PUT') + b'abc', (),
+             b'PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\n' + b'x' * 3 * MIB,
+             b'x' * 3 * MIB)):
+        with Origin(answer(lambda r: reply(b'%d ' % len(r.body)
+                                           + r.body[:10]))) as origin, \
+                Proxy('--request', printer(out)) as proxy:
+            equal(proxy.fetch(origin, given).body,
+                  b'%d ' % len(want) + want[:10], 'at the server')
+
+
+@test('a request without a body gets no length')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--request', 'sed s/zebra/horse/') as proxy:
+        proxy.fetch(origin, get('/zebra'))
+        equal(origin.rx, get('/horse'), 'at the server')
+
+
+run()

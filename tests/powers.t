@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""A request filter can answer, send the request elsewhere, or drop it."""
+from mitm import *
+
+
+def when(path, command):
+    """Does command if the URL ends in path, else nothing."""
+    return ('case $MITM_URL in *%s) %s;; *) cat;; esac' % (path, command))
+
+
+@test('it answers itself, the server never hears of it')
+def _():
+    own = scratch('own', reply(b'mine', 'X: y'))
+    with Origin(answer(reply(b'theirs')), tls=True) as origin, \
+            Proxy('--request', when('/own', 'cat ' + own)) as proxy:
+        client = proxy.tls(origin)
+        for path, want in (('/1', b'theirs'), ('/own', b'mine'),
+                           ('/2', b'theirs'), ('/own', b'mine')):
+            client.send(get(path))
+            equal(client.read_message().body, want, path)
+        equal(origin.rx, get('/1') + get('/2'), 'at the server')
+
+
+@test('its answer is framed right even when it did not')
+def _():
+    own = scratch('own', b'HTTP/1.1 404 Not Here\r\nX: y\r\n\r\nmine')
+    with Origin(answer(reply(b'theirs'))) as origin, \
+            Proxy('--request', 'cat ' + own) as proxy:
+        got = proxy.fetch(origin)
+        equal((got.status, got['x'], got.body), (404, b'y', b'mine'), 'got')
+
+
+@test('it answers an upload without reading it')
+def _():
+    own = scratch('own', reply(b'no, thanks'))
+    with Origin(answer(reply(b'theirs'))) as origin, \
+            Proxy('--request', 'cat ' + own) as proxy:
+        client = proxy.tunnel(origin)
+        work = thread(client.pour, get('/', 'Content-Length: 3000000',
+                                       method='PUT') + b'x' * 3000000, 1)
+        equal(client.read_message().body, b'no, thanks', 'the answer')
+        work.result()
+        equal(origin.rx, b'', 'at the server')
+
+
+@test('its answer to HEAD has no body')
+def _():
+    own = scratch('own', reply(b'')[:-2] + b'X: y\r\n\r\n')
+    with Origin(answer(reply(b'theirs'))) as origin, \
+            Proxy('--request', when('/own', 'cat ' + own)) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/own', method='HEAD'))
+        equal(client.read_message(True)['x'], b'y', 'head')
+        client.send(get('/2'))
+        equal(client.read_message().body, b'theirs', 'next')
+
+
+@test('an absolute target sends the request there, the next one back')
+def _():
+    with Origin(answer(lambda r: reply(b'here ' + r.start)), tls=True) \
+            as here, Origin(answer(lambda r: reply(b'there ' + r.start)),
+                            tls=True) as there, \
+            Origin(answer(lambda r: reply(b'plain ' + r.start))) as plain:
+        move = ('sed -e "1s|/there|%s|" -e "1s|/plain|%s|"'
+                % (there.url('/moved'), plain.url('/moved')))
+        with Proxy('--request', move) as proxy:
+            client = proxy.tls(here)
+            for path, want in (
+                    ('/1', b'here GET /1'), ('/there', b'there GET /moved'),
+                    ('/2', b'here GET /2'), ('/plain', b'plain GET /moved'),
+                    ('/3', b'here GET /3'), ('/there', b'there GET /moved')):
+                client.send(get(path))
+                equal(client.read_message().body, want + b' HTTP/1.1', path)
+            like(there.rx, rb'^GET /moved HTTP/1\.1\r\n', 'origin form')
+
+
+@test('from plain HTTP to https')
+def _():
+    with Origin(answer(reply(b'here'))) as here, \
+            Origin(answer(reply(b'there')), tls=True) as there, \
+            Proxy('--request', 'sed "1s|/there|%s|"' % there.url('/')) \
+            as proxy:
+        client = proxy.connect()
+        for path, want in (('/there', b'there'), ('/', b'here'),
+                           ('/there', b'there')):
+            client.send(get(here.url(path)))
+            equal(client.read_message().body, want, path)
+
+
+@test('elsewhere where nobody is: a page that says so')
+def _():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    with Origin(answer(reply(b'here')), tls=True) as here, \
+            Proxy('--request', 'sed "1s|/|http://127.0.0.1:%d/|"' % port) \
+            as proxy:
+        got = proxy.fetch(here)
+        equal(got.status, 502, 'status')
+        like(got.body, rb'(?i)refused', 'reason')
+
+
+@test('dropped: closed without an answer, nothing at the server')
+def _():
+    with Origin(answer(reply(b'x')), tls=True) as origin, \
+            Proxy('--request', when('/drop', 'cat > /dev/null')) as proxy:
+        client = proxy.tls(origin)
+        client.send(get('/1'))
+        equal(client.read_message().body, b'x', 'first')
+        client.send(get('/drop'))
+        equal(client.read_all(), b'', 'at the client')
+        equal(origin.rx, get('/1'), 'at the server')
+
+
+run()

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""A server that cannot be reached or trusted: the client gets its TLS
+handshake, and in it a page that tells why and what to do."""
+from mitm import *
+
+
+def closed_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def page(proxy, origin, name='localhost'):
+    client = proxy.tls(origin, name)
+    client.send(get('/'))
+    m = client.read_message()
+    equal(m.start, b'HTTP/1.1 502 Bad Gateway', 'status')
+    equal(m['connection'], b'close', 'Connection')
+    check(m['content-length'], 'no Content-Length', m.raw)
+    like(m['content-type'], rb'^text/(html|plain)', 'Content-Type')
+    equal(client.read_all(), b'', 'after the page')
+    equal(client.end, 'eof', 'the end')
+    return m.body.decode()
+
+
+@test('connection refused')
+def _():
+    with Proxy() as proxy:
+        port = closed_port()
+        text = page(proxy, 'localhost:%d' % port)
+        like(text, '(?i)refused', 'reason')
+        like(text, 'localhost:%d' % port, 'who')
+        proxy.wait_log('(?i)refused')
+
+
+@test('connection refused, asked for without TLS')
+def _():
+    with Proxy() as proxy:
+        for conn, target in (
+                (proxy.connect(), 'http://127.0.0.1:%d/' % closed_port()),):
+            conn.send(get(target))
+            m = conn.read_message()
+            equal(m.status, 502, 'status')
+            like(m.body, rb'(?i)refused', 'reason')
+
+
+@test('name not found')
+def _():
+    with Proxy() as proxy:
+        text = page(proxy, 'no-such-host.invalid:443', 'no-such-host.invalid')
+        like(text, r'no-such-host\.invalid', 'the name')
+        like(text, r'(?i)not known|not found|resol|look|name', 'reason')
+
+
+@test('not TLS')
+def _():
+    with Origin(answer(reply(b'plain'))) as plain, Proxy() as proxy:
+        like(page(proxy, plain), r'TLS', 'reason')
+
+
+@test('speaks before TLS, and not TLS')
+def _():
+    def ssh(conn):
+        conn.send(b'SSH-2.0-OpenSSH_9.2\r\n')
+        conn.read_all()
+    with Origin(ssh) as origin, Proxy() as proxy:
+        like(page(proxy, origin), r'TLS', 'reason')
+
+
+@test('expired')
+def _():
+    with Origin(tls=True, cert=make_leaf(days=-1)) as origin, \
+            Proxy() as proxy:
+        text = page(proxy, origin)
+        like(text, '(?i)expired', 'reason')
+        like(text, r'(?<!\w)-k\b|--insecure', 'what helps')
+
+
+@test('the wrong name')
+def _():
+    cert = make_leaf('/CN=other.test', names='DNS:other.test')
+    with Origin(tls=True, cert=cert) as origin, Proxy() as proxy:
+        text = page(proxy, origin)
+        like(text, '(?i)name', 'reason')
+        like(text, 'localhost', 'which')
+        like(text, r'(?<!\w)-k\b|--insecure', 'what helps')
+
+
+@test('an unknown CA')
+def _():
+    cert = make_leaf(ca=make_ca('Nobody knows me'))
+    with Origin(tls=True, cert=cert) as origin, Proxy() as proxy:
+        text = page(proxy, origin)
+        like(text, '(?i)trust|unknown|issuer|CA', 'reason')
+        like(text, r'--cacert', 'what helps')
+        like(text, r'(?<!\w)-k\b|--insecure', 'what helps')
+
+
+@test("without --cacert the system's CAs decide")
+def _():
+    with Origin(tls=True) as origin, Proxy(trust=False) as proxy:
+        like(page(proxy, origin), r'--cacert', 'what helps')
+
+
+@test('-k accepts all of these')
+def _():
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(Proxy('-k', trust=False))
+        for cert in (make_leaf(days=-1),
+                     make_leaf('/CN=other.test', names='DNS:other.test'),
+                     make_leaf(ca=make_ca('Nobody knows me'))):
+            origin = stack.enter_context(
+                Origin(answer(reply(b'page')), tls=True, cert=cert))
+            equal(proxy.fetch(origin).body, b'page', 'the page')
+
+
+@test('reset in the handshake')
+def _():
+    def reset(conn):
+        conn.more()
+        conn.reset()
+    with Origin(reset) as origin, Proxy() as proxy:
+        like(page(proxy, origin), '(?i)reset', 'reason')
+
+
+@test('closed in the handshake')
+def _():
+    with Origin(lambda conn: conn.more()) as origin, Proxy() as proxy:
+        like(page(proxy, origin), '(?i)clos|end', 'reason')
+
+
+@test('a server that closes instead of answering')
+def _():
+    with Origin(lambda conn: conn.read_head(), tls=True) as origin, \
+            Proxy() as proxy:
+        client = proxy.tls(origin)
+        client.send(get('/'))
+        text = client.read_all()
+        check(not text or text.startswith(b'HTTP/1.1 502 '),
+              'a page or the end', text)
+
+
+@test('what a page shows is escaped')
+def _():
+    with Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get('http://<script>.invalid/'))
+        unlike(client.read_all(), rb'(?i)text/html(?s:.*)<script>', 'page')
+
+
+run()

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""SIGTERM and SIGINT: running messages finish, nothing new begins."""
+from mitm import *
+
+
+def refused(proxy):
+    try:
+        socket.create_connection(('127.0.0.1', proxy.port), 5).close()
+    except ConnectionRefusedError:
+        return True
+
+
+for number in (signal.SIGTERM, signal.SIGINT):
+    @test('%s: a running message finishes, exit status 0' % number.name)
+    def _(number=number):
+        with Origin(tls=True) as origin, Proxy() as proxy:
+            client = proxy.tls(origin)
+            client.send(get('/'))
+            server = origin.next()
+            server.read_head()
+            page = reply(b'0123456789')
+            server.send(page[:-5])
+            client.read_exact(len(page) - 5)
+            proxy.process.send_signal(number)
+            wait_for(lambda: refused(proxy), 'no more connections')
+            server.send(page[-5:])
+            equal(client.read_exact(5), page[-5:], 'the rest')
+            equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+
+
+@test('connections that only wait do not hold it up')
+def _():
+    with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:
+        client = proxy.tls(origin)
+        client.send(get('/'))
+        client.read_message()
+        proxy.connect()
+        start = time.monotonic()
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+        check(time.monotonic() - start < 4.5, 'it waited')
+        equal(client.read_all(), b'', 'at the client')
+
+
+@test('a message that does not end holds it up for five seconds')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.read_head()
+        server.send(b'HTTP/1.1 200 OK\r\n\r\nfor ever')
+        client.read_until(b'for ever')
+        start = time.monotonic()
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+        check(time.monotonic() - start > 4, 'it did not wait')
+
+
+@test('a second signal ends it at once')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        origin.next().read_head()
+        start = time.monotonic()
+        proxy.process.terminate()
+        wait_for(lambda: refused(proxy), 'no more connections')
+        proxy.process.terminate()
+        proxy.process.wait(DEADLINE)
+        check(time.monotonic() - start < 4.5, 'it waited')
+
+
+run()
