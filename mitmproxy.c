@@ -52,6 +52,7 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +149,9 @@ struct body {
     enum {
         CHUNK_SIZE,         /* waits for the first digit of a size */
         CHUNK_DIGITS,       /* waits for the size's next digit or its end */
+        CHUNK_PAD,          /* waits for what follows space behind it */
         CHUNK_EXT,          /* waits for the end of the size's line */
+        CHUNK_EXT_LF,       /* waits for that line end's second half */
         CHUNK_DATA,         /* waits for left more bytes of data */
         CHUNK_CR,           /* waits for the line end behind the data */
         CHUNK_LF,           /* waits for that line end's second half */
@@ -169,7 +172,8 @@ struct head {
     int minor;              /* of HTTP/1.minor */
     bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
                                that ends in chunked; any at all */
-    bool upgrade, expect;   /* Upgrade; Expect: 100-continue */
+    bool expect;            /* Expect: 100-continue */
+    bool close;             /* the sender will close behind it */
     uint64_t length;
     const char *unclear;    /* why nobody can tell where the body ends */
     struct span host, type; /* values of Host and Content-Type */
@@ -368,7 +372,7 @@ struct resolver {
     pid_t pid;
     int fd;                 /* -1: not running */
     bool busy;
-    struct server *server;  /* whom it works for; NULL: left meanwhile */
+    struct flow *flow;      /* whom it works for; NULL: left meanwhile */
 };
 
 /* All that the command line settles. */
@@ -573,7 +577,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
 static struct match *match_compile(const char *text, char *error);
 static char **split_command(const char *command);
 
-enum option_kind { FLAG, TEXT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE };
+enum option_kind { FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE };
 
 static const struct option {
     enum option_kind kind;
@@ -581,11 +585,11 @@ static const struct option {
     const char *name, *argument, *help;
     void *value;
     long set;               /* FLAG, COUNT: what *value becomes, gains;
-                               NUMBER: at most; FILTER: of requests */
+                               NUMBER, PORT: at most; FILTER: of requests */
 } options[] = {
     { TITLE, 0, "Listening", 0, 0, 0, 0 },
-    { TEXT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
-      &opt.port, 0 },
+    { PORT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
+      &opt.port, 65535 },
     { TEXT, 0, "listen-host", "ADDR", "127.0.0.1", &opt.host, 0 },
     { TEXT, 'm', "mode", "MODE", "regular", &opt.mode, 0 },
     { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
@@ -604,13 +608,12 @@ static const struct option {
     { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64)",
       &opt.next.jobs, 100000 },
     { SECONDS, 0, "timeout", "SECONDS",
-      "how long CMD may go without progress (30; 0: for ever)",
+      "CMD may go so long without progress (30; 0: ever)",
       &opt.next.timeout, 0 },
     { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
       "(fail)", &opt.next.on_error, 0 },
     { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
-    { TEXT, 'c', "ca", "FILE", "certificate and key in one file, made when "
-      "missing (cert.pem)", &opt.ca_file, 0 },
+    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)", &opt.ca_file, 0 },
     { TITLE, 0, "Output", 0, 0, 0, 0 },
     { COUNT, 'q', "quiet", 0, "messages are not shown", &opt.verbose, -1 },
     { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
@@ -707,6 +710,11 @@ static void option_apply(const struct option *o, const char *text)
     case COUNT:
         *(int *)o->value += (int)o->set;
         return;
+    case PORT:
+        if (!parse_number(text, o->set, &n))
+            misuse("--%s takes a number from 0 to %ld, not '%s'", o->name,
+                   o->set, text);
+        /* fall through */
     case TEXT:
         *(const char **)o->value = text;
         return;
@@ -939,6 +947,7 @@ static bool end_read(struct end *e)
         return true;
     }
     e->fd_done = true;
+    e->broken |= n < 0;             /* RST: the peer is gone altogether */
     if (e->ssl == NULL) {           /* else TLS tells, once it has read all */
         e->done = true;
         e->clean = n == 0;
@@ -1621,8 +1630,8 @@ static bool tls_open(struct end *e)
         tls_keep_session(e);
         return true;
     }
-    if (r == MBEDTLS_ERR_SSL_WANT_READ)
-        return false;
+    if (r == MBEDTLS_ERR_SSL_WANT_READ) /* which a ticket before data is, too */
+        return e->wire_in.len > 0 || mbedtls_ssl_check_pending(e->ssl);
     e->done = true;
     e->clean = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
     if (!e->clean && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF)
@@ -2035,13 +2044,15 @@ static void run_free(struct run *r)
    A question is "port\0host\0"; an answer is an int, 0 or an EAI error, and
    the addresses. */
 
+struct answer {
+    int error;
+    struct sockaddr_storage addr[MAX_ADDRS];
+};
+
 /* The child's life: answers until its parent is gone. */
 static _Noreturn void resolver_run(int fd)
 {
-    static struct {
-        int error;
-        struct sockaddr_storage addr[MAX_ADDRS];
-    } answer;
+    static struct answer answer;
     char question[MAX_HOST + 16];
     ssize_t n;
 
@@ -2059,8 +2070,8 @@ static _Noreturn void resolver_run(int fd)
                 memcpy(&answer.addr[count++], a->ai_addr, a->ai_addrlen);
             freeaddrinfo(list);
         }
-        if (send(fd, &answer, sizeof answer.error +
-                 count * sizeof *answer.addr, MSG_NOSIGNAL) < 0)
+        if (send(fd, &answer, offsetof(struct answer, addr[count]),
+                 MSG_NOSIGNAL) < 0)
             break;
     }
     _exit(0);
@@ -2097,10 +2108,11 @@ static bool resolver_start(struct resolver *r)
     return true;
 }
 
-/* Gives a resolver that is free the name that s wants. False: all are busy,
-   or none can be started. */
-static bool resolver_ask(struct server *s)
+/* Gives a resolver that is free the name that f's server has. False: all are
+   busy, or none can be started. */
+static bool resolver_ask(struct flow *f)
 {
+    struct server *s = &f->server;
     char question[MAX_HOST + 16];
     int n;
 
@@ -2111,7 +2123,7 @@ static bool resolver_ask(struct server *s)
         if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
             continue;
         r->busy = true;
-        r->server = s;
+        r->flow = f;
         s->resolver = r;
         return true;
     }
@@ -2121,29 +2133,28 @@ static bool resolver_ask(struct server *s)
 /* Takes an answer, or the news that the resolver has died. */
 static void resolver_read(struct resolver *r)
 {
-    static struct {
-        int error;
-        struct sockaddr_storage addr[MAX_ADDRS];
-    } answer;
+    static struct answer answer;
     ssize_t n = recv(r->fd, &answer, sizeof answer, 0);
-    struct server *s = r->server;
+    struct flow *f = r->flow;
+    struct server *s = &f->server;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     r->busy = false;
-    r->server = NULL;
-    if (n < (ssize_t)sizeof answer.error) {
+    r->flow = NULL;
+    if (n < (ssize_t)offsetof(struct answer, addr)) {
         close(r->fd);
         r->fd = -1;                 /* it is started again when needed */
-        if (s != NULL)
+        if (f != NULL)
             s->resolver = NULL;     /* another will be asked */
         return;
     }
-    if (s == NULL)
+    if (f == NULL)
         return;
+    f->wake = true;
     s->resolver = NULL;
     s->tried = 0;
-    s->addrs = (int)(((size_t)n - sizeof answer.error) /
+    s->addrs = (int)(((size_t)n - offsetof(struct answer, addr)) /
                      sizeof *answer.addr);
     memcpy(s->addr, answer.addr, (size_t)s->addrs * sizeof *answer.addr);
     if (answer.error != 0 || s->addrs == 0) {
@@ -2158,7 +2169,7 @@ static void resolver_read(struct resolver *r)
 static void resolver_forget(struct server *s)
 {
     if (s->resolver != NULL)
-        s->resolver->server = NULL;
+        s->resolver->flow = NULL;
     s->resolver = NULL;
 }
 
@@ -2253,8 +2264,8 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->length = length;
         h->has_length = true;
     } else if (same_word(p, bare, "Transfer-Encoding")) {
-        if (h->coded)
-            h->unclear = "it has Transfer-Encoding twice";
+        if (h->chunked)
+            h->unclear = "its chunked coding is not the last";
         h->coded = true;
         h->chunked = list_has(value, len, "chunked", true);
         if (memchr(value, '\v', len) || memchr(value, '\f', len) ||
@@ -2265,8 +2276,10 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->host = (struct span){ (size_t)(value - base), len };
         else if (same_word(p, name, "Content-Type"))
             h->type = (struct span){ (size_t)(value - base), len };
-        else if (same_word(p, name, "Upgrade"))
-            h->upgrade = true;
+        else if (same_word(p, name, "Connection"))
+            h->close = list_has(value, len, "close", false) ||
+                       (h->close && !list_has(value, len, "keep-alive",
+                                              false));
         else if (same_word(p, name, "Expect"))
             h->expect = list_has(value, len, "100-continue", false);
         return;
@@ -2345,6 +2358,7 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
                   : parse_status_line(h, p + at, len)))
         return -1;
     h->fields = at + line;
+    h->close = h->minor == 0;
     for (at += line; (line = next_line(p + at, n - at, &len)) > 0; at += line) {
         bool folded = len > 0 && (p[at] == ' ' || p[at] == '\t');
 
@@ -2416,13 +2430,24 @@ static bool chunk_byte(struct body *b, char c)
             b->step = CHUNK_DIGITS;
             return true;
         }
-        if (b->step == CHUNK_SIZE || !strchr("\r\n; \t", c) || c == '\0')
+        if (b->step == CHUNK_SIZE)
             return false;
-        b->step = CHUNK_EXT;
+        /* fall through */
+    case CHUNK_PAD:
+        b->step = c == ';' ? CHUNK_EXT : CHUNK_PAD;
+        if (c == ' ' || c == '\t' || c == ';')
+            return true;
+        if (c != '\r' && c != '\n')
+            return false;
         /* fall through */
     case CHUNK_EXT:
+    case CHUNK_EXT_LF:
         if (c == '\n')
             b->step = b->left > 0 ? CHUNK_DATA : TRAILER_START;
+        else if (b->step == CHUNK_EXT_LF)
+            return false;
+        else if (c == '\r')
+            b->step = CHUNK_EXT_LF;
         return true;
     case CHUNK_CR:
         b->step = c == '\r' ? CHUNK_LF : CHUNK_SIZE;
@@ -3351,7 +3376,7 @@ static void server_connected(struct flow *f)
     f->server.end.ready = true;
     setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
                sizeof(int));
-    say(1, "connected to %s port %u", f->server.target.host,
+    say(1, "connected to %s:%u", f->server.target.host,
         f->server.target.port);
     if (f->server.target.tls)
         server_tls(f);
@@ -3381,7 +3406,7 @@ static void server_connect(struct flow *f)
             return;
         }
         snprintf(s->failure, sizeof s->failure,
-                 "cannot connect to %s port %u (%s): %s", s->target.host,
+                 "cannot connect to %s:%u (%s): %s", s->target.host,
                  s->target.port, text, strerror(errno));
         if (fd >= 0)
             close(fd);
@@ -3405,32 +3430,50 @@ static void server_connect_end(struct flow *f)
     print_address(text, sizeof text, &s->addr[s->tried - 1],
                   sizeof(struct sockaddr_in6));
     snprintf(s->failure, sizeof s->failure,
-             "cannot connect to %s port %u (%s): %s", s->target.host,
+             "cannot connect to %s:%u (%s): %s", s->target.host,
              s->target.port, text, strerror(error));
     server_connect(f);
 }
 
-/* Fills in the address when the host is one; otherwise asks a resolver. */
+/* Adds an address of the server's. */
+static void server_address(struct server *s, int family, const void *ip)
+{
+    struct sockaddr_storage *a = &s->addr[s->addrs++];
+    in_port_t port = htons((uint16_t)s->target.port);
+
+    a->ss_family = (sa_family_t)family;
+    if (family == AF_INET) {
+        memcpy(&((struct sockaddr_in *)a)->sin_addr, ip, 4);
+        ((struct sockaddr_in *)a)->sin_port = port;
+    } else {
+        memcpy(&((struct sockaddr_in6 *)a)->sin6_addr, ip, 16);
+        ((struct sockaddr_in6 *)a)->sin6_port = port;
+    }
+}
+
+/* Goes to the server's address, when the host is one or it is known;
+   otherwise asks a resolver for it. */
 static void server_lookup(struct flow *f)
 {
     struct server *s = &f->server;
-    struct sockaddr_in *v4 = (struct sockaddr_in *)&s->addr[0];
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&s->addr[0];
+    const char *host = s->target.host;
+    size_t n = strlen(host), len;
+    unsigned char ip[16];
 
-    if (s->addrs > 0) {
-        server_connect(f);
-    } else if (inet_pton(AF_INET, s->target.host, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)s->target.port);
-        s->addrs = 1;
-        server_connect(f);
-    } else if (inet_pton(AF_INET6, s->target.host, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)s->target.port);
-        s->addrs = 1;
-        server_connect(f);
-    } else if (s->resolver == NULL)
-        resolver_ask(s);
+    if (s->addrs > 0)
+        ;                           /* the resolver has answered */
+    else if ((len = parse_ip(host, ip)) > 0)
+        server_address(s, len == 4 ? AF_INET : AF_INET6, ip);
+    else if (n >= 9 && strcasecmp(host + n - 9, "localhost") == 0 &&
+             (n == 9 || host[n - 10] == '.')) { /* RFC 6761, 6.3 */
+        server_address(s, AF_INET, "\x7f\0\0\x01");
+        server_address(s, AF_INET6, &in6addr_loopback);
+    } else {
+        if (s->resolver == NULL)
+            resolver_ask(f);
+        return;
+    }
+    server_connect(f);
 }
 
 /* The handshake with the server has failed: try without the session that
@@ -3448,13 +3491,13 @@ static void server_tls_failed(struct flow *f)
         server_enter(f, SERVER_LOOKUP);
     } else if (error == MBEDTLS_ERR_SSL_INVALID_RECORD ||
                error == MBEDTLS_ERR_SSL_UNSUPPORTED_EXTENSION)
-        server_fail(f, "%s port %u does not speak TLS", s->target.host,
+        server_fail(f, "%s:%u does not speak TLS", s->target.host,
                     s->target.port);
     else if (error == MBEDTLS_ERR_SSL_CONN_EOF)
-        server_fail(f, "%s port %u closed the connection during the TLS "
+        server_fail(f, "%s:%u closed the connection during the TLS "
                     "handshake", s->target.host, s->target.port);
     else
-        server_fail(f, "TLS with %s port %u failed: %s (-0x%04x, alert %d)",
+        server_fail(f, "TLS with %s:%u failed: %s (-0x%04x, alert %d)",
                     s->target.host, s->target.port, tls_strerror(error),
                     (unsigned)-error, alert);
 }
@@ -3502,8 +3545,9 @@ static bool server_step(struct flow *f)
 /* Prints what has been collected of d's message, once. */
 static void dir_show(struct dir *d)
 {
-    if (d->show && d->nshown > 0)
-        show_message(d->flow->ex.id, d->up, d->shown, d->nshown);
+    if (d->nshown == 0)
+        return;
+    show_message(d->flow->ex.id, d->up, d->shown, d->nshown);
     d->show = false;
     d->nshown = 0;
 }
@@ -3567,16 +3611,17 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
     say(0, "#%lu %s: %s", f->ex.id, page ? "answered by an error page" :
         "cut off", why);
     if (page) {
-        const char *text = status_text(status);
-        size_t n = strlen(why) + strlen(text) + 4 + 3 + 12;
+        struct buf body = { 0 };
 
+        buf_printf(&body, "mitmproxy: %d %s\n\n%s\n", status,
+                   status_text(status), why);
         buf_printf(&f->client.out, "HTTP/1.1 %d %s\r\n"
                    "Content-Type: text/plain; charset=utf-8\r\n"
                    "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-                   status, text, f->ex.head ? 0 : n);
+                   status, status_text(status), body.len);
         if (!f->ex.head)
-            buf_printf(&f->client.out, "mitmproxy: %d %s\n\n%s\n", status,
-                       text, why);
+            buf_put(&f->client.out, buf_at(&body), body.len);
+        buf_free(&body);
         flow_close(f);
     } else
         flow_cut(f);
@@ -3739,6 +3784,21 @@ static bool chain_feed(struct dir *d)
     return moved;
 }
 
+/* Whether a request's method is this one; methods know upper from lower. */
+static bool method_is(const char *p, const struct head *h, const char *name)
+{
+    return h->method.len == strlen(name) &&
+           memcmp(p + h->method.at, name, h->method.len) == 0;
+}
+
+/* Notes what the method of the request at p says about its answer. */
+static void exchange_method(struct flow *f, const char *p,
+                            const struct head *h)
+{
+    f->ex.head = method_is(p, h, "HEAD");
+    f->ex.connect = method_is(p, h, "CONNECT");
+}
+
 /* Whether a response filter that wants text may match the answer to the
    request under way. */
 static bool text_wanted(const struct flow *f)
@@ -3786,15 +3846,12 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
             parse_absolute(p + h->target.at, h->target.len, &t, &e.target,
                            &e.target_len);
             e.slash = e.target_len == 0 || *e.target != '/';
-            if (e.target_len == 0 &&
-                same_word(p + h->method.at, h->method.len, "OPTIONS"))
+            if (e.target_len == 0 && method_is(p, h, "OPTIONS"))
                 e.target = "*", e.target_len = 1, e.slash = false;
         }
         e.proxied = !f->tunnel;
         e.identity = text_wanted(f);
-        f->ex.head = same_word(p + h->method.at, h->method.len, "HEAD");
-        f->ex.connect = same_word(p + h->method.at, h->method.len,
-                                  "CONNECT");
+        exchange_method(f, p, h);
     }
     head_write(d->answer ? &f->client.out : &d->to->out, p, h, &e);
     d->sent = true;
@@ -4087,7 +4144,7 @@ static bool dir_filter(struct dir *d)
     d->chain = chain_new(d, &s, d->up ? "request" : "response");
     if (d->chain == NULL)
         return false;
-    if (d->up && d->head.expect && !d->body.done)
+    if (d->up && d->head.expect && d->head.minor > 0 && !d->body.done)
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
     dir_take(d, d->head.len, &d->chain->buf[0]);
     d->state = DIR_PRINT;
@@ -4133,7 +4190,7 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
    for, so that it can be told of failures inside TLS. */
 static void tunnel_begin(struct flow *f, const struct target *t)
 {
-    say(1, "%s asks for a tunnel to %s port %u", f->peer, t->host, t->port);
+    say(1, "%s asks for a tunnel to %s:%u", f->peer, t->host, t->port);
     buf_eat(&f->client.in, f->up.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
@@ -4160,7 +4217,7 @@ static bool request_begin(struct dir *d)
         d->show = true;
     }
     f->ex.minor = d->head.minor;
-    f->ex.head = same_word(p + d->head.method.at, d->head.method.len, "HEAD");
+    exchange_method(f, p, &d->head);
     if (!f->tunnel && !proxy_target(p, &d->head, &t)) {
         flow_fail(f, 400, "this is a proxy: it takes http://host/path, or "
                   "CONNECT host:port");
@@ -4198,6 +4255,7 @@ static bool response_begin(struct dir *d)
         return true;
     }
     d->show = !d->pass;
+    d->last = d->head.close;
     d->body = body_begin(&d->head, &f->ex);
     if (dir_filter(d))
         return true;
@@ -4233,7 +4291,7 @@ static bool dir_ended(struct dir *d)
                                        client will ask again */
         flow_cut(f);
     else
-        flow_fail(f, 502, "%s port %u closed the connection without an "
+        flow_fail(f, 502, "%s:%u closed the connection without an "
                   "answer", f->server.target.host, f->server.target.port);
     return true;
 }
@@ -4605,7 +4663,7 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_LOOKUP:
     case WAIT_CONNECT:
     case WAIT_SERVER_TLS:
-        server_fail(f, "%s port %u: no success in %g seconds of waiting for "
+        server_fail(f, "%s:%u: no success in %g seconds of waiting for "
                     "%s", f->server.target.host, f->server.target.port,
                     waits[w].seconds, waits[w].what);
         return;
@@ -4887,6 +4945,8 @@ static void step_flows(void)
             while (flow_step(f))
                 ;
         while (flow_write(f));
+        dir_show(&f->up);
+        dir_show(&f->down);
         if (f->server.state == SERVER_LOOKUP)
             server_lookup(f);
         end_trim(&f->client);
@@ -4951,12 +5011,12 @@ static void take_signals(void)
         }
 }
 
-/* Whether a flow that is asked to stop has nothing under way. */
+/* Whether a flow has nothing under way that is worth waiting for. */
 static bool flow_idle(const struct flow *f)
 {
-    return f->state != FLOW_CLOSING &&
-           (f->state == FLOW_FIRST ||
-            (f->up.state == DIR_HEAD && f->client.in.len == 0));
+    return f->state == FLOW_CLOSING ? f->client.shut :
+           f->state == FLOW_FIRST ||
+           (f->up.state == DIR_HEAD && f->client.in.len == 0);
 }
 
 /* Ends idle flows when we were asked to stop; whether all is done. */
@@ -4965,10 +5025,7 @@ static bool stopped(void)
     if (!stopping)
         return false;
     for (struct flow *f = flows; f != NULL; f = f->next)
-        if (flow_idle(f)) {
-            flow_close(f);
-            f->wake = true;
-        }
+        f->over |= flow_idle(f);
     return flows == NULL ||
            now - stop_since > waits[WAIT_FINISH].seconds * SECOND;
 }
@@ -5058,6 +5115,8 @@ int main(int argc, char **argv)
 
     (void)argc;
     fix_stdio();
+    for (int i = 0; i < MAX_RESOLVERS; i++)
+        resolvers[i].fd = -1;
     options_parse(argv);
     umask(077);
     raise_limit();

@@ -103,8 +103,8 @@ def _():
         except ssl.SSLCertVerificationError:
             pass
         conn.close()
-        proxy.wait_log(r'(?i)%s' % re.escape(os.path.basename(proxy.ca)))
-        like(proxy.log(), 'localhost', 'which server')
+        line = proxy.wait_log(r'(?m)^mitmproxy: .*localhost.*$')[0]
+        like(line, re.escape(os.path.basename(proxy.ca)), 'what to install')
 
 
 @test('clients that come and leave at once, in all phases')

@@ -20,7 +20,15 @@ for name, tls in (('chunked', True), ('ended by close', False)):
                 text = b'data: event %d\n\n' % i
                 server.send(b'%x\r\n%s\r\n' % (len(text), text) if chunks
                             else text)
-                client.read_until(b'EVENT %d\n\n' % i)
+                want, got = b'data: EVENT %d\n\n' % i, b''
+                while got != want:          # sed prints it line by line
+                    if chunks:
+                        size = int(client.read_until(b'\r\n'), 16)
+                        got += client.read_exact(size)
+                        client.read_exact(2)
+                    else:
+                        got += client.read_exact(1)
+                    check(want.startswith(got), 'an event', got, want)
             server.send(b'0\r\n\r\n' if chunks else b'')
             server.finish()
             client.read_all()

@@ -62,7 +62,7 @@ def applies(case, way):
         return case.verdict != 'cut' and not case.when & {'absolute', 'tls'} and not any(
             kind in ('>=', '<=') for kind, _ in case.steps)
     return not ('nofilter' in case.when and filters
-                or 'notraw' in case.when and filters == RAW
+                or 'nocat' in case.when and filters == CAT
                 or 'tls' in case.when and how != 'tls'
                 or 'absolute' in case.when and how != 'absolute'
                 or 'tunnel' in case.when and how == 'absolute'

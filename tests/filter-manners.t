@@ -14,13 +14,16 @@ def _():
 
 @test('exits early, and the connection is kept')
 def _():
-    with Origin(answer(reply(b'first\n' + b'x' * 5000000), PAGE),
-                tls=True) as origin, Proxy('--response', 'sed 4q') as proxy:
+    def serve(request):
+        return reply(b'second\n' if b'/2' in request.start
+                     else b'first\n' + b'x' * 5000000)
+    with Origin(answer(serve), tls=True) as origin, \
+            Proxy('--response', 'sed 4q') as proxy:
         client = proxy.tls(origin)
         client.send(get('/'))
         equal(client.read_message().body, b'first\n', 'first')
-        client.send(get('/'))
-        equal(client.read_message().body, b'hello world\n', 'second')
+        client.send(get('/2'))
+        equal(client.read_message().body, b'second\n', 'second')
 
 
 @test('prints before it reads')

@@ -686,6 +686,12 @@ def processes(session):
     return found
 
 
+def alive(session):
+    """The same without those that only wait to be reaped by init."""
+    return [pid for pid, (state, _) in processes(session).items()
+            if state != 'Z']
+
+
 def mitmproxy(*args, **more):
     """Run the program to its end: (status, stdout, stderr)."""
     done = subprocess.run([PROGRAM, *args], stdout=subprocess.PIPE,
@@ -726,7 +732,6 @@ class Proxy:
             tell(error, 'stderr: ' + self.log())
             raise
         self.idle = self.descriptors()
-        self.idle_children = len(processes(self.pid))
 
     # what it printed
 
@@ -767,8 +772,14 @@ class Proxy:
         return int(re.search(field + r':\s+(\d+)', text).group(1)) * 1024
 
     def children(self):
-        """Its children beyond those it had when it was idle: filters."""
-        return max(0, len(processes(self.pid)) - self.idle_children)
+        """Its filters: [(pid, state, command)].  Helpers that look up names
+        are the program itself; they may stay, with a socket each."""
+        return [(pid, state, command)
+                for pid, (state, command) in processes(self.pid).items()
+                if state == 'Z' or not command.startswith(PROGRAM + ' ')]
+
+    def helpers(self):
+        return len(processes(self.pid)) - len(self.children()) - 1
 
     # clients
 
@@ -818,11 +829,9 @@ class Proxy:
     # the end
 
     def settled(self):
-        """Descriptors and children are back at their idle numbers."""
-        now = processes(self.pid)
-        return (self.descriptors() <= self.idle
-                and len(now) <= self.idle_children
-                and not any(state == 'Z' for state, _ in now.values()))
+        """No filter is left, and no descriptor that was not there before."""
+        return (not self.children()
+                and self.descriptors() <= self.idle + self.helpers())
 
     def stop(self):
         """Ask it to end; check that it ends well and leaves nothing."""
@@ -832,13 +841,12 @@ class Proxy:
             origin.hang_up()
         if self.process.poll() is None:
             try:
-                wait_for(self.settled, 'descriptors and children back at '
-                         'their idle numbers')
+                wait_for(self.settled, 'all connections and filters ended')
             except Failed as error:
                 fds = '/proc/%d/fd' % self.pid
-                raise Failed('%s\n  idle: %d descriptors, %d processes\n'
+                raise Failed('%s\n  idle: %d descriptors, %d more for helpers\n'
                              '  now: %s\n  %s' % (
-                                 error, self.idle, self.idle_children,
+                                 error, self.idle, self.helpers(),
                                  [os.readlink(os.path.join(fds, n))
                                   for n in os.listdir(fds)],
                                  processes(self.pid))) from None
@@ -848,7 +856,7 @@ class Proxy:
         except subprocess.TimeoutExpired:
             raise Failed('SIGTERM does not end the proxy') from None
         equal(status, 0, 'exit status of the proxy')
-        wait_for(lambda: not processes(self.pid), 'the end of its children')
+        wait_for(lambda: not alive(self.pid), 'the end of its children')
 
     def kill(self):
         """End it and all its children at once."""
