@@ -266,7 +266,8 @@ struct run {
     struct run *next;
     struct filter *filter;
     struct chain *chain;    /* NULL: nobody waits for it any more */
-    pid_t pid;              /* 0: not started or reaped; its group's, too */
+    pid_t pid;              /* 0: not started or reaped */
+    pid_t group;            /* its process group's; 0: not started */
     int in, out;            /* our ends of its stdin and stdout; -1 closed */
     bool exited;
     int status;             /* of waitpid() */
@@ -334,6 +335,7 @@ struct dir {
 struct exchange {
     unsigned long id;
     bool head, connect;     /* HEAD, CONNECT: rule the response's framing */
+    bool continued;         /* the proxy has answered 100 itself */
     int minor;              /* of the client's HTTP version */
     char *method, *url, *target; /* NULL when there is no filter */
     struct target to;
@@ -2001,6 +2003,7 @@ static bool run_start(struct run *r, char **env)
         errno = error;
         return false;
     }
+    r->group = r->pid;
     set_nonblocking(r->in = in[1]);
     set_nonblocking(r->out = out[0]);
     r->moved = now;
@@ -2015,15 +2018,17 @@ static void run_close(int *fd)
     *fd = -1;
 }
 
-/* Tells a child, and all it has started, to stop: first kindly. */
+/* Tells a child, and all it has started, to stop: first kindly. When it has
+   ended, but what it started holds its output, not so. */
 static void run_kill(struct run *r)
 {
+    if (r->pid > 0 && r->killed == 0) {
+        kill(-r->group, SIGTERM);
+        r->killed = now;
+    } else if (r->pid == 0 && r->group > 0 && r->out >= 0)
+        kill(-r->group, SIGKILL);
     run_close(&r->in);
     run_close(&r->out);
-    if (r->pid > 0 && r->killed == 0) {
-        kill(-r->pid, SIGTERM);
-        r->killed = now;
-    }
 }
 
 /* Frees a run that has been reaped, or was never started. */
@@ -2336,7 +2341,7 @@ static bool start_possible(bool request, const char *p, size_t n)
         return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
     while (i < n && is_token((unsigned char)p[i]))
         i++;
-    return i == n || (i > 0 && p[i] == ' ' && i < 64);
+    return i == n || (i > 0 && p[i] == ' ');
 }
 
 /* Reads a whole head off the n bytes at p. Returns its bytes, 0 for more, -1
@@ -2621,7 +2626,8 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
     if (len == 0 || len > MAX_HOST)
         return false;
     for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)host[i]) && !strchr("-._:%~", host[i]))
+        if (!isalnum((unsigned char)host[i]) &&
+            (host[i] == '\0' || !strchr("-._:%~", host[i])))
             return false;
     if (colon != NULL && colon + 1 < end) {
         if (end - colon - 1 > 5)
@@ -3033,10 +3039,9 @@ static void chain_free(struct chain *c)
         struct run *r = c->run[i];
 
         r->chain = NULL;
+        run_kill(r);
         if (r->pid == 0)
             run_free(r);
-        else
-            run_kill(r);
     }
     for (int i = 0; i <= c->count; i++)
         buf_free(&c->buf[i]);
@@ -3235,7 +3240,7 @@ static double chain_deadline(struct chain *c)
 static void run_exited(struct run *r, int status)
 {
     if (r->killed != 0)
-        kill(-r->pid, SIGKILL);     /* what it started and left behind */
+        kill(-r->group, SIGKILL);   /* what it started and left behind */
     r->exited = true;
     r->status = status;
     r->pid = 0;
@@ -4075,7 +4080,7 @@ static bool dir_print(struct dir *d)
     }
     d->headless = true;
     d->out = OUT_COPY;
-    d->last = !d->raw || d->answer;
+    d->last |= !d->raw || d->answer;
     if (!d->raw)
         say(1, "#%lu the filter printed no head: forwarded as it is",
             f->ex.id);
@@ -4144,8 +4149,10 @@ static bool dir_filter(struct dir *d)
     d->chain = chain_new(d, &s, d->up ? "request" : "response");
     if (d->chain == NULL)
         return false;
-    if (d->up && d->head.expect && d->head.minor > 0 && !d->body.done)
+    if (d->up && d->head.expect && d->head.minor > 0 && !d->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
+        f->ex.continued = true;
+    }
     dir_take(d, d->head.len, &d->chain->buf[0]);
     d->state = DIR_PRINT;
     return true;
@@ -4251,7 +4258,8 @@ static bool response_begin(struct dir *d)
         return true;
     }
     if (status < 200) {             /* an interim response: others follow */
-        dir_take(d, d->head.len, &d->to->out);
+        dir_take(d, d->head.len, status == 100 && f->ex.continued
+                                 ? NULL : &d->to->out);
         return true;
     }
     d->show = !d->pass;
@@ -4542,9 +4550,9 @@ static bool tunnel_server(struct flow *f)
 /* Why the client refused our handshake, in plain words. */
 static const char *refusal(int alert)
 {
-    return alert == 48 ? "it does not know our CA (install cert.pem in it)" :
-           alert == 42 || alert == 46 ? "it does not accept our certificate "
-           "(is our CA installed in it? does it pin the server's?)" :
+    return alert == 48 ? "it does not know our CA" :
+           alert == 42 || alert == 46 ? "it does not accept our certificate: "
+           "it does not know our CA, or pins the server's own" :
            alert == 70 ? "it wants another version of TLS" :
            alert == 120 ? "it wants another protocol (ALPN)" : "it gave up";
 }
@@ -4561,10 +4569,11 @@ static bool tunnel_client(struct flow *f)
     }
     if (f->client.tls_error == 0)
         return false;
-    say(0, "%s ended the TLS handshake for %s: %s (-0x%04x, alert %d)",
-        f->peer, f->hello.sni[0] ? f->hello.sni : f->home.host,
+    say(0, "%s ended the TLS handshake for %s: %s (-0x%04x, alert %d); the "
+        "CA to install in it is in %s", f->peer,
+        f->hello.sni[0] ? f->hello.sni : f->home.host,
         refusal(f->client.alert), (unsigned)-f->client.tls_error,
-        f->client.alert);
+        f->client.alert, opt.ca_file);
     flow_close(f);
     return true;
 }
@@ -4572,8 +4581,9 @@ static bool tunnel_client(struct flow *f)
 /* Moves what can be moved in a flow; whether anything did. */
 static bool flow_step(struct flow *f)
 {
-    bool moved = tls_pump(&f->client) | server_step(f);
+    bool moved = tls_pump(&f->client);
 
+    moved |= server_step(f);
     switch (f->state) {
     case FLOW_FIRST:
         return tunnel_first(f) | moved;
@@ -4883,11 +4893,13 @@ static void read_ready(void)
     for (struct flow *f = flows; f != NULL; f = f->next) {
         struct chain *chains[] = { f->up.chain, f->down.chain };
 
-        if (end_take(&f->client) |
-            (f->server.state != SERVER_CONNECT && end_take(&f->server.end))) {
+        bool moved = end_take(&f->client);
+
+        if (f->server.state != SERVER_CONNECT)
+            moved |= end_take(&f->server.end);
+        if (moved)
             f->moved = now;
-            f->wake = true;
-        }
+        f->wake |= moved;
         if (f->server.state == SERVER_CONNECT &&
             fds_has(&writable, f->server.end.fd))
             server_connect_end(f);
@@ -4982,7 +4994,7 @@ static void reap(void)
     for (struct run *r = runs; r != NULL; r = r->next)
         if (r->killed != 0 &&
             now - r->killed > waits[WAIT_KILL].seconds * SECOND)
-            kill(-r->pid, SIGKILL);
+            kill(-r->group, SIGKILL);
 }
 
 /* Frees the flows that are over: the only place that does. */
