@@ -47,6 +47,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <regex.h>
 #include <signal.h>
 #include <spawn.h>
@@ -85,6 +86,7 @@
 enum {
     MAX_HEAD = 64 << 10,    /* bytes of a head, its empty line included */
     MAX_HOLD = 1 << 20,     /* bytes held back to learn a length, or kept */
+    MAX_WHOLE = 16 << 20,   /* bytes of a message for a coprocess */
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
@@ -107,7 +109,7 @@ enum wait {
     WAIT_NONE, WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
     WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_SERVER_TLS, WAIT_CLIENT_TLS,
     WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
-    WAIT_KILL, WAIT_FINISH
+    WAIT_KILL, WAIT_FINISH, WAIT_PAUSE
 };
 static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_FIRST]        = { 60, "the client's first byte" },
@@ -125,7 +127,8 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_STREAM]       = { 7200, "more of a stream" },
     [WAIT_CLOSE]        = { 5, "the client to close" },
     [WAIT_KILL]         = { 2, "a filter to heed SIGTERM" },
-    [WAIT_FINISH]       = { 5, "running messages to finish" }
+    [WAIT_FINISH]       = { 5, "running messages to finish" },
+    [WAIT_PAUSE]        = { 30, "a coprocess that keeps dying" }
 };
 
 /* ==== 2 types =========================================================== */
@@ -255,16 +258,35 @@ struct filter {
     bool request;           /* else responses */
     struct match *match;    /* NULL: all */
     bool raw;
-    int jobs, running;      /* at most; now */
+    bool coprocess;         /* stays alive and serves many messages */
+    struct copro *copros;   /* those that have been started */
+    double pause;           /* seconds from a death to the next start ... */
+    double not_before;      /* ... which is then */
+    int jobs, running;      /* messages at most; now */
     double timeout;         /* seconds without progress; 0: for ever */
     enum on_error { FAIL, PASS, CLOSE } on_error;
 };
 
-/* A filter at work on one message: a child process. It outlives its chain
-   until it is reaped. */
+/* A child that stays, and serves one message after the other. */
+struct copro {
+    struct copro *next;
+    struct filter *filter;
+    struct run *run;        /* whom it serves; NULL: nobody, or one who left */
+    bool busy;              /* an answer is due */
+    pid_t pid;              /* 0: has ended */
+    int in, out;            /* our ends of its stdin and stdout */
+    struct buf question;    /* still to be written */
+    struct buf answer;      /* what has come of it */
+    double moved;           /* when it last made progress */
+};
+
+/* A filter at work on one message: a child process, which outlives its chain
+   until it is reaped - or a coprocess's service, with no child of its own. */
 struct run {
     struct run *next;
     struct filter *filter;
+    struct copro *copro;    /* that serves it; NULL: none yet, or no more */
+    bool asked;             /* the copro has been given the message */
     struct chain *chain;    /* NULL: nobody waits for it any more */
     pid_t pid;              /* 0: not started or reaped */
     pid_t group;            /* its process group's; 0: not started */
@@ -285,7 +307,7 @@ struct chain {
     int count;
     struct run *run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
-    char **env;
+    char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     char failure[256];      /* "": none ... */
     enum on_error on_error; /* ... and what then */
 };
@@ -387,7 +409,7 @@ static struct {
     const char *next_match;
 } opt = { .host = "127.0.0.1", .port = "8080", .mode = "regular",
           .ca_file = "cert.pem", .filters_end = &opt.filters,
-          .next = { .jobs = 64, .timeout = 30 } };
+          .next = { .timeout = 30 } };
 
 static double now;                  /* seconds, monotonic, once per turn */
 static struct flow *flows;
@@ -607,7 +629,9 @@ static const struct option {
       &opt.next_match, 0 },
     { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
       &opt.next.raw, 1 },
-    { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64)",
+    { FLAG, 0, "coprocess", 0, "CMD stays alive and serves many messages",
+      &opt.next.coprocess, 1 },
+    { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64; coprocess: 1)",
       &opt.next.jobs, 100000 },
     { SECONDS, 0, "timeout", "SECONDS",
       "CMD may go so long without progress (30; 0: ever)",
@@ -662,7 +686,7 @@ static void print_usage(void)
 /* Adds a filter with the qualifiers collected so far, and forgets them. */
 static void add_filter(const char *command, bool request)
 {
-    static const struct filter fresh = { .jobs = 64, .timeout = 30 };
+    static const struct filter fresh = { .timeout = 30 };
     struct filter *f = alloc(sizeof *f);
     char error[256];
     int count = 1;
@@ -670,6 +694,8 @@ static void add_filter(const char *command, bool request)
     *f = opt.next;
     f->request = request;
     f->command = command;
+    if (f->jobs == 0)
+        f->jobs = f->coprocess ? 1 : 64;
     if (command[strspn(command, " \t\n")] == '\0')
         misuse("--%s needs a command", request ? "request" : "response");
     f->argv = split_command(command);
@@ -795,8 +821,9 @@ static void options_parse(char **argv)
             *argv-- = next;
         }
     }
-    if (opt.next_match != NULL || opt.next.raw)
-        misuse("--match and --raw stand before the filter they belong to");
+    if (opt.next_match != NULL || opt.next.raw || opt.next.coprocess)
+        misuse("--match, --raw and --coprocess stand before the filter they "
+               "belong to");
     if (strcmp(opt.mode, "regular") != 0)
         misuse("--mode is regular, not '%s'", opt.mode);
 }
@@ -931,6 +958,49 @@ static int listen_open(const char *host, const char *port)
                                 : "");
     freeaddrinfo(a);
     return fd;
+}
+
+/* Descriptors for select(): a bitmap of our own, which may be longer than an
+   fd_set, as the kernel does not mind. */
+struct fds { unsigned long *bits; int words; };
+enum { WORD = 8 * sizeof(unsigned long) };
+
+static struct fds readable, writable;
+static int highest;                 /* descriptor in either */
+
+/* Makes room for descriptors up to fd. */
+static void fds_grow(struct fds *s, int fd)
+{
+    int words = 2 * (fd / WORD + 16);
+
+    if (fd / WORD < s->words)
+        return;
+    s->bits = realloc(s->bits, (size_t)words * sizeof *s->bits);
+    if (s->bits == NULL)
+        die("out of memory");
+    memset(s->bits + s->words, 0,
+           (size_t)(words - s->words) * sizeof *s->bits);
+    s->words = words;
+}
+
+static void fds_add(struct fds *s, int fd)
+{
+    fds_grow(s, fd);
+    s->bits[fd / WORD] |= 1UL << fd % WORD;
+    if (fd > highest)
+        highest = fd;
+}
+
+static bool fds_has(const struct fds *s, int fd)
+{
+    return fd >= 0 && fd / WORD < s->words &&
+           (s->bits[fd / WORD] >> fd % WORD & 1);
+}
+
+static void fds_clear(struct fds *s)
+{
+    if (s->words > 0)
+        memset(s->bits, 0, (size_t)s->words * sizeof *s->bits);
 }
 
 /* Reads what has come in on e's descriptor, as much as one call gives. */
@@ -1980,35 +2050,33 @@ static pid_t spawn(const struct filter *f, char **env, int in, int out)
     return error ? -1 : pid;
 }
 
-/* Starts run's command between two pipes. False: errno says why not. */
-static bool run_start(struct run *r, char **env)
+/* Starts f's command between two pipes, of which *in and *out become our
+   ends. Its pid, or -1, errno. */
+static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
 {
-    int in[2], out[2], error;
+    int to[2], from[2], error;
+    pid_t pid;
 
-    if (pipe2(in, O_CLOEXEC) != 0)
-        return false;
-    if (pipe2(out, O_CLOEXEC) != 0) {
+    if (pipe2(to, O_CLOEXEC) != 0)
+        return -1;
+    if (pipe2(from, O_CLOEXEC) != 0) {
         error = errno;
-        close(in[0]);
-        close(in[1]);
+        close(to[0]);
+        close(to[1]);
         errno = error;
-        return false;
+        return -1;
     }
-    r->pid = spawn(r->filter, env, in[0], out[1]);
+    pid = spawn(f, env, to[0], from[1]);
     error = errno;
-    if (r->pid < 0) {
-        r->pid = 0;
-        close(in[1]);
-        close(out[0]);
-        errno = error;
-        return false;
+    if (pid < 0) {
+        close(to[1]);
+        close(from[0]);
+    } else {
+        set_nonblocking(*in = to[1]);
+        set_nonblocking(*out = from[0]);
     }
-    r->group = r->pid;
-    set_nonblocking(r->in = in[1]);
-    set_nonblocking(r->out = out[0]);
-    r->moved = now;
-    r->filter->running++;
-    return true;
+    errno = error;
+    return pid;
 }
 
 static void run_close(int *fd)
@@ -2938,48 +3006,297 @@ static int match_eval(const struct match *m, const struct subject *s)
    The filters of one message run all at once, as in a shell's pipeline; a
    buffer lies before, between and behind them. */
 
-/* The environment of a filter, MITM_ variables in front; one block, to be
-   freed. Control bytes in values are escaped as in a URL. */
-static char **filter_env(const struct flow *f, const char *direction,
+/* What a filter is told of a message: "MITM_NAME=value", each ended by NUL,
+   the last by another; to be freed. Control bytes are escaped as in a URL,
+   and so is what would end a word. */
+static char *filter_vars(const struct flow *f, const char *direction,
                          int status)
 {
     const struct exchange *ex = &f->ex;
-    size_t n = 0, k = 0;
     struct buf text = { 0 };
-    char **env, number[32], port[8], code[8] = "", *p;
+    char number[32], port[8], code[8] = "";
     const char *pairs[][2] = {
-        { "MITM_ID", number }, { "MITM_DIRECTION", direction },
-        { "MITM_SCHEME", ex->to.tls ? "https" : "http" },
-        { "MITM_HOST", ex->to.host }, { "MITM_PORT", port },
-        { "MITM_METHOD", ex->method }, { "MITM_URL", ex->url },
-        { "MITM_STATUS", code }, { "MITM_CLIENT", f->peer },
+        { "ID", number }, { "DIRECTION", direction },
+        { "SCHEME", ex->to.tls ? "https" : "http" },
+        { "HOST", ex->to.host }, { "PORT", port },
+        { "METHOD", ex->method }, { "URL", ex->url },
+        { "STATUS", code }, { "CLIENT", f->peer },
     };
-    enum { PAIRS = sizeof pairs / sizeof *pairs };
 
     sprintf(number, "%lu", ex->id);
     sprintf(port, "%u", ex->to.port);
     if (status != 0)
         sprintf(code, "%d", status);
-    for (size_t i = 0; i < PAIRS; i++) {
-        buf_printf(&text, "%s=", pairs[i][0]);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        buf_printf(&text, "MITM_%s=", pairs[i][0]);
         for (const char *v = pairs[i][1] ? pairs[i][1] : ""; *v; v++)
-            if ((unsigned char)*v < ' ' || *v == 127)
+            if ((unsigned char)*v <= ' ' || *v == 127)
                 buf_printf(&text, "%%%02X", (unsigned char)*v);
             else
                 buf_put(&text, v, 1);
         buf_put(&text, "", 1);
     }
+    buf_put(&text, "", 1);
+    return (char *)text.data;
+}
+
+/* Our environment with those variables, to be freed as one; they stay in
+   vars. */
+static char **filter_env(char *vars)
+{
+    size_t n = 0, k = 0;
+    char **env;
+
     while (environ[n] != NULL)
         n++;
-    env = alloc((n + PAIRS + 1) * sizeof *env + text.len);
-    p = memcpy(env + n + PAIRS + 1, buf_at(&text), text.len);
-    for (; k < PAIRS; k++, p += strlen(p) + 1)
-        env[k] = p;
+    env = alloc((n + 16) * sizeof *env);
+    for (char *p = vars; *p != '\0'; p += strlen(p) + 1)
+        env[k++] = p;
     for (size_t i = 0; i < n; i++)
         if (strncmp(environ[i], "MITM_", 5) != 0)
             env[k++] = environ[i];
-    buf_free(&text);
     return env;
+}
+
+/* ---- coprocesses: a question is "LENGTH key=value ...\n" and LENGTH bytes;
+   an answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for
+   a failure. Each has one question at a time. */
+
+PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
+                                    const char *format, ...);
+
+/* Whether a message may be given to f now. */
+static bool filter_is_free(const struct filter *f)
+{
+    return f->running < f->jobs && (!f->coprocess || now >= f->not_before);
+}
+
+/* A coprocess of f's that has nothing to do, started when there is none;
+   NULL, errno: it cannot be. */
+static struct copro *copro_get(struct filter *f)
+{
+    struct copro *p = f->copros;
+
+    while (p != NULL && p->busy)
+        p = p->next;
+    if (p != NULL)
+        return p;
+    p = alloc(sizeof *p);
+    p->pid = spawn_piped(f, environ, &p->in, &p->out);
+    if (p->pid < 0) {
+        free(p);
+        return NULL;
+    }
+    p->filter = f;
+    p->next = f->copros;
+    f->copros = p;
+    return p;
+}
+
+/* The service of p is over, for good or bad. */
+static void copro_done(struct copro *p)
+{
+    struct run *r = p->run;
+
+    p->filter->running -= p->busy;
+    p->busy = false;
+    p->run = NULL;
+    if (r != NULL) {
+        r->copro = NULL;
+        r->exited = true;
+        r->chain->dir->flow->wake = true;
+    }
+}
+
+/* A coprocess is of no more use: whoever it serves fails for this reason,
+   and the next is started after a pause that grows. */
+static void copro_end(struct copro *p, const char *why)
+{
+    struct filter *f = p->filter;
+    struct copro **q = &f->copros;
+
+    while (*q != p)
+        q = &(*q)->next;
+    *q = p->next;
+    if (p->run != NULL)
+        chain_fail(p->run->chain, p->run, "%s", why);
+    copro_done(p);
+    f->pause = f->pause == 0 ? 0.1 : f->pause * 2;
+    if (f->pause > waits[WAIT_PAUSE].seconds)
+        f->pause = waits[WAIT_PAUSE].seconds;
+    f->not_before = now + f->pause * SECOND;
+    say(0, "the coprocess %s is to be started anew: %s", f->command, why);
+    if (p->pid > 0)
+        kill(-p->pid, SIGKILL);
+    close(p->in);
+    close(p->out);
+    buf_free(&p->question);
+    buf_free(&p->answer);
+    free(p);
+}
+
+/* Puts the question of run i, whose whole message is there, to its
+   coprocess. The message stays where it is until the answer has come. */
+static void copro_ask(struct chain *c, int i)
+{
+    struct run *r = c->run[i];
+    struct buf *q = &r->copro->question;
+
+    r->asked = true;
+    r->moved = r->copro->moved = now;
+    buf_printf(q, "%zu", c->buf[i].len);
+    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1) {
+        const char *value = strchr(v, '=');
+
+        buf_put(q, " ", 1);
+        for (const char *p = v + 5; p < value; p++) /* behind MITM_ */
+            buf_put(q, &(char){ (char)tolower((unsigned char)*p) }, 1);
+        buf_puts(q, value);
+    }
+    buf_put(q, "\n", 1);
+    buf_put(q, buf_at(&c->buf[i]), c->buf[i].len);
+}
+
+/* Writes what waits of a question. */
+static void copro_write(struct copro *p)
+{
+    while (p->question.len > 0) {
+        ssize_t n = write(p->in, buf_at(&p->question), p->question.len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            buf_free(&p->question); /* it has ended, which shows elsewhere */
+        if (n < 0)
+            return;
+        buf_eat(&p->question, (size_t)n);
+        p->moved = now;
+        if (p->run != NULL)
+            p->run->moved = now;
+    }
+    buf_trim(&p->question);
+}
+
+/* Takes an answer off what has been read, once it is whole. False: it breaks
+   the protocol, and why quotes the line. */
+static bool copro_answer(struct copro *p, char *why, size_t size)
+{
+    struct run *r = p->run;
+    const char *line = (char *)buf_at(&p->answer);
+    size_t len = 0, n = next_line(line, p->answer.len, &len);
+    bool plain = p->answer.len > 0 && *line != '-' && *line != '!';
+    uint64_t length = 0;
+    int i = 0;
+
+    if (p->answer.len == 0 || (n == 0 && p->answer.len < 1000 && p->busy))
+        return true;
+    if (n == 0 || !p->busy || (r != NULL && !r->asked) ||
+        (*line == '-' && len != 1) ||
+        (plain && (!parse_length(line, len, &length) ||
+                   length > MAX_WHOLE))) {
+        snprintf(why, size, "'%.*s' is no answer of a coprocess's",
+                 (int)(len < 80 ? len : 80), line);
+        return false;
+    }
+    if (p->answer.len - n < length)
+        return true;
+    while (r != NULL && r->chain->run[i] != r)
+        i++;
+    if (r != NULL && *line == '!')
+        chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
+    else if (r != NULL && *line == '-')
+        buf_move(&r->chain->buf[i + 1], &r->chain->buf[i],
+                 r->chain->buf[i].len);
+    buf_eat(&p->answer, n);
+    if (r != NULL && length > 0)
+        buf_move(&r->chain->buf[i + 1], &p->answer, length);
+    else
+        buf_eat(&p->answer, length);
+    copro_done(p);
+    p->filter->pause = 0;
+    return p->answer.len == 0 || copro_answer(p, why, size);
+}
+
+/* Reads what has come of an answer, or finds that p has ended. */
+static void copro_read(struct copro *p)
+{
+    char why[256] = "it has ended";
+    ssize_t n;
+
+    buf_reserve(&p->answer, MAX_BUF);
+    n = read(p->out, p->answer.data + p->answer.start + p->answer.len,
+             p->answer.cap - p->answer.start - p->answer.len);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    p->moved = now;
+    if (p->run != NULL)
+        p->run->moved = now;
+    if (n > 0)
+        p->answer.len += (size_t)n;
+    if (n <= 0 || !copro_answer(p, why, sizeof why))
+        copro_end(p, why);
+    else
+        buf_trim(&p->answer);
+}
+
+/* Run i of c is not waited for any more. If a coprocess serves it: one that
+   has not been asked yet is free; the answer of one that has is read and
+   dropped; one that failed by making no progress ends. */
+static void copro_leave(struct chain *c, int i)
+{
+    struct run *r = c->run[i];
+    struct copro *p = r->copro;
+
+    if (p == NULL)
+        return;
+    p->run = NULL;
+    r->copro = NULL;
+    if (!r->asked)
+        copro_done(p);
+    else if (c->failure[0] != '\0')
+        copro_end(p, "it made no progress");
+}
+
+/* Declares what the coprocesses wait for; ends those that nobody waits for
+   and that make no progress. Returns the seconds to the nearest deadline. */
+static double copros_arm(void)
+{
+    double nearest = 3600;
+
+    for (struct filter *f = opt.filters; f != NULL; f = f->next) {
+        for (struct copro *p = f->copros, *next; p != NULL; p = next) {
+            double left = p->moved + f->timeout * SECOND - now;
+
+            next = p->next;
+            if (p->busy && p->run == NULL && f->timeout > 0) {
+                nearest = left < nearest ? left : nearest;
+                if (left <= 0) {
+                    copro_end(p, "it made no progress");
+                    continue;
+                }
+            }
+            fds_add(&readable, p->out);
+            if (p->question.len > 0)
+                fds_add(&writable, p->in);
+        }
+        if (f->coprocess && waiting != NULL && f->not_before > now &&
+            f->not_before - now < nearest)
+            nearest = f->not_before - now;
+    }
+    return nearest > 0 ? nearest : 0;
+}
+
+/* Moves bytes from and to those coprocesses that are ready. */
+static void copros_move(void)
+{
+    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+        for (struct copro *p = f->copros, *next; p != NULL; p = next) {
+            next = p->next;
+            if (fds_has(&writable, p->in))
+                copro_write(p);
+            if (fds_has(&readable, p->out))
+                copro_read(p);
+        }
 }
 
 /* A chain of the filters for this direction that match s; NULL: none do. It
@@ -3008,7 +3325,7 @@ static struct chain *chain_new(struct dir *d, const struct subject *s,
     if (c == NULL)
         return NULL;
     c->dir = d;
-    c->env = filter_env(d->flow, direction, s->h ? s->h->status : 0);
+    c->vars = filter_vars(d->flow, direction, s->h ? s->h->status : 0);
     *waiting_end = c;
     waiting_end = &c->next;
     return c;
@@ -3039,13 +3356,14 @@ static void chain_free(struct chain *c)
         struct run *r = c->run[i];
 
         r->chain = NULL;
+        copro_leave(c, i);
         run_kill(r);
         if (r->pid == 0)
             run_free(r);
     }
     for (int i = 0; i <= c->count; i++)
         buf_free(&c->buf[i]);
-    free(c->env);
+    free(c->vars);
     free(c);
 }
 
@@ -3055,16 +3373,37 @@ static struct buf *chain_out(struct chain *c)
     return &c->buf[c->count];
 }
 
+/* How many bytes may wait before filter i, and so behind i - 1: for a
+   coprocess a whole message; behind the last all that is held while its head
+   or its length is not known. */
+static size_t chain_limit(const struct chain *c, int i)
+{
+    const struct dir *d = c->dir;
+
+    if (i < c->count)
+        return c->run[i]->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
+    return d->state == DIR_PRINT || (d->state == DIR_BODY &&
+           d->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD : MAX_BUF;
+}
+
 /* Whether more may be put into the first filter's standard input. */
 static bool chain_has_room(const struct chain *c)
 {
-    return c->buf[0].len < MAX_BUF;
+    return c->buf[0].len < chain_limit(c, 0);
 }
 
-/* Whether the filters take no more input: what comes is to be dropped. */
-static bool chain_is_deaf(const struct chain *c)
+/* Whether filter i takes no more input: what comes is to be dropped. */
+static bool run_is_deaf(const struct chain *c, int i)
 {
-    return c->started && c->run[0]->in < 0;
+    const struct run *r = c->run[i];
+
+    return c->started && (r->filter->coprocess ? r->exited : r->in < 0);
+}
+
+/* Whether all that filter i prints is there. */
+static bool run_printed(const struct run *r)
+{
+    return r->filter->coprocess ? r->exited : r->out < 0;
 }
 
 /* Notes why a chain failed: run r, for this reason. */
@@ -3085,27 +3424,16 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
     c->dir->flow->wake = true;
 }
 
-/* How many bytes may wait behind filter i: the last one's output is held
-   while its head or its length is not known. */
-static size_t chain_limit(const struct chain *c, int i)
-{
-    bool held = i == c->count - 1 && (c->dir->state == DIR_PRINT ||
-                                      (c->dir->state == DIR_BODY &&
-                                       c->dir->out == OUT_HOLD));
-
-    return held ? MAX_HOLD + MAX_HEAD : MAX_BUF;
-}
-
 /* Whether run i of c should be read from. */
 static bool run_wants_read(const struct chain *c, int i)
 {
-    return c->run[i]->out >= 0 && c->buf[i + 1].len < chain_limit(c, i);
+    return c->run[i]->out >= 0 && c->buf[i + 1].len < chain_limit(c, i + 1);
 }
 
 /* Whether all the input of run i has come. */
 static bool run_fed(const struct chain *c, int i)
 {
-    return i == 0 ? c->fed : c->started && c->run[i - 1]->out < 0;
+    return i == 0 ? c->fed : c->started && run_printed(c->run[i - 1]);
 }
 
 /* Whether the filters are done with the message: all they print is there,
@@ -3126,6 +3454,12 @@ static void run_write(struct chain *c, int i)
     struct run *r = c->run[i];
     struct buf *b = &c->buf[i];
 
+    if (r->copro != NULL && !r->asked && b->len > MAX_WHOLE)
+        chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
+    else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
+        copro_ask(c, i);
+        copro_write(r->copro);
+    }
     while (r->in >= 0 && b->len > 0) {
         ssize_t n = write(r->in, buf_at(b), b->len);
 
@@ -3160,7 +3494,7 @@ static void run_read(struct chain *c, int i)
     struct buf *b = &c->buf[i + 1];
     ssize_t n;
 
-    if (i + 1 < c->count && c->run[i + 1]->in < 0)
+    if (i + 1 < c->count && run_is_deaf(c, i + 1))
         b = NULL;                   /* nobody would read it */
     if (b != NULL)
         buf_reserve(b, READ_SIZE);
@@ -3179,16 +3513,29 @@ static void run_read(struct chain *c, int i)
 /* Starts the filters of c; one that cannot be started is a failure. */
 static void chain_start(struct chain *c)
 {
+    char **env = filter_env(c->vars);
+
     c->started = true;
-    for (int i = 0; i < c->count; i++)
-        if (!run_start(c->run[i], c->env)) {
-            c->run[i]->exited = true;
-            chain_fail(c, c->run[i], "cannot be started: %s",
-                       strerror(errno));
-            break;
+    for (int i = 0; i < c->count; i++) {
+        struct run *r = c->run[i];
+
+        r->moved = now;
+        r->filter->running++;
+        if (r->filter->coprocess)
+            r->copro = copro_get(r->filter);
+        else
+            r->pid = r->group = spawn_piped(r->filter, env, &r->in, &r->out);
+        if (r->filter->coprocess ? r->copro == NULL : r->pid < 0) {
+            chain_fail(c, r, "cannot be started: %s", strerror(errno));
+            r->pid = r->group = 0;
+            r->exited = true;
+            r->filter->running--;
+        } else if (r->filter->coprocess) {
+            r->copro->run = r;
+            r->copro->busy = true;
         }
-    free(c->env);
-    c->env = NULL;
+    }
+    free(env);
     c->dir->flow->wake = true;
 }
 
@@ -3201,8 +3548,7 @@ static void start_filters(void)
 
         next = c->next;
         for (int i = 0; i < c->count; i++)
-            free_now &= c->run[i]->filter->running <
-                        c->run[i]->filter->jobs;
+            free_now &= filter_is_free(c->run[i]->filter);
         if (!free_now)
             continue;
         chain_unqueue(c);
@@ -3225,7 +3571,8 @@ static double chain_deadline(struct chain *c)
             continue;
         if (r->filter->timeout <= 0 ||
             (r->out >= 0 && !run_wants_read(c, i)) ||
-            (c->buf[i].len == 0 && !run_fed(c, i)))
+            (r->filter->coprocess ? !r->asked
+                                  : c->buf[i].len == 0 && !run_fed(c, i)))
             r->moved = now;
         else if (nearest < 0 || left < nearest)
             nearest = left > 0 ? left : 0;
@@ -3762,7 +4109,7 @@ static bool chain_feed(struct dir *d)
     bool moved = false, data;
 
     while (in->len > 0 && !d->body.done &&
-           (chain_is_deaf(c) || chain_has_room(c))) {
+           (run_is_deaf(c, 0) || chain_has_room(c))) {
         bool trailer = d->body.framing == CHUNKED &&
                        d->body.step >= TRAILER_START;
         ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
@@ -3774,7 +4121,7 @@ static bool chain_feed(struct dir *d)
         }
         if (trailer && d->trailers.len + (size_t)n <= MAX_HEAD)
             buf_put(&d->trailers, buf_at(in), (size_t)n);
-        dir_take(d, (size_t)n, chain_is_deaf(c) || !(data || d->raw) ? NULL
+        dir_take(d, (size_t)n, run_is_deaf(c, 0) || !(data || d->raw) ? NULL
                                                                      : to);
         moved = true;
     }
@@ -4399,8 +4746,8 @@ static bool dir_stream(struct dir *d)
     if (d->chain != NULL) {
         struct chain *c = d->chain;
 
-        if (in->len > 0 && (chain_is_deaf(c) || chain_has_room(c))) {
-            dir_take(d, in->len, chain_is_deaf(c) ? NULL : &c->buf[0]);
+        if (in->len > 0 && (run_is_deaf(c, 0) || chain_has_room(c))) {
+            dir_take(d, in->len, run_is_deaf(c, 0) ? NULL : &c->buf[0]);
             moved = true;
         }
         moved |= over && !c->fed;
@@ -4735,49 +5082,6 @@ static void flow_free(struct flow *f)
 
 /* ==== 17 loop =========================================================== */
 
-/* Descriptors for select(): a bitmap of our own, which may be longer than an
-   fd_set, as the kernel does not mind. */
-struct fds { unsigned long *bits; int words; };
-enum { WORD = 8 * sizeof(unsigned long) };
-
-static struct fds readable, writable;
-static int highest;                 /* descriptor in either */
-
-/* Makes room for descriptors up to fd. */
-static void fds_grow(struct fds *s, int fd)
-{
-    int words = 2 * (fd / WORD + 16);
-
-    if (fd / WORD < s->words)
-        return;
-    s->bits = realloc(s->bits, (size_t)words * sizeof *s->bits);
-    if (s->bits == NULL)
-        die("out of memory");
-    memset(s->bits + s->words, 0,
-           (size_t)(words - s->words) * sizeof *s->bits);
-    s->words = words;
-}
-
-static void fds_add(struct fds *s, int fd)
-{
-    fds_grow(s, fd);
-    s->bits[fd / WORD] |= 1UL << fd % WORD;
-    if (fd > highest)
-        highest = fd;
-}
-
-static bool fds_has(const struct fds *s, int fd)
-{
-    return fd >= 0 && fd / WORD < s->words &&
-           (s->bits[fd / WORD] >> fd % WORD & 1);
-}
-
-static void fds_clear(struct fds *s)
-{
-    if (s->words > 0)
-        memset(s->bits, 0, (size_t)s->words * sizeof *s->bits);
-}
-
 /* What an end waits for. */
 static void end_arm(const struct end *e)
 {
@@ -4850,7 +5154,8 @@ static double arm(void)
         flow_arm(f, &left);
     for (struct run *r = runs; r != NULL; r = r->next)
         if (r->killed != 0)
-            sooner(&left, WAIT_KILL);
+            sooner(&left, waits[WAIT_KILL].seconds * SECOND);
+    sooner(&left, copros_arm());
     if (stopping)
         sooner(&left, 0.1);
     fds_grow(&readable, highest);
@@ -4890,9 +5195,9 @@ static void read_ready(void)
         if (fds_has(&readable, r->fd)) {
             resolver_read(r);
         }
+    copros_move();
     for (struct flow *f = flows; f != NULL; f = f->next) {
         struct chain *chains[] = { f->up.chain, f->down.chain };
-
         bool moved = end_take(&f->client);
 
         if (f->server.state != SERVER_CONNECT)
@@ -4985,6 +5290,10 @@ static void reap(void)
              r++)
             if (r->pid == pid)
                 r->pid = 0;
+        for (struct filter *f = opt.filters; f != NULL; f = f->next)
+            for (struct copro *p = f->copros; p != NULL; p = p->next)
+                if (p->pid == pid)
+                    p->pid = 0;     /* its end of file tells the rest */
         for (struct run *r = runs; r != NULL; r = r->next)
             if (r->pid == pid) {
                 run_exited(r, status);
@@ -5070,6 +5379,45 @@ static void run_loop(void)
     }
 }
 
+/* Whether a child is left; number, if it is a signal's, goes to all. */
+static bool children_left(int number)
+{
+    bool left = runs != NULL;
+
+    for (struct run *r = runs; number != 0 && r != NULL; r = r->next)
+        kill(-r->group, number);
+    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+        for (struct copro *p = f->copros; p != NULL; p = p->next) {
+            left |= p->pid > 0;
+            if (p->pid > 0 && number != 0)
+                kill(-p->pid, number);
+        }
+    return left;
+}
+
+/* Ends all children at the end of the program: coprocesses by the end of
+   their input, then all that are left by SIGTERM, and in the end SIGKILL. */
+static void end_children(void)
+{
+    static const int numbers[] = { 0, SIGTERM, SIGKILL };
+    unsigned char byte;
+
+    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+        for (struct copro *p = f->copros; p != NULL; p = p->next)
+            close(p->in);
+    for (int i = 0; i < 3 && children_left(numbers[i]); i++)
+        for (double start = now = clock_now(); children_left(0) &&
+             now - start < 1; now = clock_now()) {
+            poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1, 100);
+            while (read(self_pipe[0], &byte, 1) == 1)
+                ;
+            reap();
+        }
+    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
+        if (r->fd >= 0)
+            close(r->fd);           /* which ends it at once */
+}
+
 /* ==== 18 main =========================================================== */
 
 /* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
@@ -5148,6 +5496,7 @@ int main(int argc, char **argv)
     run_loop();
     while (flows != NULL)
         flow_free(flows);
+    end_children();
     sink_flush(&sinks[0], true);
     sink_flush(&sinks[1], true);
     return 0;
