@@ -403,10 +403,12 @@ struct resolver {
 static struct {
     const char *host, *port, *mode, *ca_file, *cacert;
     bool insecure;
-    int verbose;            /* -1 quiet, 0, 1 verbose, 2 explain */
+    bool quiet;             /* messages are not shown */
+    int verbose;            /* 1 decisions are told, 2 each step, too */
     struct filter *filters, **filters_end;
     struct filter next;     /* qualifiers for the filter that follows */
     const char *next_match;
+    bool qualified;         /* there are qualifiers without a filter yet */
 } opt = { .host = "127.0.0.1", .port = "8080", .mode = "regular",
           .ca_file = "cert.pem", .filters_end = &opt.filters,
           .next = { .timeout = 30 } };
@@ -534,8 +536,8 @@ static void sink_flush(struct sink *s, bool all)
 }
 
 /* One line on standard error, if the user asked for as much: level 0 is
-   what everyone should know, 1 is -v, 2 is --explain; -1 always. Bytes that
-   could forge a line or move a cursor are escaped. */
+   what everyone should know, 1 is -v, 2 is --explain. Bytes that could forge
+   a line or move a cursor are escaped. */
 PRINTF(2, 3) static void say(int level, const char *format, ...)
 {
     char text[2048], line[4 * sizeof text + 16];
@@ -581,16 +583,16 @@ static size_t repr(char *line, const char *p, size_t n)
     return (size_t)(o - line);
 }
 
-/* Prints the start of a message of exchange id. */
+/* Prints the start of a message of exchange id, whose first n bytes are p. */
 static void show_message(unsigned long id, bool up, const char *p, size_t n)
 {
     char line[4 * SHOWN + 64];
     size_t len;
 
-    if (opt.verbose < 0)
+    if (opt.quiet)
         return;
     len = (size_t)sprintf(line, "#%lu %s ", id, up ? ">>" : "<<");
-    len += repr(line + len, p, n);
+    len += repr(line + len, p, n < SHOWN ? n : SHOWN);
     line[len++] = '\n';
     sink_put(&sinks[0], line, len);
 }
@@ -641,7 +643,7 @@ static const struct option {
     { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
     { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)", &opt.ca_file, 0 },
     { TITLE, 0, "Output", 0, 0, 0, 0 },
-    { COUNT, 'q', "quiet", 0, "messages are not shown", &opt.verbose, -1 },
+    { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
     { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
       &opt.verbose, 1 },
     { COUNT, 0, "explain", 0, "tell each step in plain words",
@@ -686,7 +688,6 @@ static void print_usage(void)
 /* Adds a filter with the qualifiers collected so far, and forgets them. */
 static void add_filter(const char *command, bool request)
 {
-    static const struct filter fresh = { .timeout = 30 };
     struct filter *f = alloc(sizeof *f);
     char error[256];
     int count = 1;
@@ -714,16 +715,20 @@ static void add_filter(const char *command, bool request)
         }
     *opt.filters_end = f;
     opt.filters_end = &f->next;
-    opt.next = fresh;
+    opt.next = (struct filter){ .timeout = 30 };
+    opt.qualified = false;
     opt.next_match = NULL;
 }
 
 /* Does what option o asks, with its argument (NULL for those without). */
 static void option_apply(const struct option *o, const char *text)
 {
+    const char *value = o->value, *first = (char *)&opt.next;
     long n;
     char *end;
 
+    opt.qualified |= value >= first && value < first + sizeof opt.next;
+    opt.qualified |= value == (char *)&opt.next_match;
     switch (o->kind) {
     case FLAG:
         if (o->letter == 'h')
@@ -821,9 +826,9 @@ static void options_parse(char **argv)
             *argv-- = next;
         }
     }
-    if (opt.next_match != NULL || opt.next.raw || opt.next.coprocess)
-        misuse("--match, --raw and --coprocess stand before the filter they "
-               "belong to");
+    if (opt.qualified)
+        misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
+               "stand before the filter they belong to");
     if (strcmp(opt.mode, "regular") != 0)
         misuse("--mode is regular, not '%s'", opt.mode);
 }
@@ -1862,7 +1867,10 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
         flags = MBEDTLS_X509_BADCERT_EXT_KEY_USAGE;
     if (flags == 0)
         return true;
-    mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
+    if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
+        snprintf(info, sizeof info, "it is not for this name");
+    else
+        mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
     for (char *p = info; *p != '\0'; p++)
         if (*p == '\n')
             *p = p[1] == '\0' ? '\0' : ';';
@@ -2752,7 +2760,9 @@ struct subject {
     const char *method, *url, *host;
     const char *head;       /* all of it, with its length */
     size_t len;
-    const struct head *h;   /* NULL: of a response that is yet to come */
+    const struct head *h;   /* NULL: of a response that is yet to come, or
+                               there is none, in a stream */
+    bool request;           /* else a response */
 };
 
 /* An expression being read. */
@@ -2975,9 +2985,9 @@ static int match_eval(const struct match *m, const struct subject *s)
         return m->kind == '&' ? (a & b & 1) | ((a | b) & 2)
                               : ((a | b) & 1) | (a & b & 2);
     case 'q':
-        return s->h != NULL && s->h->status == 0 ? 1 : 2;
+        return s->request ? 1 : 2;
     case 's':
-        return s->h == NULL || s->h->status != 0 ? 1 : 2;
+        return s->request ? 2 : 1;
     case 'c':
         return s->h == NULL ? 3 : s->h->status == m->code ? 1 : 2;
     case 'h':
@@ -3577,7 +3587,7 @@ static double chain_deadline(struct chain *c)
         else if (nearest < 0 || left < nearest)
             nearest = left > 0 ? left : 0;
         if (left <= 0 && r->moved != now)
-            chain_fail(c, r, "no progress for %g seconds",
+            chain_fail(c, r, "no progress for %g s",
                        r->filter->timeout);
     }
     return nearest;
@@ -3730,6 +3740,7 @@ static void server_connected(struct flow *f)
                sizeof(int));
     say(1, "connected to %s:%u", f->server.target.host,
         f->server.target.port);
+    say(2, "that connection is this client's alone: no other will share it");
     if (f->server.target.tls)
         server_tls(f);
     else
@@ -3971,6 +3982,8 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
                    "Content-Type: text/plain; charset=utf-8\r\n"
                    "Content-Length: %zu\r\nConnection: close\r\n\r\n",
                    status, status_text(status), body.len);
+        show_message(f->ex.id, false, (char *)buf_at(&f->client.out),
+                     f->client.out.len);
         if (!f->ex.head)
             buf_put(&f->client.out, buf_at(&body), body.len);
         buf_free(&body);
@@ -3979,14 +3992,21 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
         flow_cut(f);
 }
 
+/* Forgets the exchange, but for its number. */
+static void exchange_free(struct exchange *ex)
+{
+    free(ex->method);
+    free(ex->url);
+    free(ex->target);
+    *ex = (struct exchange){ .id = ex->id };
+}
+
 /* The filters of one direction of a stream; NULL: none. */
 static struct chain *stream_chain(struct dir *d)
 {
-    struct exchange *ex = &d->flow->ex;
-    char url[MAX_HOST + 32];
-    struct subject s = { "", url, ex->to.host, NULL, 0, NULL };
+    const struct exchange *ex = &d->flow->ex;
+    struct subject s = { "", ex->url, ex->to.host, NULL, 0, NULL, d->up };
 
-    snprintf(url, sizeof url, "%s:%u", ex->to.host, ex->to.port);
     return chain_new(d, &s, "stream");
 }
 
@@ -4001,9 +4021,15 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
     f->up.state = f->down.state = DIR_STREAM;
     if (f->server.state == SERVER_NONE)
         server_want(f, &f->home);
-    f->ex.to = f->server.target;
     if (filtered && opt.filters != NULL) {
+        struct buf url = { 0 };
+
+        exchange_free(&f->ex);
         f->ex.id = ++last_id;
+        f->ex.to = f->server.target;
+        buf_printf(&url, "%s:%u%c", f->ex.to.host, f->ex.to.port, 0);
+        buf_put(&url, "", 1);
+        f->ex.url = (char *)url.data;
         f->up.chain = stream_chain(&f->up);
         f->down.chain = stream_chain(&f->down);
     }
@@ -4156,7 +4182,7 @@ static void exchange_method(struct flow *f, const char *p,
 static bool text_wanted(const struct flow *f)
 {
     struct subject s = { f->ex.method, f->ex.url, f->ex.to.host, NULL, 0,
-                         NULL };
+                         NULL, false };
 
     for (const struct filter *g = opt.filters; g != NULL; g = g->next)
         if (!g->request && !g->raw && (match_eval(g->match, &s) & 1))
@@ -4416,6 +4442,8 @@ static bool dir_print(struct dir *d)
                                  &d->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
+    if (d->answer)
+        show_message(f->ex.id, false, p, src->len);
     if (n > 0) {
         if (d->up && !d->answer) {
             t = request_target(d, p, &d->printed);
@@ -4481,7 +4509,7 @@ static struct subject dir_subject(struct dir *d)
 
     return (struct subject){ ex->method, ex->url, ex->to.host,
                              (char *)buf_at(&d->from->in), d->head.len,
-                             &d->head };
+                             &d->head, d->up };
 }
 
 /* Gives the message to its filters, if it has any that match. */
@@ -4496,6 +4524,9 @@ static bool dir_filter(struct dir *d)
     d->chain = chain_new(d, &s, d->up ? "request" : "response");
     if (d->chain == NULL)
         return false;
+    say(2, "#%lu the %s is given to %d filter(s); what the last one prints "
+        "goes on", f->ex.id, d->up ? "request" : "response",
+        d->chain->count);
     if (d->up && d->head.expect && d->head.minor > 0 && !d->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
@@ -4503,15 +4534,6 @@ static bool dir_filter(struct dir *d)
     dir_take(d, d->head.len, &d->chain->buf[0]);
     d->state = DIR_PRINT;
     return true;
-}
-
-/* Forgets the exchange, but for its number. */
-static void exchange_free(struct exchange *ex)
-{
-    free(ex->method);
-    free(ex->url);
-    free(ex->target);
-    *ex = (struct exchange){ .id = ex->id };
 }
 
 /* Notes what filters and matches are to know of a request. */
@@ -4848,6 +4870,9 @@ static bool tunnel_hello(struct flow *f)
         flow_stream(f, true, "it begins like TLS, but is not");
         return true;
     }
+    say(2, "%s begins TLS and names '%s'; before it is answered, the server "
+        "is asked, so that its certificate can be copied", f->peer,
+        f->hello.sni);
     t.tls = true;
     f->state = FLOW_SERVER;
     f->since = now;
@@ -4888,6 +4913,8 @@ static bool tunnel_server(struct flow *f)
         f->over = true;
         return true;
     }
+    say(2, "a certificate for %s is shown to the client: the subject and names "
+        "are the server's, the signature is our CA's", name);
     f->home.tls = true;
     f->state = FLOW_CLIENT;
     f->since = now;
@@ -4895,9 +4922,10 @@ static bool tunnel_server(struct flow *f)
 }
 
 /* Why the client refused our handshake, in plain words. */
-static const char *refusal(int alert)
+static const char *refusal(int error, int alert)
 {
-    return alert == 48 ? "it does not know our CA" :
+    return error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL ?
+           "it speaks no HTTP/1.1 (ALPN)" : alert == 48 ? "it does not know our CA" :
            alert == 42 || alert == 46 ? "it does not accept our certificate: "
            "it does not know our CA, or pins the server's own" :
            alert == 70 ? "it wants another version of TLS" :
@@ -4919,7 +4947,8 @@ static bool tunnel_client(struct flow *f)
     say(0, "%s ended the TLS handshake for %s: %s (-0x%04x, alert %d); the "
         "CA to install in it is in %s", f->peer,
         f->hello.sni[0] ? f->hello.sni : f->home.host,
-        refusal(f->client.alert), (unsigned)-f->client.tls_error,
+        refusal(f->client.tls_error, f->client.alert),
+        (unsigned)-f->client.tls_error,
         f->client.alert, opt.ca_file);
     flow_close(f);
     return true;
@@ -5491,7 +5520,7 @@ int main(int argc, char **argv)
     listener = listen_open(opt.host, opt.port);
     getsockname(listener, (struct sockaddr *)&addr, &len);
     print_address(text, sizeof text, &addr, len);
-    say(-1, "listening on %s", text);
+    say(0, "listening on %s", text);
     now = clock_now();
     run_loop();
     while (flows != NULL)

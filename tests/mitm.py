@@ -710,7 +710,9 @@ class Proxy:
     """The program under test on a free port.  On leaving, it must end with
     status 0 at SIGTERM and have given back its descriptors and children."""
 
-    def __init__(self, *args, env=None, ca=None, trust=None, stdout=None):
+    def __init__(self, *args, env=None, ca=None, trust=None, stdout=None,
+                 coprocesses=0):
+        self.coprocesses = coprocesses  # at most, that may stay
         self.ca = ca or scratch('cert.pem')
         self.out_name, self.err_name = scratch('stdout'), scratch('stderr')
         self.clients, self.stopped = [], False
@@ -829,9 +831,14 @@ class Proxy:
     # the end
 
     def settled(self):
-        """No filter is left, and no descriptor that was not there before."""
-        return (not self.children()
-                and self.descriptors() <= self.idle + self.helpers())
+        """No filter is left, and no descriptor that was not there before.
+        Coprocesses stay, with two pipes each."""
+        stay = self.children() if self.coprocesses else []
+        return (len(stay) <= self.coprocesses
+                and (self.coprocesses or not self.children())
+                and all(state != 'Z' for _, state, _ in stay)
+                and self.descriptors() <= (self.idle + self.helpers()
+                                           + 2 * len(stay)))
 
     def stop(self):
         """Ask it to end; check that it ends well and leaves nothing."""

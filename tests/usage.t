@@ -45,7 +45,7 @@ for args, word in (
 
 @test('a long name takes its value behind = too')
 def _():
-    with Proxy('--response=cat', '--jobs=3') as proxy:
+    with Proxy('--jobs=3', '--response=cat') as proxy:
         check(proxy.port, 'started')
 
 
