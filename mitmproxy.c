@@ -5181,9 +5181,14 @@ static double arm(void)
             fds_add(&readable, r->fd);
     for (struct flow *f = flows; f != NULL; f = f->next)
         flow_arm(f, &left);
-    for (struct run *r = runs; r != NULL; r = r->next)
+    for (struct run *r = runs; r != NULL; r = r->next) {
+        double rest = r->killed + waits[WAIT_KILL].seconds * SECOND - now;
+
+        if (r->killed != 0 && rest <= 0)
+            kill(-r->group, SIGKILL);
         if (r->killed != 0)
-            sooner(&left, waits[WAIT_KILL].seconds * SECOND);
+            sooner(&left, rest > 0 ? rest : 0.1);
+    }
     sooner(&left, copros_arm());
     if (stopping)
         sooner(&left, 0.1);
@@ -5308,7 +5313,7 @@ static void ask_again(void)
             server_lookup(f);
 }
 
-/* Takes note of the children that have ended, and ends those that should. */
+/* Takes note of the children that have ended. */
 static void reap(void)
 {
     int status;
@@ -5329,10 +5334,6 @@ static void reap(void)
                 break;
             }
     }
-    for (struct run *r = runs; r != NULL; r = r->next)
-        if (r->killed != 0 &&
-            now - r->killed > waits[WAIT_KILL].seconds * SECOND)
-            kill(-r->group, SIGKILL);
 }
 
 /* Frees the flows that are over: the only place that does. */
@@ -5396,11 +5397,13 @@ static void run_loop(void)
         for (struct sink *s = sinks; s < sinks + 2; s++)
             if (fds_has(&writable, s->fd))
                 sink_flush(s, false);
-        take_signals();
+        if (fds_has(&readable, self_pipe[0])) {
+            take_signals();
+            reap();
+        }
         if (listener >= 0 && fds_has(&readable, listener))
             accept_new();
         read_ready();
-        reap();
         step_flows();
         start_filters();
         ask_again();

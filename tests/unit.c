@@ -796,6 +796,7 @@ static const struct chunked_case {
     { "5\r\r\nhello", 0, 0, 0 }, { "5\r\nhello0\r\n", 0, 0, 0 },
     { "5\r\nhello\rx", 0, 0, 0 }, { "5\r\nhello\r\r\n", 0, 0, 0 },
     { "5\r\nhello\r\n\r\n", 0, 0, 0 }, { "5\r\nhello!\r\n", 0, 0, 0 },
+    { "5\nhello\n\n", 0, 0, 0 }, { "5\nhello\n;a\n", 0, 0, 0 },
     { "0\r\n\rx", 0, 0, 0 }, { "0\rx", 0, 0, 0 },
 };
 
@@ -1746,6 +1747,9 @@ static void leaf_make(mbedtls_x509_crt *leaf, const mbedtls_x509_crt *server,
     check(r == 0, "%s: Mbed TLS does not verify it: flags %x", name, flags);
     check(mbedtls_pk_check_pair(&leaf->pk, &ca.leaf_key, random_bytes,
                                 NULL) == 0, "%s: it has another key", name);
+    check(leaf->serial.len > 0 && leaf->serial.len <= 20 &&
+          leaf->serial.p[0] > 0 && leaf->serial.p[0] < 0x80,
+          "%s: its serial number is no positive integer", name);
     check(cert_time(&leaf->valid_from) >= cert_time(&ca.crt.valid_from) &&
           cert_time(&leaf->valid_to) <= cert_time(&ca.crt.valid_to),
           "%s: valid when the CA is not", name);
@@ -2108,9 +2112,12 @@ static void put_field(struct buf *b, const char *name, const char *value)
     put_eol(b);
 }
 
-/* Puts fields that mean nothing, some of them odd. */
+/* Puts fields that say nothing about the body, some of them odd, some such
+   as are changed elsewhere. */
 static void put_noise(struct buf *b)
 {
+    if (rnd(4) == 0)
+        put_field(b, rnd(2) ? "accept-encoding" : "proxy-connection", "x");
     for (unsigned n = rnd(5); n > 0; n--) {
         buf_printf(b, "X-%u", rnd(1000));
         buf_puts(b, rnd(16) ? ":" : rnd(2) ? " :" : "");
@@ -2425,6 +2432,99 @@ static void test_relay(void)
     check(flows == NULL && nflows == 0, "a flow is left");
 }
 
+/* Puts random bytes in the place of some. */
+static void talk_spoil(struct buf *b)
+{
+    static const char likely[] = "\r\n :;,0159afx-+HTP/\t\0\xff";
+
+    for (unsigned n = rnd(6); n > 0 && b->len > 0; n--)
+        buf_at(b)[rnd((unsigned)(b->len < 2000 || rnd(2) ? b->len : 2000))] =
+            (unsigned char)likely[rnd(sizeof likely)];
+}
+
+/* Lets two sides talk nonsense, of whom each may stop at any time. No bytes
+   are expected then: it must neither crash nor go round in circles. */
+static void talk_spoilt(uint64_t number)
+{
+    struct talk t;
+    struct flow *f = flow_make();
+    struct buf heard = { 0 };
+    size_t up = 0, down = 0;
+
+    rnd_start(number);
+    t = talk_make();
+    talk_spoil(&t.up);
+    talk_spoil(&t.down);
+    for (int turn = 0; turn < 300 && f->state != FLOW_CLOSING; turn++) {
+        int steps = 0;
+
+        say_some(&f->client, &t.up, &up, t.up.len);
+        if (f->server.state == SERVER_UP)
+            say_some(&f->server.end, &t.down, &down, t.down.len);
+        if (rnd(100) == 0)
+            fall_silent(&f->client);
+        if (rnd(100) == 0 && f->server.state == SERVER_UP)
+            fall_silent(&f->server.end);
+        while (flow_step(f) && ++steps < 100000)
+            ;
+        check(steps < 100000, "seed %llu: it never rests",
+              (unsigned long long)number);
+        hear_some(&f->client, &heard);
+        hear_some(&f->server.end, &heard);
+    }
+    flow_free(f);
+    buf_free(&heard);
+    buf_free(&t.up);
+    buf_free(&t.down);
+}
+
+static void test_spoilt(void)
+{
+    enum { TALKS = 600 };
+
+    for (uint64_t i = 0; i < TALKS && complaints == 0; i++)
+        talk_spoilt(seed + i);
+    check(flows == NULL && nflows == 0, "a flow is left");
+}
+
+/* A server that stops: only what is whole may look whole to the client. */
+static void test_half_way(void)
+{
+    static const struct { const char *answer; bool clean, cut; } cases[] = {
+        { OK "Content-Length: 5\r\n\r\nhello", true, false },
+        { OK "Content-Length: 5\r\n\r\nhell", true, true },
+        { OK "Content-Length: 5\r\n\r\n", true, true },
+        { OK "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true, false },
+        { OK "Transfer-Encoding: chunked\r\n\r\n0\r\n", true, true },
+        { OK "Transfer-Encoding: chunked\r\n\r\n5\r\nhello", true, true },
+        { OK "\r\nhello", true, false }, { OK "\r\n", true, false },
+        { OK "\r\nhello", false, true },       /* by a reset, that is */
+        { "HTTP/1.1 204 N\r\n\r\n", true, false },
+    };
+    static const char request[] = GET "Host: h\r\n\r\n";
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        size_t n = strlen(cases[i].answer);
+        struct flow *f = flow_make();
+
+        buf_puts(&f->client.in, request);
+        while (flow_step(f))
+            ;
+        same_buf("request", &f->server.end.out, LIT(request));
+        buf_eat(&f->server.end.out, f->server.end.out.len);
+        buf_puts(&f->server.end.in, cases[i].answer);
+        fall_silent(&f->server.end);
+        f->server.end.clean = cases[i].clean;
+        while (flow_step(f))
+            ;
+        same_buf("answer", &f->client.out, cases[i].answer, n);
+        check(f->client.finish && f->client.cut == cases[i].cut, "%s: %s",
+              shown(cases[i].answer, n), !f->client.finish ? "goes on" :
+              f->client.cut ? "cut off" : "ends as if whole");
+        flow_free(f);
+    }
+}
+
 /* ==== main ============================================================== */
 
 int main(void)
@@ -2473,6 +2573,8 @@ int main(void)
     test("match: errors tell where", test_match_errors);
     test_certificates();
     test("relayed bytes are the bytes that came", test_relay);
+    test("a server that stops half way", test_half_way);
+    test("nonsense is survived", test_spoilt);
 
     mbedtls_psa_crypto_free();
     printf("1..%d\n", tests);
