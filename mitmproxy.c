@@ -97,7 +97,8 @@ enum {
     MAX_CHAIN = 8,          /* filters a direction */
     READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once */
     SHOWN = 100,            /* bytes of a message that are printed */
-    FD_RESERVE = 16         /* descriptors a new flow may need at once */
+    ACCEPTS = 16,           /* clients accepted in one turn */
+    FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
 
 /* What a flow may wait for, and for how many seconds. The names are those
@@ -420,6 +421,8 @@ static struct run *runs;            /* all children that are filters */
 static struct chain *waiting, **waiting_end = &waiting;
 static struct resolver resolvers[MAX_RESOLVERS];
 static int listener = -1;
+static int fd_limit;                /* descriptors we may have */
+static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;
@@ -5171,8 +5174,10 @@ static double arm(void)
     fds_clear(&writable);
     highest = 0;
     fds_add(&readable, self_pipe[0]);
-    if (listener >= 0)
+    if (listener >= 0 && now >= accept_after)
         fds_add(&readable, listener);
+    else if (listener >= 0)
+        sooner(&left, accept_after - now);
     for (struct sink *s = sinks; s < sinks + 2; s++)
         if (s->fd >= 0 && s->buf.len > 0)
             fds_add(&writable, s->fd);
@@ -5197,17 +5202,27 @@ static double arm(void)
     return left;
 }
 
-/* Accepts clients. Without descriptors for more, those wait in the queue. */
+/* Accepts clients. When descriptors run short that pauses for a moment, and
+   who comes waits in the kernel's queue. */
 static void accept_new(void)
 {
     struct sockaddr_storage addr;
     socklen_t len = sizeof addr;
 
-    for (int i = 0; i < 64; i++, len = sizeof addr) {
+    for (int i = 0; i < ACCEPTS; i++, len = sizeof addr) {
         int fd = accept4(listener, (struct sockaddr *)&addr, &len,
                          SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct flow *f;
 
+        if (fd >= fd_limit - FD_RESERVE ||
+            (fd < 0 && (errno == EMFILE || errno == ENFILE ||
+                        errno == ENOBUFS || errno == ENOMEM))) {
+            if (now - accept_after > 10)
+                say(0, "%d clients are too many for %d descriptors: others "
+                    "wait (ulimit -n)", nflows, fd_limit);
+            accept_after = now + 0.1;
+            i = ACCEPTS;
+        }
         if (fd < 0)
             return;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
@@ -5492,10 +5507,13 @@ static void raise_limit(void)
 {
     struct rlimit r;
 
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
+    getrlimit(RLIMIT_NOFILE, &r);
+    r.rlim_cur = r.rlim_max;
+    if (r.rlim_cur > 1 << 20)
+        r.rlim_cur = 1 << 20;
+    setrlimit(RLIMIT_NOFILE, &r);
+    getrlimit(RLIMIT_NOFILE, &r);
+    fd_limit = (int)r.rlim_cur;
 }
 
 #ifndef UNIT_TEST
@@ -5524,6 +5542,8 @@ int main(int argc, char **argv)
     getsockname(listener, (struct sockaddr *)&addr, &len);
     print_address(text, sizeof text, &addr, len);
     say(0, "listening on %s", text);
+    if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0)
+        say(0, "whoever reaches this port can use this proxy");
     now = clock_now();
     run_loop();
     while (flows != NULL)

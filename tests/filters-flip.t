@@ -18,7 +18,7 @@ def magick(*args, input=b''):
 def image(kind, top='red', bottom='blue'):
     """A small image of two colours, one over the other."""
     return magick('-size', '8x8', 'xc:' + top, 'xc:' + bottom, '-append',
-                  kind + ':-')
+                  '+repage', kind + ':-')
 
 
 def colours(kind, data):
