@@ -267,6 +267,7 @@ struct server {
     struct sockaddr_storage addr[MAX_ADDRS];
     int addrs, tried;
     double since;           /* when this state was entered */
+    int error;              /* of connect(); 0: it was something else */
     char failure[512];
 };
 
@@ -387,6 +388,8 @@ struct exchange {
 struct flow {
     struct flow *next, *prev;
     enum {
+        FLOW_SOCKS,         /* waits for what a SOCKS client asks for */
+        FLOW_REACH,         /* waits for the server, to answer it */
         FLOW_FIRST,         /* in a tunnel: waits for the first bytes */
         FLOW_HELLO,         /* waits for the whole ClientHello */
         FLOW_SERVER,        /* waits for the server's certificate */
@@ -398,6 +401,8 @@ struct flow {
     struct server server;
     struct dir up, down;
     struct exchange ex;
+    bool greeted;           /* a SOCKS5 client has been */
+    int socks;              /* 4 or 5; 0: it is no SOCKS client */
     bool tunnel;            /* where the client goes is settled: */
     struct target home;     /* there */
     struct hello hello;
@@ -3657,7 +3662,95 @@ static void run_exited(struct run *r, int status)
 }
 
 /* ==== 15 entry modes ====================================================
-   Every way in ends in a target. So far: the requests of proxy clients. */
+   Every way in ends in a target: a proxy client's request, its CONNECT, and
+   SOCKS, which the first byte tells from them. */
+
+enum {
+    SOCKS_OK = 0, SOCKS_FAILED = 1, SOCKS_NETWORK = 3, SOCKS_HOST = 4,
+    SOCKS_REFUSED = 5, SOCKS_TIMEOUT = 6, SOCKS_COMMAND = 7, SOCKS_ADDRESS = 8
+};
+
+/* Makes a host of the n bytes at p, which must be a name's. */
+static bool socks_name(const void *p, size_t n, unsigned port,
+                       struct target *t)
+{
+    return parse_authority(p, n, port, t) && strlen(t->host) == n;
+}
+
+/* SOCKS4 and 4a: reads a request off the n bytes at p. Contract as in 12. */
+static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
+{
+    const unsigned char *user = p + 8, *name, *end;
+
+    if (n < 9)
+        return 0;
+    t->port = (unsigned)p[2] << 8 | p[3];
+    name = memchr(user, 0, n - 8);
+    if (p[1] != 1 || (name == NULL && n > MAX_HOST + 8))
+        return -1;
+    if (name == NULL)
+        return 0;
+    name++;
+    if (p[4] != 0 || p[5] != 0 || p[6] != 0 || p[7] == 0) {
+        inet_ntop(AF_INET, p + 4, t->host, sizeof t->host);
+        return (int)(name - p);
+    }
+    end = memchr(name, 0, n - (size_t)(name - p));
+    if (end == NULL)
+        return n - (size_t)(name - p) > MAX_HOST ? -1 : 0;
+    return socks_name(name, (size_t)(end - name), t->port, t)
+           ? (int)(end + 1 - p) : -1;
+}
+
+/* SOCKS5 (RFC 1928, 4): reads a request off the n bytes at p. Contract as in
+   12, and *code tells what is wrong. */
+static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
+                        int *code)
+{
+    size_t len = n < 5 ? 0 : p[3] == 1 ? 4 : p[3] == 4 ? 16 : p[4];
+    size_t at = n < 5 || p[3] != 3 ? 4 : 5;
+
+    *code = SOCKS_FAILED;
+    if (n < 5)
+        return 0;
+    if (p[0] != 5)
+        return -1;
+    *code = SOCKS_COMMAND;
+    if (p[1] != 1)
+        return -1;
+    *code = SOCKS_ADDRESS;
+    if (p[3] != 1 && p[3] != 3 && p[3] != 4)
+        return -1;
+    if (n < at + len + 2)
+        return 0;
+    t->port = (unsigned)p[at + len] << 8 | p[at + len + 1];
+    if (p[3] != 3)
+        inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
+                  sizeof t->host);
+    else if (!socks_name(p + at, len, t->port, t))
+        return -1;
+    return (int)(at + len + 2);
+}
+
+/* Tells a SOCKS client how it went. */
+static void socks_reply(struct buf *out, int version, int code)
+{
+    const char v4[8] = { 0, code == SOCKS_OK ? 90 : 91 };
+    const char v5[10] = { 5, (char)code, 0, 1 };
+
+    if (version == 4)
+        buf_put(out, v4, sizeof v4);
+    else
+        buf_put(out, v5, sizeof v5);
+}
+
+/* The reply code for an errno of connect(). */
+static int socks_code(int error)
+{
+    return error == ECONNREFUSED ? SOCKS_REFUSED :
+           error == ENETUNREACH ? SOCKS_NETWORK :
+           error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
+}
 
 /* Where a request to the proxy goes, by its head at p, whose target must be
    absolute. False: it is for the proxy itself, or for nobody. */
@@ -3811,6 +3904,7 @@ static void server_connect(struct flow *f)
         snprintf(s->failure, sizeof s->failure,
                  "cannot connect to %s:%u (%s): %s", s->target.host,
                  s->target.port, text, strerror(errno));
+        s->error = errno;
         if (fd >= 0)
             close(fd);
     }
@@ -3835,6 +3929,7 @@ static void server_connect_end(struct flow *f)
     snprintf(s->failure, sizeof s->failure,
              "cannot connect to %s:%u (%s): %s", s->target.host,
              s->target.port, text, strerror(error));
+    s->error = error;
     server_connect(f);
 }
 
@@ -4744,6 +4839,13 @@ static bool dir_head(struct dir *d)
         return server_idle(f);
     if (in->len == 0)
         return d->from->done ? dir_ended(d) : false;
+    if (d->up && !f->tunnel && !f->spoken && *buf_at(in) < 6 &&
+        *buf_at(in) > 3) {
+        f->socks = *buf_at(in);
+        f->state = FLOW_SOCKS;
+        f->since = now;
+        return true;
+    }
     if (d->begun == 0)
         d->begun = now;
     n = head_parse((char *)buf_at(in), in->len, d->up, &d->head);
@@ -4878,6 +4980,62 @@ static bool exchange_end(struct flow *f)
     return true;
 }
 
+/* A SOCKS client greets, and then asks for a connection. */
+static bool socks_ask(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    const unsigned char *p = buf_at(in);
+    struct target t = { "", 0, false };
+    int code = SOCKS_FAILED, n;
+
+    if (f->socks == 5 && !f->greeted) {
+        if (in->len < 2 || in->len < 2u + p[1])
+            return false;
+        f->greeted = memchr(p + 2, 0, p[1]) != NULL;
+        buf_put(&f->client.out, f->greeted ? "\5" : "\5\xff", 2);
+        buf_eat(in, 2u + p[1]);
+        if (!f->greeted)
+            flow_close(f);
+        return true;
+    }
+    n = f->socks == 4 ? socks4_parse(p, in->len, &t)
+                      : socks5_parse(p, in->len, &t, &code);
+    if (n == 0)
+        return false;
+    if (n < 0 || t.port == 0) {
+        say(0, "%s asks by SOCKS for what there is not", f->peer);
+        socks_reply(&f->client.out, f->socks, code);
+        flow_close(f);
+        return true;
+    }
+    buf_eat(in, (size_t)n);
+    say(1, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks, t.host, t.port);
+    f->tunnel = true;
+    f->home = t;
+    f->state = FLOW_REACH;
+    f->since = now;
+    server_want(f, &t);
+    return true;
+}
+
+/* A SOCKS client is answered when the server has been reached, or not. */
+static bool socks_answer(struct flow *f)
+{
+    struct server *s = &f->server;
+
+    if (s->state != SERVER_UP && s->state != SERVER_FAILED)
+        return false;
+    socks_reply(&f->client.out, f->socks, s->state == SERVER_UP ? SOCKS_OK
+                                          : socks_code(s->error));
+    f->state = FLOW_FIRST;
+    f->since = now;
+    if (s->state == SERVER_FAILED) {
+        say(0, "%s is told: %s", f->peer, s->failure);
+        flow_close(f);
+    }
+    return true;
+}
+
 /* In a tunnel the first bytes decide: TLS, or something in plain text. */
 static bool tunnel_first(struct flow *f)
 {
@@ -5001,6 +5159,10 @@ static bool flow_step(struct flow *f)
 
     moved |= server_step(f);
     switch (f->state) {
+    case FLOW_SOCKS:
+        return socks_ask(f) | moved;
+    case FLOW_REACH:
+        return socks_answer(f) | moved;
     case FLOW_FIRST:
         return tunnel_first(f) | moved;
     case FLOW_HELLO:
@@ -5044,6 +5206,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
     switch (f->state) {
     case FLOW_CLOSING:
         return WAIT_CLOSE;
+    case FLOW_SOCKS:
+        return WAIT_FIRST;
     case FLOW_HELLO:
         return WAIT_HELLO;
     case FLOW_CLIENT:
@@ -5089,6 +5253,7 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_LOOKUP:
     case WAIT_CONNECT:
     case WAIT_SERVER_TLS:
+        f->server.error = ETIMEDOUT;
         server_fail(f, "%s:%u: no success in %g seconds of waiting for "
                     "%s", f->server.target.host, f->server.target.port,
                     waits[w].seconds, waits[w].what);
@@ -5418,7 +5583,7 @@ static void take_signals(void)
 static bool flow_idle(const struct flow *f)
 {
     return f->state == FLOW_CLOSING ? f->client.shut :
-           f->state == FLOW_FIRST ||
+           f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
            (f->up.state == DIR_HEAD && f->client.in.len == 0);
 }
 
