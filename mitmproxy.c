@@ -196,7 +196,7 @@ struct head {
     bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
                                that ends in chunked; any at all */
     bool expect;            /* Expect: 100-continue */
-    bool close;             /* the sender will close behind it */
+    bool close, keep_alive; /* as Connection has it; close is stronger */
     uint64_t length;
     const char *unclear;    /* why nobody can tell where the body ends */
     struct span host, type; /* values of Host and Content-Type */
@@ -212,6 +212,7 @@ struct target {
 /* What a ClientHello asks for. */
 struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
+    bool absurd;            /* the name cannot be one: not to be forged */
     bool alpn, http11;      /* a list is there; http/1.1 or h2 is in it */
 };
 
@@ -427,6 +428,7 @@ struct resolver {
 /* All that the command line settles. */
 static struct {
     const char *host, *port, *mode, *ca_file, *cacert;
+    struct target reverse;  /* port 0: mode is not reverse */
     bool insecure;
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
@@ -629,6 +631,8 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
 
 static struct match *match_compile(const char *text, char *error);
 static char **split_command(const char *command);
+static bool parse_absolute(const char *p, size_t n, struct target *t,
+                           const char **rest, size_t *rest_len);
 
 enum option_kind { FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE };
 
@@ -644,7 +648,7 @@ static const struct option {
     { PORT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
       &opt.port, 65535 },
     { TEXT, 0, "listen-host", "ADDR", "127.0.0.1", &opt.host, 0 },
-    { TEXT, 'm', "mode", "MODE", "regular", &opt.mode, 0 },
+    { TEXT, 'm', "mode", "MODE", "regular | reverse:URL", &opt.mode, 0 },
     { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
     { FLAG, 'k', "insecure", 0, "accept any server certificate",
       &opt.insecure, 1 },
@@ -856,8 +860,16 @@ static void options_parse(char **argv)
     if (opt.qualified)
         misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
                "stand before the filter they belong to");
-    if (strcmp(opt.mode, "regular") != 0)
-        misuse("--mode is regular, not '%s'", opt.mode);
+    if (strncmp(opt.mode, "reverse:", 8) == 0) {
+        const char *rest;
+        size_t n;
+
+        if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
+                            &rest, &n) || n > 1)
+            misuse("--mode reverse: takes http://host:port or https://..., "
+                   "not '%s'", opt.mode + 8);
+    } else if (strcmp(opt.mode, "regular") != 0)
+        misuse("--mode is regular or reverse:URL, not '%s'", opt.mode);
 }
 
 /* ==== 6 buffers ========================================================= */
@@ -1257,14 +1269,14 @@ static size_t der_alt_names(struct der *d, const struct cert *c)
     n = 0;
     for (const mbedtls_x509_sequence *s = c->names; s; s = s->next) {
         int kind = s->buf.tag & 0x1f;
-        const char *name = len ? (const char *)ip : c->name;
-        size_t size = len ? len : strlen(name);
+        size_t size = len ? len : strlen(c->name);
 
         if (kind != SAN_DNS && kind != SAN_IP)
             continue;
         n += der_wrap(d, der_raw(d, s->buf.p, s->buf.len), CONTEXT | kind);
         there |= kind == (len ? SAN_IP : SAN_DNS) && s->buf.len == size &&
-                 strncasecmp((char *)s->buf.p, name, size) == 0;
+                 (len ? memcmp(s->buf.p, ip, len)
+                      : strncasecmp((char *)s->buf.p, c->name, size)) == 0;
     }
     if (!there)
         n += len ? der_wrap(d, der_raw(d, ip, len), CONTEXT | SAN_IP)
@@ -1299,8 +1311,10 @@ static size_t der_extensions(struct der *d, const struct cert *c)
         n += der_extension(d, der_wrap(d, len, SEQUENCE),
                            MBEDTLS_OID_BASIC_CONSTRAINTS, true);
     } else {
+        /* critical when the subject is empty (RFC 5280, 4.2.1.6) */
         n = der_extension(d, der_alt_names(d, c),
-                          MBEDTLS_OID_SUBJECT_ALT_NAME, false);
+                          MBEDTLS_OID_SUBJECT_ALT_NAME,
+                          c->subject.p != NULL && c->subject.len == 2);
         len = der_wrap(d, der_raw(d, server_auth, sizeof server_auth - 1),
                        MBEDTLS_ASN1_OID);
         n += der_extension(d, der_wrap(d, len, SEQUENCE),
@@ -1561,6 +1575,7 @@ static mbedtls_ssl_ticket_context tls_tickets;
 static mbedtls_x509_crt trusted;
 static bool trusted_loaded;
 static struct known *all_known;
+static int key_log = -1;            /* of SSLKEYLOGFILE */
 
 /* Loads the CAs that servers' certificates are checked against: at the
    first use, as few do without. False: there are none. */
@@ -1658,8 +1673,14 @@ static const int *tls_suites(void)
 static void tls_init(void)
 {
     static const char *http11[] = { "http/1.1", NULL };
+    const char *log = getenv("SSLKEYLOGFILE");
     int error = 0;
 
+    if (log != NULL && *log != '\0' &&
+        (key_log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
+                        0600)) < 0)
+        die("cannot write %s, which SSLKEYLOGFILE names: %s", log,
+            strerror(errno));
     key_make(&ca.leaf_key);
     mbedtls_ssl_ticket_init(&tls_tickets);
     error |= mbedtls_ssl_ticket_setup(&tls_tickets, random_bytes, NULL,
@@ -1692,6 +1713,47 @@ static void tls_init(void)
         die("cannot set up TLS");
 }
 
+/* Writes what Wireshark needs to decrypt a capture, if SSLKEYLOGFILE names a
+   file for it (draft-ietf-tls-keylogfile). */
+static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
+                         const unsigned char *secret, size_t n,
+                         const unsigned char client_random[32],
+                         const unsigned char server_random[32],
+                         mbedtls_tls_prf_types prf)
+{
+    static const char *const labels[] = {
+        [MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET] = "CLIENT_RANDOM",
+        [MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_HANDSHAKE_TRAFFIC_SECRET] =
+            "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        [MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_HANDSHAKE_TRAFFIC_SECRET] =
+            "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+        [MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET] =
+            "CLIENT_TRAFFIC_SECRET_0",
+        [MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET] =
+            "SERVER_TRAFFIC_SECRET_0"
+    };
+    struct buf line = { 0 };
+
+    (void)unused, (void)server_random, (void)prf;
+    if ((size_t)type >= sizeof labels / sizeof *labels || !labels[type])
+        return;
+    buf_printf(&line, "%s ", labels[type]);
+    for (size_t i = 0; i < 32; i++)
+        buf_printf(&line, "%02x", client_random[i]);
+    buf_put(&line, " ", 1);
+    for (size_t i = 0; i < n; i++)
+        buf_printf(&line, "%02x", secret[i]);
+    buf_put(&line, "\n", 1);
+    if (write(key_log, buf_at(&line), line.len) != (ssize_t)line.len) {
+        say(0, "SSLKEYLOGFILE: %s: no more keys are written",
+            strerror(errno));
+        close(key_log);
+        key_log = -1;
+    }
+    mbedtls_platform_zeroize(line.data, line.cap);
+    buf_free(&line);
+}
+
 /* Puts TLS on an end that has none. What was read so far is of the wire.
    The handshake begins with the next tls_pump(). False: out of memory. */
 static bool tls_start(struct end *e, bool server, bool alpn, struct known *k)
@@ -1702,6 +1764,8 @@ static bool tls_start(struct end *e, bool server, bool alpn, struct known *k)
     mbedtls_ssl_init(e->ssl);
     if (mbedtls_ssl_setup(e->ssl, conf) != 0)
         return false;
+    if (key_log >= 0)
+        mbedtls_ssl_set_export_keys_cb(e->ssl, tls_log_keys, NULL);
     mbedtls_ssl_set_user_data_p(e->ssl, k);
     mbedtls_ssl_set_bio(e->ssl, e, tls_send, tls_recv, NULL);
     buf_move(&e->wire_in, &e->in, e->in.len);
@@ -1973,8 +2037,15 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
         if (type == 0 && end - i >= 9) {    /* server_name, RFC 6066 */
             size_t size = (size_t)msg[i + 7] << 8 | msg[i + 8];
 
-            if (i + 9 + size > end || size > MAX_HOST)
+            if (i + 9 + size > end)
                 return -1;
+            h->absurd = size > MAX_HOST || size == 0;
+            if (h->absurd)
+                continue;
+            for (size_t k = 0; k < size; k++)
+                h->absurd |= !isalnum(msg[i + 9 + k]) &&
+                             (!msg[i + 9 + k] ||
+                              !strchr("-._:", msg[i + 9 + k]));
             memcpy(h->sni, msg + i + 9, size);
             h->sni[size] = '\0';
         } else if (type == 16) {            /* ALPN, RFC 7301 */
@@ -2356,7 +2427,7 @@ static bool list_has(const char *p, size_t n, const char *word, bool last)
     return false;
 }
 
-/* Reads a Content-Length: digits, or a list of the same digits. */
+/* Reads a Content-Length: digits and nothing else. */
 static bool parse_length(const char *p, size_t n, uint64_t *length)
 {
     uint64_t sum = 0;
@@ -2403,9 +2474,8 @@ static void head_field(struct head *h, const char *base, const char *p,
         else if (same_word(p, name, "Content-Type"))
             h->type = (struct span){ (size_t)(value - base), len };
         else if (same_word(p, name, "Connection"))
-            h->close = list_has(value, len, "close", false) ||
-                       (h->close && !list_has(value, len, "keep-alive",
-                                              false));
+            h->close |= list_has(value, len, "close", false),
+            h->keep_alive |= list_has(value, len, "keep-alive", false);
         else if (same_word(p, name, "Expect"))
             h->expect = list_has(value, len, "100-continue", false);
         return;
@@ -2484,12 +2554,12 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
                   : parse_status_line(h, p + at, len)))
         return -1;
     h->fields = at + line;
-    h->close = h->minor == 0;
     for (at += line; (line = next_line(p + at, n - at, &len)) > 0; at += line) {
         bool folded = len > 0 && (p[at] == ' ' || p[at] == '\t');
 
         if (len == 0) {
             h->len = at + line;
+            h->close |= h->minor == 0 && !h->keep_alive;
             if (h->coded && h->has_length)
                 h->unclear = "it has both a length and a transfer coding";
             else if (h->coded && !h->chunked && request)
@@ -2500,10 +2570,10 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
         }
         if (folded)
             continue;
-        if (split_field(p + at, len, &name, &value, &value_len))
-            head_field(h, p, p + at, name, value, value_len);
-        if (len != value_len && n > at + line &&
-            (p[at + line] == ' ' || p[at + line] == '\t') &&
+        if (!split_field(p + at, len, &name, &value, &value_len))
+            continue;
+        head_field(h, p, p + at, name, value, value_len);
+        if (n > at + line && (p[at + line] == ' ' || p[at + line] == '\t') &&
             (same_word(p + at, name, "Content-Length") ||
              same_word(p + at, name, "Transfer-Encoding")))
             h->unclear = "a framing field is folded";
@@ -2655,13 +2725,13 @@ static void put_framing(struct buf *out, const struct edit *e,
 
 /* Decides about one field line. Returns how many of its len bytes go out as
    they are; the rest is written here: the new value, or nothing. */
-static size_t edit_field(struct buf *out, const struct edit *e, bool *framed,
-                         const char *p, size_t len, const char *eol,
-                         size_t eol_len)
+static size_t edit_field(struct buf *out, const struct edit *e,
+                         const struct head *h, bool *framed, const char *p,
+                         size_t len, const char *eol, size_t eol_len)
 {
     const char *value;
     size_t name, value_len, keep = len + eol_len;
-    bool length, coding;
+    bool length;
 
     if (!split_field(p, len, &name, &value, &value_len))
         return keep;
@@ -2673,24 +2743,21 @@ static size_t edit_field(struct buf *out, const struct edit *e, bool *framed,
         buf_put(out, eol, eol_len);
         return 0;
     }
+    while (name > 0 && (p[name - 1] == ' ' || p[name - 1] == '\t'))
+        name--;
     length = same_word(p, name, "Content-Length");
-    coding = same_word(p, name, "Transfer-Encoding");
-    if (e->framing == STAYS || !(length || coding))
+    if (e->framing != STAYS && same_word(p, name, "Transfer-Encoding"))
+        return e->framing == SET_CHUNKED && h->chunked ? keep : 0;
+    if (e->framing == STAYS || !length)
         return keep;
-    if (e->framing == SET_CHUNKED && coding && !*framed) {
-        *framed = true;
-        return keep;
-    }
-    if (e->framing == SET_LENGTH && length && !*framed) {
+    if (e->framing == SET_LENGTH && !*framed) {
         buf_put(out, p, (size_t)(value - p));
         buf_printf(out, "%llu", (unsigned long long)e->length);
         buf_put(out, value + value_len, (size_t)(p + len + eol_len -
                                                  value - value_len));
-        *framed = true;
-    } else if (e->framing == SET_CHUNKED && length && !*framed) {
+    } else if (e->framing == SET_CHUNKED && !*framed)
         put_framing(out, e, eol, eol_len);
-        *framed = true;
-    }
+    *framed = true;
     return 0;
 }
 
@@ -2699,7 +2766,7 @@ static void head_write(struct buf *out, const char *p, const struct head *h,
                        const struct edit *e)
 {
     size_t at = 0, line, len, keep = 1;
-    bool framed = e->framing == STAYS;
+    bool framed = e->framing == SET_CHUNKED && h->chunked;
 
     if (e->target != NULL) {
         buf_put(out, p, h->target.at);
@@ -2712,12 +2779,12 @@ static void head_write(struct buf *out, const char *p, const struct head *h,
     for (; (line = next_line(p + at, h->len - at, &len)) > 0; at += line) {
         const char *eol = p + at + len;
 
-        if (len == 0 && !framed)
+        if (len == 0 && !framed && e->framing != STAYS)
             put_framing(out, e, eol, line - len);
         if (len == 0 || (*(p + at) != ' ' && *(p + at) != '\t'))
             keep = len == 0 ? line
-                            : edit_field(out, e, &framed, p + at, len, eol,
-                                         line - len);
+                            : edit_field(out, e, h, &framed, p + at, len,
+                                         eol, line - len);
         if (keep > 0)               /* a fold shares its field's fate */
             buf_put(out, p + at, line);
     }
@@ -2754,6 +2821,9 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
         if (end - colon - 1 > 5)
             return false;
         memcpy(digits, colon + 1, (size_t)(end - colon - 1));
+        for (const char *c = colon + 1; c < end; c++)
+            if (!isdigit((unsigned char)*c))
+                return false;
         if (!parse_number(digits, 65535, &number))
             return false;
         port = (unsigned)number;
@@ -2777,9 +2847,8 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
     if (scheme == 0)
         return false;
     p += scheme;
-    for (path = p; path < end && !strchr("/?#", *path); path++)
-        if (*path == '\0')
-            return false;
+    for (path = p; path < end && (*path == '\0' || !strchr("/?#", *path));)
+        path++;
     at = memchr(p, '@', (size_t)(path - p));
     if (at != NULL)
         p = at + 1;
@@ -4711,12 +4780,47 @@ static void tunnel_begin(struct flow *f, const struct target *t)
     f->since = now;
 }
 
+/* http://mitm.it/, asked of the proxy: the CA's certificate, and how it is
+   to be installed. The key stays here. */
+static void serve_ca(struct flow *f, const char *path, size_t n)
+{
+    static const char page[] = "<!DOCTYPE html><title>mitmproxy.c</title>\n"
+        "<p>This proxy opens TLS. A browser, system or program that is to "
+        "accept that must trust its CA:\n"
+        "<p><a href=/cert.pem>cert.pem</a> (Linux, macOS, Firefox, curl "
+        "--cacert)\n<p><a href=/cert.cer>cert.cer</a> (Windows, Android, "
+        "iOS)\n";
+    bool pem = n == 9 && memcmp(path, "/cert.pem", 9) == 0;
+    bool der = n == 9 && memcmp(path, "/cert.cer", 9) == 0;
+    unsigned char text[8192];
+    const void *body = page;
+    size_t len = sizeof page - 1;
+
+    if (pem && mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
+                                        "-----END CERTIFICATE-----\n",
+                                        ca.crt.raw.p, ca.crt.raw.len, text,
+                                        sizeof text, &len) == 0) {
+        body = text;
+        len--;                      /* its NUL */
+    } else if (der) {
+        body = ca.crt.raw.p;
+        len = ca.crt.raw.len;
+    }
+    buf_printf(&f->client.out, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+               "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+               pem || der ? "application/x-x509-ca-cert" : "text/html", len);
+    if (!f->ex.head)
+        buf_put(&f->client.out, body, len);
+    flow_close(f);
+}
+
 /* A request's head has come. */
 static bool request_begin(struct dir *d)
 {
     struct flow *f = d->flow;
-    const char *p = (char *)buf_at(&d->from->in);
+    const char *p = (char *)buf_at(&d->from->in), *rest;
     struct target t = f->home;
+    size_t n;
 
     if (!f->tunnel && connect_target(p, &d->head, &t)) {
         tunnel_begin(f, &t);
@@ -4734,9 +4838,14 @@ static bool request_begin(struct dir *d)
                   "CONNECT host:port");
         return true;
     }
+    if (!f->tunnel && strcasecmp(t.host, "mitm.it") == 0) {
+        parse_absolute(p + d->head.target.at, d->head.target.len, &t, &rest,
+                       &n);
+        serve_ca(f, rest, n);
+        return true;
+    }
     f->spoken = true;
     f->ex.to = t;
-    f->ex.to.tls = f->tunnel ? f->client.ssl != NULL : t.tls;
     if (opt.filters != NULL && !d->pass)
         exchange_note(f, p, &d->head);
     d->body = body_begin(&d->head, &f->ex);
@@ -5068,19 +5177,26 @@ static bool tunnel_hello(struct flow *f)
         flow_stream(f, true, "it begins like TLS, but is not");
         return true;
     }
+    if (f->hello.absurd) {
+        say(0, "%s asks for a server name that cannot be one: closed",
+            f->peer);
+        f->over = true;
+        return true;
+    }
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
         "is asked, so that its certificate can be copied", f->peer,
         f->hello.sni);
-    t.tls = true;
+    t.tls |= opt.reverse.port == 0;
     f->state = FLOW_SERVER;
     f->since = now;
-    if (f->server.state == SERVER_UP && !f->server.end.done)
+    if (f->server.state == SERVER_UP && !f->server.end.done && t.tls &&
+        f->server.end.ssl == NULL)
         server_tls(f);              /* connected while the client was silent */
     else if (f->server.state == SERVER_NONE ||
              f->server.state == SERVER_UP)
         server_want(f, &t);
     else                            /* on its way: say what is to follow */
-        f->server.target.tls = true;
+        f->server.target.tls = t.tls;
     return true;
 }
 
@@ -5096,7 +5212,7 @@ static bool tunnel_server(struct flow *f)
 
     if (s->state != SERVER_UP && s->state != SERVER_FAILED)
         return false;
-    if (s->state == SERVER_UP) {
+    if (s->state == SERVER_UP && s->end.ssl != NULL) {
         crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
         f->leaf = known_get(s->known->key);
     } else {
@@ -5113,7 +5229,7 @@ static bool tunnel_server(struct flow *f)
     }
     say(2, "a certificate for %s is shown to the client: the subject and names "
         "are the server's, the signature is our CA's", name);
-    f->home.tls = true;
+    f->home.tls |= opt.reverse.port == 0;
     f->state = FLOW_CLIENT;
     f->since = now;
     return true;
@@ -5288,7 +5404,9 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
                           .to = &f->server.end, .up = true };
     f->down = (struct dir){ .flow = f, .from = &f->server.end,
                             .to = &f->client };
-    f->state = FLOW_RELAY;
+    f->tunnel = opt.reverse.port != 0;
+    f->home = opt.reverse;
+    f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->since = f->moved = now;
     print_address(f->peer, sizeof f->peer, addr, len);
     f->next = flows;

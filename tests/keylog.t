@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""SSLKEYLOGFILE: the secrets of both sides, as Wireshark reads them."""
+from mitm import *
+
+
+@test('TLS 1.2 and 1.3, both sides')
+def _():
+    log = scratch('keys')
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        with Origin(answer(reply(b'x')), tls=True, version=version) as origin, \
+                Proxy(env={'SSLKEYLOGFILE': log}) as proxy:
+            client = proxy.tls(origin, version=version)
+            client.send(get('/'))
+            client.read_message()
+    lines = slurp(log).decode().split('\n')[:-1]
+    names = [line.split()[0] for line in lines]
+    equal(names.count('CLIENT_RANDOM'), 2, 'sessions of TLS 1.2')
+    for name in ('CLIENT_HANDSHAKE_TRAFFIC_SECRET', 'CLIENT_TRAFFIC_SECRET_0',
+                 'SERVER_HANDSHAKE_TRAFFIC_SECRET', 'SERVER_TRAFFIC_SECRET_0'):
+        equal(names.count(name), 2, name)
+    for line in lines:
+        like(line, r'^[A-Z0-9_]+ [0-9a-f]{64} [0-9a-f]{64,96}$', 'a line')
+    equal(os.stat(log).st_mode & 0o777, 0o600, 'its mode')
+
+
+@test('a file that cannot be written: told at the start')
+def _():
+    status, _, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
+                               env=dict(os.environ, SSLKEYLOGFILE='/no/dir/x'))
+    equal(status, 1, 'the exit status')
+    like(err, 'SSLKEYLOGFILE', 'the error')
+
+
+run()
