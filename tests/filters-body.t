@@ -78,7 +78,7 @@ def _():
 
 @test('any first byte')
 def _():
-    for byte in range(256):
+    for byte in 0, 1, 9, 10, 13, 37, 45, 48, 55, 92, 127, 128, 255:
         equal(pipe('body', 'cat', input=b'X\n\n%c\n' % byte).out,
               b'X\n\n%c\n' % byte, 'byte %d' % byte)
 
