@@ -4,6 +4,7 @@
 #
 #   mitmproxy --coprocess --response filters/coprocess.pl
 #   printf '19 id=1\nHTTP/1.1 200 OK\r\n\r\n' | filters/coprocess.pl
+binmode $_ for *STDIN, *STDOUT;
 $| = 1;
 while (my $line = <STDIN>) {            # LENGTH key=value ...
     read STDIN, my $message, (split ' ', $line)[0];

@@ -39,9 +39,9 @@ def _():
     with Origin(answer(reply(b'x'))) as origin, \
             Proxy('--response', 'env > %s; cat' % seen) as proxy:
         proxy.fetch(origin)
+    env = slurp(seen).decode('latin-1')
     equal(sorted(re.findall(r'(?m)^    (MITM_\w+) ', README)),
-          sorted(re.findall(r'(?m)^(MITM_\w+)=', slurp(seen).decode('latin-1'))),
-          'MITM_')
+          sorted(re.findall(r'(?m)^(MITM_\w+)=', env)), 'MITM_')
     known = re.findall(r'--[\w-]+', mitmproxy('--help')[1])
     for option in re.findall(r'(?<![\w-])--[a-z][a-z-]+', README):
         check(option in known, option)
