@@ -187,7 +187,8 @@ def _():
         conn.send(reply(b'hi'))
     with Origin(once, tls=True) as origin, open(name, 'rb') as file:
         done = subprocess.run(
-            ['openssl', 's_client', '-quiet', '-connect', origin.auth],
+            ['openssl', 's_client', '-quiet', '-connect',
+             '127.0.0.1:%d' % origin.port],
             stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             timeout=DEADLINE)
         equal((got, done.stdout), ([POST], reply(b'hi')), 'both')

@@ -27,9 +27,6 @@ def _():
 
 @test('the next address is tried when one fails')
 def _():
-    found = {a[4][0] for a in socket.getaddrinfo('localhost', 80)}
-    if not {'::1', '127.0.0.1'} <= found:
-        raise Skip('localhost is not both ::1 and 127.0.0.1 here')
     for host in ('127.0.0.1', '::1'):
         with Origin(answer(reply(b'x')), host=host) as origin, \
                 Proxy() as proxy:
