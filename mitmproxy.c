@@ -25,9 +25,9 @@
       1 platform and limits       10 children
       2 types                     11 resolver
       3 utilities                 12 HTTP framing
-      4 log                       13 match expressions
-      5 options                   14 filters
-      6 buffers                   15 entry modes
+      4 buffers                   13 match expressions
+      5 log                       14 filters
+      6 options                   15 entry modes
       7 sockets                   16 flows
       8 certificates              17 loop
       9 TLS sessions              18 main
@@ -101,6 +101,7 @@ enum {
     MAX_CHAIN = 8,          /* filters a direction */
     READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once */
     SHOWN = 100,            /* bytes of a message that are printed */
+    WEEK = 7 * 24 * 3600,   /* seconds: longer than any wait */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
@@ -326,11 +327,13 @@ struct chain {
     struct dir *dir;
     bool started;
     bool fed;               /* nothing more will be put into buf[0] */
+    size_t head;            /* bytes of buf[0] that were the head */
     int count;
     struct run *run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     char failure[256];      /* "": none ... */
+    const struct run *failed; /* ... of this one ... */
     enum on_error on_error; /* ... and what then */
 };
 
@@ -519,13 +522,102 @@ static bool parse_number(const char *s, long max, long *n)
            *n <= max;
 }
 
-/* ==== 4 log =============================================================
+/* ==== 4 buffers ========================================================= */
+
+/* Makes room for n more bytes. */
+static void buf_reserve(struct buf *b, size_t n)
+{
+    size_t cap;
+
+    if (b->start + b->len + n <= b->cap)
+        return;
+    if (b->start > 0) {
+        memmove(b->data, b->data + b->start, b->len);
+        b->start = 0;
+    }
+    if (b->len + n <= b->cap)
+        return;
+    cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n;
+    b->data = realloc(b->data, cap);
+    if (b->data == NULL)
+        die("out of memory");
+    b->cap = cap;
+}
+
+static unsigned char *buf_at(const struct buf *b)
+{
+    return b->data + b->start;
+}
+
+/* Appends n bytes. */
+static void buf_put(struct buf *b, const void *p, size_t n)
+{
+    if (n == 0)
+        return;
+    buf_reserve(b, n);
+    memcpy(b->data + b->start + b->len, p, n);
+    b->len += n;
+}
+
+static void buf_puts(struct buf *b, const char *s)
+{
+    buf_put(b, s, strlen(s));
+}
+
+/* Appends formatted text of at most 4 KiB. */
+PRINTF(2, 3) static void buf_printf(struct buf *b, const char *format, ...)
+{
+    char text[4096];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    buf_puts(b, text);
+}
+
+/* Takes n bytes off the front. */
+static void buf_eat(struct buf *b, size_t n)
+{
+    assert(n <= b->len);
+    b->start += n;
+    b->len -= n;
+    if (b->len == 0)
+        b->start = 0;
+}
+
+static void buf_free(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){ 0 };
+}
+
+/* Moves n bytes from the front of one buffer to the end of another: all of
+   them into an empty one by a swap. */
+static void buf_move(struct buf *to, struct buf *from, size_t n)
+{
+    if (to->len == 0 && n == from->len) {
+        struct buf t = *to;
+
+        *to = *from;
+        *from = t;
+        return;
+    }
+    buf_put(to, buf_at(from), n);
+    buf_eat(from, n);
+}
+
+/* Gives back the memory of an empty buffer. */
+static void buf_trim(struct buf *b)
+{
+    if (b->len == 0 && b->cap > 0)
+        buf_free(b);
+}
+
+/* ==== 5 log =============================================================
    Messages go to standard output, everything else to standard error. Both
    wait in buffers that the loop empties when select() says it can, so that
    a reader who sleeps holds up nobody; what it then misses is counted. */
-
-static void buf_put(struct buf *b, const void *p, size_t n);
-static void buf_eat(struct buf *b, size_t n);
 
 static struct sink { int fd; struct buf buf; unsigned long lost; } sinks[] = {
     { .fd = 1 }, { .fd = 2 }
@@ -538,7 +630,12 @@ static void sink_put(struct sink *s, const char *line, size_t n)
         return;
     if (s->buf.len + n > MAX_LOG)
         s->lost++;
-    else
+    else if (s->lost > 0 && s->buf.len < MAX_LOG / 2) {
+        buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
+                   "reader\n", s->lost);
+        s->lost = 0;
+    }
+    if (s->lost == 0)
         buf_put(&s->buf, line, n);
 }
 
@@ -548,7 +645,12 @@ static void sink_flush(struct sink *s, bool all)
 {
     while (s->fd >= 0 && s->buf.len > 0) {
         size_t len = s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
-        ssize_t n = write(s->fd, s->buf.data + s->buf.start, len);
+        struct pollfd room = { s->fd, POLLOUT, 0 };
+        ssize_t n;
+
+        if (poll(&room, 1, all ? 500 : 0) <= 0)
+            return;                 /* another writer took the room */
+        n = write(s->fd, s->buf.data + s->buf.start, len);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -580,7 +682,7 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
     va_end(args);
     n = (size_t)sprintf(line, "mitmproxy: ");
     for (const char *p = text; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 127)
+        if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
             n += (size_t)sprintf(line + n, "\\x%02x", (unsigned char)*p);
         else
             line[n++] = *p;
@@ -626,7 +728,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
     sink_put(&sinks[0], line, len);
 }
 
-/* ==== 5 options =========================================================
+/* ==== 6 options =========================================================
    One table; --help is printed from it. */
 
 static struct match *match_compile(const char *text, char *error);
@@ -872,98 +974,6 @@ static void options_parse(char **argv)
         misuse("--mode is regular or reverse:URL, not '%s'", opt.mode);
 }
 
-/* ==== 6 buffers ========================================================= */
-
-/* Makes room for n more bytes. */
-static void buf_reserve(struct buf *b, size_t n)
-{
-    size_t cap;
-
-    if (b->start + b->len + n <= b->cap)
-        return;
-    if (b->start > 0) {
-        memmove(b->data, b->data + b->start, b->len);
-        b->start = 0;
-    }
-    if (b->len + n <= b->cap)
-        return;
-    cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n;
-    b->data = realloc(b->data, cap);
-    if (b->data == NULL)
-        die("out of memory");
-    b->cap = cap;
-}
-
-static unsigned char *buf_at(const struct buf *b)
-{
-    return b->data + b->start;
-}
-
-/* Appends n bytes. */
-static void buf_put(struct buf *b, const void *p, size_t n)
-{
-    if (n == 0)
-        return;
-    buf_reserve(b, n);
-    memcpy(b->data + b->start + b->len, p, n);
-    b->len += n;
-}
-
-static void buf_puts(struct buf *b, const char *s)
-{
-    buf_put(b, s, strlen(s));
-}
-
-/* Appends formatted text of at most 4 KiB. */
-PRINTF(2, 3) static void buf_printf(struct buf *b, const char *format, ...)
-{
-    char text[4096];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buf_puts(b, text);
-}
-
-/* Takes n bytes off the front. */
-static void buf_eat(struct buf *b, size_t n)
-{
-    assert(n <= b->len);
-    b->start += n;
-    b->len -= n;
-    if (b->len == 0)
-        b->start = 0;
-}
-
-static void buf_free(struct buf *b)
-{
-    free(b->data);
-    *b = (struct buf){ 0 };
-}
-
-/* Moves n bytes from the front of one buffer to the end of another: all of
-   them into an empty one by a swap. */
-static void buf_move(struct buf *to, struct buf *from, size_t n)
-{
-    if (to->len == 0 && n == from->len) {
-        struct buf t = *to;
-
-        *to = *from;
-        *from = t;
-        return;
-    }
-    buf_put(to, buf_at(from), n);
-    buf_eat(from, n);
-}
-
-/* Gives back the memory of an empty buffer. */
-static void buf_trim(struct buf *b)
-{
-    if (b->len == 0 && b->cap > 0)
-        buf_free(b);
-}
-
 /* ==== 7 sockets ========================================================= */
 
 static bool set_nonblocking(int fd)
@@ -1066,7 +1076,7 @@ static bool end_read(struct end *e)
     e->broken |= n < 0;             /* RST: the peer is gone altogether */
     if (e->ssl == NULL) {           /* else TLS tells, once it has read all */
         e->done = true;
-        e->clean = n == 0;
+        e->clean = n == 0 && !e->broken;
     }
     return true;
 }
@@ -1540,6 +1550,8 @@ static void ca_load(const char *path)
     }
     if (text == NULL)
         die("cannot read %s: %s", path, strerror(errno));
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        die("%s belongs to another user, who may know its key", path);
     if (st.st_mode & 077)
         die("%s holds the CA's key and others may read it: chmod 600 %s",
             path, path);
@@ -1816,12 +1828,19 @@ static bool tls_open(struct end *e)
         tls_keep_session(e);
         return true;
     }
+    if (e->wire_out.len > 4 * MAX_BUF) { /* it makes us answer, and does not */
+        e->tls_error = MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE; /* read */
+        e->done = e->broken = true;
+        return true;
+    }
     if (r == MBEDTLS_ERR_SSL_WANT_READ) /* which a ticket before data is, too */
         return e->wire_in.len > 0 || mbedtls_ssl_check_pending(e->ssl);
     e->done = true;
     e->clean = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
-    if (!e->clean && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF)
+    if (!e->clean && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF) {
         e->tls_error = r;
+        e->broken = true;
+    }
     return true;
 }
 
@@ -1927,6 +1946,12 @@ static struct known *known_get(const char *key)
     return k;
 }
 
+/* Whether k has a leaf that is not yet to be made anew. */
+static bool known_is_fresh(const struct known *k)
+{
+    return k->leaf.version != 0 && time(NULL) - k->born < 24 * 3600;
+}
+
 /* Sees to it that *k has a leaf for name that fits the server's certificate,
    if there is one. A leaf that no longer fits may still be in use by other
    handshakes: then *k becomes a new one. 0 or an Mbed TLS error. */
@@ -1939,7 +1964,7 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
     if (server != NULL)
         sha256(server->raw.p, server->raw.len, of);
     if (old->leaf.version != 0) {
-        if (time(NULL) - old->born < 24 * 3600 &&
+        if ((known_is_fresh(old) || server == NULL) &&
             (server == NULL || memcmp(of, old->of, sizeof of) == 0))
             return 0;
         *k = known_get(old->key);   /* which puts old in front: */
@@ -2285,14 +2310,13 @@ static bool resolver_start(struct resolver *r)
         return false;
     pid = fork();
     if (pid == 0) {
-        int limit = pair[0] > pair[1] ? pair[0] : pair[1];
-
         signal(SIGINT, SIG_IGN);    /* the terminal's ^C is the parent's */
         signal(SIGTERM, SIG_DFL);
         dup2(pair[1], 3);
-        for (int fd = 4; fd <= limit + FD_SETSIZE; fd++)
+        for (int fd = 4; fd < fd_limit; fd++)
             close(fd);
-        mbedtls_platform_zeroize(&ca.key, sizeof ca.key);
+        mbedtls_pk_free(&ca.key);   /* which wipes it */
+        mbedtls_pk_free(&ca.leaf_key);
         resolver_run(3);
     }
     close(pair[1]);
@@ -2516,6 +2540,8 @@ static bool parse_request_line(struct head *h, const char *p, size_t len,
         method++;
     if (method == 0 || len < method + 11 || p[method] != ' ' ||
         p[len - 9] != ' ' || !parse_version(p + len - 8, &h->minor))
+        return false;
+    if (memchr(p, '\0', len) != NULL)
         return false;
     h->method = (struct span){ at, method };
     h->target = (struct span){ at + method + 1, len - method - 10 };
@@ -3189,10 +3215,14 @@ static char **filter_env(char *vars)
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
 
-/* Whether a message may be given to f now. */
-static bool filter_is_free(const struct filter *f)
+/* Whether f may be given a message of which something beyond the head has
+   come, or all. A peer that stalls must not hold what others need: a
+   coprocess is for whole messages, and half of the --jobs for begun ones. */
+static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 {
-    return f->running < f->jobs && (!f->coprocess || now >= f->not_before);
+    return f->coprocess ? whole && f->running < f->jobs &&
+                          now >= f->not_before
+                        : f->running < (begun ? f->jobs : (f->jobs + 1) / 2);
 }
 
 /* A coprocess of f's that has nothing to do, started when there is none;
@@ -3377,7 +3407,7 @@ static void copro_leave(struct chain *c, int i)
     r->copro = NULL;
     if (!r->asked)
         copro_done(p);
-    else if (c->failure[0] != '\0')
+    else if (c->failed == r)
         copro_end(p, "it made no progress");
 }
 
@@ -3507,7 +3537,7 @@ static size_t chain_limit(const struct chain *c, int i)
     if (i < c->count)
         return c->run[i]->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
     return d->state == DIR_PRINT || (d->state == DIR_BODY &&
-           d->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD : MAX_BUF;
+           d->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
 }
 
 /* Whether more may be put into the first filter's standard input. */
@@ -3544,6 +3574,7 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
     va_end(args);
     snprintf(c->failure, sizeof c->failure, "%.100s: %s", r->filter->command,
              why);
+    c->failed = r;
     c->on_error = r->filter->on_error;
     c->dir->flow->wake = true;
 }
@@ -3668,11 +3699,13 @@ static void chain_start(struct chain *c)
 static void start_filters(void)
 {
     for (struct chain *c = waiting, *next; c != NULL; c = next) {
-        bool free_now = true;
+        bool free_now = true, begun = c->fed || c->buf[0].len > c->head;
+        bool whole = c->fed || c->buf[0].len > MAX_WHOLE;
 
         next = c->next;
         for (int i = 0; i < c->count; i++)
-            free_now &= filter_is_free(c->run[i]->filter);
+            free_now &= filter_is_free(c->run[i]->filter, begun,
+                                       whole || i > 0);
         if (!free_now)
             continue;
         chain_unqueue(c);
@@ -3927,9 +3960,9 @@ static void server_tls(struct flow *f)
         server_fail(f, "cannot start TLS with %s", name);
         return;
     }
-    /* without a leaf, the certificate is needed, which a session may lack */
+    /* for a new leaf the certificate is needed, which a session may lack */
     s->resumed = s->known->has_session &&
-                 (s->known->leaf.version != 0 || f->state != FLOW_SERVER) &&
+                 (known_is_fresh(s->known) || f->state != FLOW_SERVER) &&
                  mbedtls_ssl_set_session(s->end.ssl, &s->known->session) == 0;
     server_enter(f, SERVER_TLS);
 }
@@ -4152,6 +4185,7 @@ static void flow_cut(struct flow *f)
     f->client.cut = true;
     f->client.reset = f->client.ssl == NULL &&
                       (f->stream || f->down.last ||
+                       (f->up.answer && f->up.last) ||
                        f->down.body.framing == UNTIL_CLOSE);
     flow_close(f);
 }
@@ -4218,6 +4252,12 @@ static struct chain *stream_chain(struct dir *d)
    the filters too, as one long message. Why goes into the log. */
 static void flow_stream(struct flow *f, bool filtered, const char *why)
 {
+    if (f->up.chain != NULL || f->down.chain != NULL) {
+        say(0, "#%lu cut off, as a filter has a part of it: %s", f->ex.id,
+            why);
+        flow_cut(f);
+        return;
+    }
     say(1, "#%lu is relayed as a stream: %s", f->ex.id, why);
     dir_reset(&f->up);
     dir_reset(&f->down);
@@ -4349,7 +4389,12 @@ static bool chain_feed(struct dir *d)
                       "the chunked coding of the message is malformed");
             return true;
         }
-        if (trailer && d->trailers.len + (size_t)n <= MAX_HEAD)
+        if (trailer && !d->raw && d->trailers.len + (size_t)n > MAX_HEAD) {
+            flow_fail(d->flow, d->up ? 431 : 502,
+                      "the trailers are longer than %d bytes", MAX_HEAD);
+            return true;
+        }
+        if (trailer && !d->raw)
             buf_put(&d->trailers, buf_at(in), (size_t)n);
         dir_take(d, (size_t)n, run_is_deaf(c, 0) || !(data || d->raw) ? NULL
                                                                      : to);
@@ -4544,7 +4589,7 @@ static bool mend_body(struct dir *d)
         return true;
     }
     if (d->out == OUT_EXACT)
-        d->left -= n < d->left ? n : d->left + 1; /* too much: huge */
+        d->left -= n <= d->left ? n : d->left + 1; /* too much: huge */
     buf_move(out, src, n);
     return true;
 }
@@ -4571,6 +4616,7 @@ static bool mend_end(struct dir *d)
         return dir_complete(d);
     if (!d->up) {                   /* the filters did not want the rest */
         server_drop(f);
+        d->last |= f->up.state != DIR_TURN; /* nobody takes its rest */
         d->body.done = true;
         return dir_complete(d);
     }
@@ -4659,7 +4705,8 @@ static bool dir_print(struct dir *d)
     }
     d->headless = true;
     d->out = OUT_COPY;
-    d->last |= !d->raw || d->answer;
+    d->last |= !d->raw || d->answer ||
+               (!d->up && d->body.framing == UNTIL_CLOSE);
     if (!d->raw)
         say(1, "#%lu the filter printed no head: forwarded as it is",
             f->ex.id);
@@ -4702,7 +4749,7 @@ static bool dir_server(struct dir *d)
 static bool answer_awaited(const struct flow *f)
 {
     return (f->up.state == DIR_BODY || f->up.state == DIR_TURN) &&
-           !f->up.answer;
+           f->up.sent && !f->up.answer;
 }
 
 /* What filters and matches are to know of the message whose head is at the
@@ -4735,6 +4782,7 @@ static bool dir_filter(struct dir *d)
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
     }
+    d->chain->head = d->head.len;
     dir_take(d, d->head.len, &d->chain->buf[0]);
     d->state = DIR_PRINT;
     return true;
@@ -4774,6 +4822,9 @@ static void tunnel_begin(struct flow *f, const struct target *t)
     buf_eat(&f->client.in, f->up.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
+    dir_reset(&f->up);              /* begun too: the next head is another */
+    server_drop(f);                 /* that of an earlier request */
+    f->spoken = false;
     f->tunnel = true;
     f->home = *t;
     f->state = FLOW_FIRST;
@@ -4871,6 +4922,8 @@ static bool response_begin(struct dir *d)
         return true;
     }
     if (status < 200) {             /* an interim response: others follow */
+        if (!dir_has_room(d))
+            return false;
         dir_take(d, d->head.len, status == 100 && f->ex.continued
                                  ? NULL : &d->to->out);
         return true;
@@ -5032,6 +5085,8 @@ static bool dir_stream(struct dir *d)
     if (n > 0 && (to->broken || to->out.len < MAX_BUF)) {
         if (src == in)
             dir_take(d, n, to->broken ? NULL : &to->out);
+        else if (to->broken)
+            buf_eat(src, n);
         else
             buf_move(&to->out, src, n);
         moved = true;
@@ -5152,7 +5207,8 @@ static bool tunnel_first(struct flow *f)
 
     if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
-    else if (in->len > 0 || f->client.done || f->server.end.in.len > 0)
+    else if (in->len > 0 || f->client.done || f->server.end.in.len > 0 ||
+             f->server.end.done)
         f->state = FLOW_RELAY;
     else if (f->server.state == SERVER_FAILED) {
         say(0, "a tunnel ends: %s", f->server.failure);
@@ -5310,7 +5366,13 @@ static bool flow_over(const struct flow *f)
         return true;
     if (f->state == FLOW_CLOSING)
         return c->shut && c->fd_done;
-    return f->stream && c->shut && (c->done || s->broken || s->fd < 0);
+    return f->stream && c->shut && (s->shut || s->broken || s->fd < 0);
+}
+
+/* Whether it is on its filters that a message waits, and not on a peer. */
+static bool chain_at_work(const struct chain *c)
+{
+    return c != NULL && (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
 /* What a flow waits for, and *since when; its deadline follows from that. */
@@ -5321,7 +5383,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     *since = f->since;
     switch (f->state) {
     case FLOW_CLOSING:
-        return WAIT_CLOSE;
+        return f->client.shut ? WAIT_CLOSE : WAIT_BODY;
     case FLOW_SOCKS:
         return WAIT_FIRST;
     case FLOW_HELLO:
@@ -5348,7 +5410,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->up.state == DIR_HEAD)
         return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
     *since = f->moved;
-    if (f->stream || f->up.chain != NULL || f->down.chain != NULL)
+    if (f->stream || chain_at_work(f->up.chain) ||
+        chain_at_work(f->down.chain))
         return WAIT_STREAM;
     return f->up.state == DIR_TURN && f->down.state == DIR_HEAD ? WAIT_ANSWER
                                                                 : WAIT_BODY;
@@ -5358,6 +5421,14 @@ static enum wait flow_wait(const struct flow *f, double *since)
 static void flow_expire(struct flow *f, enum wait w)
 {
     f->wake = true;
+    if (f->state == FLOW_CLOSING && !f->client.shut) {
+        say(0, "%s: waited %g seconds for the client to take the rest: cut "
+            "off", f->peer, waits[w].seconds);
+        f->over = true;
+        setsockopt(f->client.fd, SOL_SOCKET, SO_LINGER,
+                   &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+        return;
+    }
     switch (w) {
     case WAIT_SILENT:
         say(1, "%s is silent: perhaps the server speaks first", f->peer);
@@ -5608,6 +5679,8 @@ static bool flow_write(struct flow *f)
             run_write(chains[k], i);
     if (moved)
         f->moved = now;
+    if (moved && f->state == FLOW_CLOSING)
+        f->since = now;
     return moved;
 }
 
@@ -5686,15 +5759,18 @@ static void take_signals(void)
 {
     unsigned char byte;
 
-    while (read(self_pipe[0], &byte, 1) == 1)
-        if (byte == SIGINT || byte == SIGTERM) {
-            if (stopping++ > 0)
-                exit(0);
-            stop_since = now;
-            say(0, "stopping: running messages may finish");
-            close(listener);
-            listener = -1;
+    while (read(self_pipe[0], &byte, 1) == 1) {
+        if (byte != SIGINT && byte != SIGTERM)
+            continue;
+        if (stopping++ > 0) {
+            stop_since = -WEEK;     /* asked twice: at once */
+            continue;
         }
+        say(0, "stopping: running messages may finish");
+        stop_since = now;
+        close(listener);
+        listener = -1;
+    }
 }
 
 /* Whether a flow has nothing under way that is worth waiting for. */
