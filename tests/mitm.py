@@ -216,7 +216,12 @@ def make_leaf(subject='/O=Origin Works/CN=localhost', days=10,
         openssl('req', '-new', *EC, '-subj', subject,
                 '-keyout', key, '-out', request)
         extra = scratch('ext', 'subjectAltName=%s\n' % names)
-        openssl('x509', '-req', '-in', request, '-CA', ca, '-days', str(days),
+        lasts = ('-days', str(days))
+        if days < 0 and b'-not_after' in subprocess.run(
+                ['openssl', 'x509', '-help'], stderr=subprocess.PIPE).stderr:
+            lasts = ('-not_before', '20200101000000Z',  # newer openssl has
+                     '-not_after', '20200102000000Z')   # no negative days
+        openssl('x509', '-req', '-in', request, '-CA', ca, *lasts,
                 '-CAkey', ca[:-4] + '.key', '-extfile', extra,
                 '-set_serial', str(time.time_ns()), '-out', path)
         with open(path, 'ab') as f:

@@ -16,12 +16,15 @@ for option in ('--socks5', '--socks5-hostname', '--socks4', '--socks4a'):
     for tls in (False, True):
         @test('%s, %s inside' % (option, 'TLS' if tls else 'plain HTTP'))
         def _(option=option, tls=tls):
+            # else curl looks the name up, and takes ::1 for it
+            host = 'localhost' if option in ('--socks5-hostname',
+                                            '--socks4a') else '127.0.0.1'
             with Origin(answer(PAGE), tls=tls) as origin, \
                     Proxy('--response', 'sed s/page/pagan/') as proxy:
                 done = curl(proxy, option, '127.0.0.1:%d' % proxy.port,
                             '--cacert', proxy.ca,
-                            'http%s://localhost:%d/'
-                            % ('s' if tls else '', origin.port))
+                            'http%s://%s:%d/' % ('s' if tls else '',
+                                                 host, origin.port))
                 equal(done.stdout, b'pagan', 'what curl got')
 
 

@@ -1820,7 +1820,8 @@ static void test_leaf_extensions(void)
             "TLS Web Server Authentication\n");
     openssl("x509 -in leaf.pem -noout -text", "Authority Key Identifier");
     openssl("x509 -in leaf.pem -noout -text", "DNS:example.com\n");
-    openssl("x509 -in leaf.pem -noout -subject", "CN = example.com");
+    openssl("x509 -in leaf.pem -noout -subject -nameopt RFC2253",
+            "CN=example.com");
     openssl("x509 -in leaf.pem -noout -issuer", "mitmproxy.c CA of");
 }
 
@@ -1936,7 +1937,8 @@ static void test_leaf_rsa(void)
     leaf_make(&leaf, NULL, "example.com");
     verify("rsa.crt", false, "example.com");
     openssl("x509 -in leaf.pem -noout -text", "sha256WithRSAEncryption");
-    openssl("x509 -in leaf.pem -noout -issuer", "O = Mine, CN = My own CA");
+    openssl("x509 -in leaf.pem -noout -issuer -nameopt RFC2253",
+            "CN=My own CA,O=Mine");
     mbedtls_x509_crt_free(&leaf);
     ca_use("ca.pem");
 }
