@@ -4248,6 +4248,13 @@ static struct chain *stream_chain(struct dir *d)
     return chain_new(d, &s, "stream");
 }
 
+/* Whether the filters of a request that has been read are not done with it.
+   What the server has said already, and cannot be framed, waits for that. */
+static bool request_in_filters(const struct flow *f)
+{
+    return f->up.chain != NULL && f->up.body.done && !f->stream;
+}
+
 /* From here on all bytes pass as they come, both ways. Filtered: through
    the filters too, as one long message. Why goes into the log. */
 static void flow_stream(struct flow *f, bool filtered, const char *why)
@@ -4633,6 +4640,10 @@ static bool dir_copy(struct dir *d)
         struct body before = d->body;
         ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
 
+        if (n < 0 && request_in_filters(d->flow)) {
+            d->body = before;
+            return moved;
+        }
         if (n < 0) {
             d->body = before;
             flow_stream(d->flow, false, "a chunk is malformed");
@@ -4915,6 +4926,8 @@ static bool response_begin(struct dir *d)
     int status = d->head.status;
 
     if (status == 101 || (f->ex.connect && status / 100 == 2)) {
+        if (request_in_filters(f))
+            return false;
         d->show = true;
         dir_take(d, d->head.len, &d->to->out);
         flow_stream(f, false, status == 101 ? "the protocol was switched"
@@ -4949,6 +4962,8 @@ static bool dir_unframed(struct dir *d, const char *why)
     if (d->up && !f->tunnel && f->server.state == SERVER_NONE)
         flow_fail(f, 400, "this is no request that a proxy understands: %s",
                   why);
+    else if (!d->up && request_in_filters(f))
+        return false;
     else
         flow_stream(f, !f->spoken, why);
     return true;
