@@ -4,6 +4,7 @@
 #   make demo       a page fetched through it, before and after
 #   make test       the unit and behaviour tests
 #   make asan       the same tests with the address and undefined sanitizers
+#   make bench      what it costs, beside the peers that are installed
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean      leaves the fetched source; distclean does not
 #
@@ -27,7 +28,7 @@ LINK   = -pie -Wl,-z,relro,-z,now
 ASAN   = -O1 -g -fPIE -fno-omit-frame-pointer \
          -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: all demo test asan install clean distclean FORCE
+.PHONY: all demo test asan bench install clean distclean FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -113,6 +114,9 @@ test: mitmproxy build/unit
 asan: build/asan/mitmproxy build/asan/unit
 	@tests/need curl openssl python3 prove
 	MITMPROXY=build/asan/mitmproxy $(PROVE) build/asan/unit tests/*.t
+
+bench: mitmproxy
+	@tests/bench/run
 
 demo: mitmproxy
 	@tests/need curl openssl python3

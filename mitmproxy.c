@@ -278,6 +278,7 @@ struct filter {
     struct filter *next;
     const char *command;
     char **argv;            /* without a shell; NULL: sh -c command */
+    char *path;             /* of argv[0]'s file, found once */
     bool request;           /* else responses */
     struct match *match;    /* NULL: all */
     bool raw;
@@ -2189,7 +2190,7 @@ static pid_t spawn(const struct filter *f, char **env, int in, int out)
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
                              POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     error = f->argv
-            ? posix_spawnp(&pid, f->argv[0], &actions, &attr, f->argv, env)
+            ? posix_spawn(&pid, f->path, &actions, &attr, f->argv, env)
             : posix_spawn(&pid, "/bin/sh", &actions, &attr, shell, env);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
@@ -5888,26 +5889,27 @@ static void fix_stdio(void)
     close(fd);
 }
 
-/* Says at start-up when a filter's command cannot be found. */
-static void check_filters(void)
+/* Finds the filters' commands in PATH, once for all messages. Dies when one
+   is not there; those for the shell are the shell's business. */
+static void find_commands(void)
 {
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         const char *path = getenv("PATH"), *end;
         char file[PATH_MAX];
-        bool found = false;
 
         if (f->argv == NULL)
-            continue;               /* the shell's business */
+            continue;
         if (strchr(f->argv[0], '/'))
-            found = access(f->argv[0], X_OK) == 0;
-        for (path = path ? path : "/usr/bin:/bin"; !found && path != NULL;
+            path = "";              /* it says itself where it is */
+        for (path = path ? path : "/usr/bin:/bin"; path != NULL;
              path = *end ? end + 1 : NULL) {
             end = path + strcspn(path, ":");
-            snprintf(file, sizeof file, "%.*s/%s", (int)(end - path), path,
-                     f->argv[0]);
-            found = access(file, X_OK) == 0;
+            snprintf(file, sizeof file, "%.*s%s%s", (int)(end - path), path,
+                     end > path ? "/" : "", f->argv[0]);
+            if (access(file, X_OK) == 0 && f->path == NULL)
+                f->path = copy_text(file, strlen(file));
         }
-        if (!found)
+        if (f->path == NULL)
             die("the filter '%s' cannot be run: there is no command %s",
                 f->command, f->argv[0]);
     }
@@ -5943,7 +5945,7 @@ int main(int argc, char **argv)
     raise_limit();
     if (psa_crypto_init() != PSA_SUCCESS)
         die("cannot start the cryptography: no random numbers?");
-    check_filters();
+    find_commands();
     ca_load(opt.ca_file);
     if (opt.cacert != NULL && !trusted_load())
         die("%s holds no CA certificate in PEM form", opt.cacert);
