@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Where a filter meets the edges of framing."""
+from mitm import *
+
+
+@test('an HTTP/1.0 upload over 1 MiB keeps its length')
+def _():
+    body = b'x' * 2000000
+    with Origin(answer(lambda r: reply(b'%d' % len(r.body)))) as origin, \
+            Proxy('--request', 'cat') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(b'POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n'
+                    % len(body) + body)
+        equal(client.read_message().body, b'2000000', 'what arrived')
+
+
+@test('trailers that are too long end the message, not its framing')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--request', 'cat') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(b'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: '
+                    b'chunked\r\n\r\n1\r\nx\r\n0\r\n'
+                    + b'A: %s\r\n' % (b'b' * 1000) * 100 + b'\r\n')
+        like(client.read_all(), rb'^(HTTP/1\.1 431 |$)', 'the answer')
+        unlike(origin.rx, rb'\r\n0\r\n', 'what the server got')
+
+
+@test('--raw: a second answer never follows one that is ended by close')
+def _():
+    def behave(conn):
+        conn.read_head()
+        conn.send(b'HTTP/1.1 200 OK\r\n\r\nbody')
+        conn.finish()
+    with Origin(behave) as origin, \
+            Proxy('--raw', '--response', 'cat') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/1') + get('/2'))
+        equal(client.read_all(), b'HTTP/1.1 200 OK\r\n\r\nbody', 'all')
+
+
+@test('a server that speaks while a request is held does not answer it')
+def _():
+    def behave(conn):
+        conn.read_message()
+        conn.send(reply(b'one') + reply(b'EVIL'))
+    with Origin(behave) as origin, \
+            Proxy('--request', 'cat', '--response', 'cat') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/1'))
+        equal(client.read_message().body, b'one', 'the first answer')
+        client.send(b'POST /2 HTTP/1.1\r\nHost: x\r\n'
+                    b'Content-Length: 3\r\n\r\nabc')
+        unlike(client.read_all(), b'EVIL', 'what else came')
+
+
+run()
