@@ -1,35 +1,8 @@
 #!/usr/bin/env python3
-"""Who reads slowly gets all the same; what cannot be delivered is cut."""
+"""Streams that end one way first, and clients that do not read."""
 from mitm import *
 
 BIG = b'x' * (6 << 20)
-
-
-def pour(data, what):
-    """A behaviour: after a head, the data, and then what is called."""
-    def behave(conn):
-        conn.read_head()
-        conn.send(b'HTTP/1.1 200 OK\r\n\r\n')
-        conn.send(data)
-        what(conn)
-    return behave
-
-
-@test('a page ended by close arrives whole after a pause')
-def _():
-    ended = threading.Event()
-
-    def end(conn):
-        conn.finish()
-        ended.set()
-    with Origin(pour(BIG, end)) as origin, Proxy() as proxy:
-        client = proxy.tunnel(origin)
-        client.send(get('/'))
-        client.read_head()
-        time.sleep(6)       # the pause is the point: a client has 5 s to close
-        equal(len(client.read_all()), len(BIG), 'bytes')
-        equal(client.end, 'eof', 'the end')
-        check(ended.wait(DEADLINE), 'the server is done')
 
 
 @test('a stream: the client ends last, and all it sent arrives')
