@@ -226,6 +226,8 @@ struct known {
     mbedtls_x509_crt leaf;  /* version 0: none yet */
     unsigned char of[32];   /* SHA-256 of the certificate it was made from */
     time_t born;
+    unsigned char trusted[32]; /* SHA-256 of a certificate that was verified */
+    time_t verified;        /* ... then */
     bool has_session;
     mbedtls_ssl_session session;
 };
@@ -1509,10 +1511,10 @@ static void ca_make(const char *path)
         path);
 }
 
-/* Reads a whole file of at most a megabyte, with a NUL behind; NULL, errno. */
+/* Reads a file, of which 8 MiB count, with a NUL behind; NULL, errno. */
 static char *file_read(const char *path, size_t *n, struct stat *st)
 {
-    enum { LIMIT = 1 << 20 };
+    enum { LIMIT = 8 << 20 };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error;
     char *text = NULL;
 
@@ -4103,6 +4105,27 @@ static void server_tls_failed(struct flow *f)
                     (unsigned)-error, alert);
 }
 
+/* Whether the server has shown a certificate that is to be trusted, or was
+   within the last hour; why not, in words, otherwise. */
+static bool server_trusted(struct flow *f, const mbedtls_x509_crt *crt,
+                           char *why, size_t size)
+{
+    struct known *k = f->server.known;
+    unsigned char digest[32];
+
+    if (opt.insecure || crt == NULL)
+        return true;                /* none: a session of one that was */
+    sha256(crt->raw.p, crt->raw.len, digest);
+    if (time(NULL) - k->verified < 3600 &&
+        memcmp(digest, k->trusted, sizeof digest) == 0)
+        return true;
+    if (!tls_verify(crt, server_name(f), why, size))
+        return false;
+    memcpy(k->trusted, digest, sizeof digest);
+    k->verified = time(NULL);
+    return true;
+}
+
 /* The handshake with the server is over: is it who it should be? */
 static void server_tls_done(struct flow *f)
 {
@@ -4110,8 +4133,7 @@ static void server_tls_done(struct flow *f)
     const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
     char why[512];
 
-    if (!opt.insecure && crt != NULL &&
-        !tls_verify(crt, server_name(f), why, sizeof why)) {
+    if (!server_trusted(f, crt, why, sizeof why)) {
         server_fail(f, "the certificate of %s is not to be trusted: %s "
                     "(to accept it all the same: -k; to trust its CA: "
                     "--cacert FILE)", server_name(f), why);

@@ -151,4 +151,14 @@ def _():
         unlike(client.read_all(), rb'(?i)text/html(?s:.*)<script>', 'page')
 
 
+@test('a certificate that was verified does not vouch for another')
+def _():
+    with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:
+        for _ in range(2):
+            equal(proxy.fetch(origin).status, 200, 'the status')
+        origin.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        origin.context.load_cert_chain(make_leaf(ca=make_ca('Another CA')))
+        equal(proxy.fetch(origin).status, 502, 'the status of another')
+
+
 run()
