@@ -386,7 +386,8 @@ struct exchange {
     unsigned long id;
     bool head, connect;     /* HEAD, CONNECT: rule the response's framing */
     bool continued;         /* the proxy has answered 100 itself */
-    int minor;              /* of the client's HTTP version */
+    int minor;              /* of the client's HTTP version; the server's is
+                               taken to be no other */
     char *method, *url, *target; /* NULL when there is no filter */
     struct target to;
 };
@@ -739,7 +740,9 @@ static char **split_command(const char *command);
 static bool parse_absolute(const char *p, size_t n, struct target *t,
                            const char **rest, size_t *rest_len);
 
-enum option_kind { FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE };
+enum option_kind {
+    FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE
+};
 
 static const struct option {
     enum option_kind kind;
@@ -777,7 +780,8 @@ static const struct option {
     { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
       "(fail)", &opt.next.on_error, 0 },
     { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
-    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)", &opt.ca_file, 0 },
+    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)",
+      &opt.ca_file, 0 },
     { TITLE, 0, "Output", 0, 0, 0, 0 },
     { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
     { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
@@ -859,6 +863,7 @@ static void add_filter(const char *command, bool request)
 /* Does what option o asks, with its argument (NULL for those without). */
 static void option_apply(const struct option *o, const char *text)
 {
+    static const char *const on_errors[] = { "fail", "pass", "close" };
     const char *value = o->value, *first = (char *)&opt.next;
     long n;
     char *end;
@@ -899,13 +904,12 @@ static void option_apply(const struct option *o, const char *text)
             misuse("--%s takes seconds, not '%s'", o->name, text);
         return;
     case CHOICE:
-        for (n = 0; n < 3; n++)
-            if (strcmp(text, (const char *[]){ "fail", "pass", "close" }[n])
-                == 0) {
-                opt.next.on_error = n == 0 ? FAIL : n == 1 ? PASS : CLOSE;
-                return;
-            }
-        misuse("--%s is fail, pass or close, not '%s'", o->name, text);
+        for (n = FAIL; n <= CLOSE && strcmp(text, on_errors[n]) != 0; n++)
+            ;
+        if (n > CLOSE)
+            misuse("--%s is fail, pass or close, not '%s'", o->name, text);
+        opt.next.on_error = (enum on_error)n;
+        return;
     case FILTER:
         add_filter(text, o->set);
         return;
@@ -4525,13 +4529,6 @@ static bool dir_has_room(struct dir *d)
     return dir_out(d)->len < MAX_BUF;
 }
 
-/* The HTTP version of whoever is to read what d prints: what the client
-   says is true of it, and assumed of the server. */
-static int reader_minor(const struct dir *d)
-{
-    return d->flow->ex.minor;
-}
-
 /* The filters have printed a head: decides how their body is framed, and
    writes the head, unless the length must be known first. */
 static void mend_begin(struct dir *d)
@@ -4544,7 +4541,7 @@ static void mend_begin(struct dir *d)
                            h->status == 204 || h->status == 304))
         d->out = OUT_DROP;
     else if (h->chunked || (!h->coded && !h->has_length && was == CHUNKED &&
-                            reader_minor(d) > 0)) {
+                            d->flow->ex.minor > 0)) {
         d->out = OUT_CHUNKED;
         dir_put_head(d, chain_out(d->chain), h,
                      h->chunked && !h->has_length ? STAYS : SET_CHUNKED, 0);
@@ -4581,7 +4578,7 @@ static bool mend_held(struct dir *d)
     } else if (whole) {
         d->out = OUT_COPY;
         dir_put_head(d, src, h, SET_LENGTH, n);
-    } else if (reader_minor(d) > 0) {
+    } else if (d->flow->ex.minor > 0) {
         d->out = OUT_CHUNKED;
         dir_put_head(d, src, h, SET_CHUNKED, 0);
     } else if (!d->up || d->answer) {
@@ -5332,12 +5329,20 @@ static bool tunnel_server(struct flow *f)
 /* Why the client refused our handshake, in plain words. */
 static const char *refusal(int error, int alert)
 {
-    return error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL ?
-           "it speaks no HTTP/1.1 (ALPN)" : alert == 48 ? "it does not know our CA" :
-           alert == 42 || alert == 46 ? "it does not accept our certificate: "
-           "it does not know our CA, or pins the server's own" :
-           alert == 70 ? "it wants another version of TLS" :
-           alert == 120 ? "it wants another protocol (ALPN)" : "it gave up";
+    if (error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL)
+        return "it speaks no HTTP/1.1 (ALPN)";
+    switch (alert) {                /* RFC 8446, 6.2 */
+    case 42:
+    case 46:
+        return "it does not accept our certificate: it does not know our CA, "
+               "or pins the server's own";
+    case 48:
+        return "it does not know our CA";
+    case 70:
+        return "it wants another version of TLS";
+    default:
+        return "it gave up";
+    }
 }
 
 /* Waits for the client's handshake. */
