@@ -116,7 +116,7 @@ asan: build/asan/mitmproxy build/asan/unit
 	MITMPROXY=build/asan/mitmproxy $(PROVE) build/asan/unit tests/*.t
 
 bench: mitmproxy
-	@tests/bench/run
+	@CC='$(CC)' tests/bench/run $(BENCH)
 
 demo: mitmproxy
 	@tests/need curl openssl python3
