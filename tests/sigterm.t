@@ -71,4 +71,17 @@ def _():
         check(time.monotonic() - start < 4.5, 'it waited')
 
 
+@test('a second signal ends the filters, too')
+def _():
+    with Origin() as origin, Proxy('--request', 'sleep 1000') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        wait_for(proxy.children, 'the filter')
+        proxy.process.terminate()
+        wait_for(lambda: refused(proxy), 'no more connections')
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+        wait_for(lambda: not alive(proxy.pid), 'the end of the filter')
+
+
 run()

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Readers of the log who sleep: they hold up nobody."""
+import fcntl
+from mitm import *
+
+NAME = '/' + 'q' * 80
+
+
+def small_pipe():
+    r, w = os.pipe()
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(w, getattr(fcntl, 'F_SETPIPE_SZ', 1031), 4096)
+    return r, w
+
+
+@test('messages into a pipe that nobody reads; two signals end it')
+def _():
+    r, w = small_pipe()
+    with Origin(answer(reply(b'x'))) as origin, Proxy(stdout=w) as proxy:
+        os.close(w)
+        client = proxy.tunnel(origin)
+        for _ in range(100):
+            client.send(get(NAME))
+            equal(client.read_message().body, b'x', 'the page')
+        proxy.process.terminate()
+        proxy.wait_log('stopping')
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+    os.close(r)
+
+
+@test('messages and the log into one pipe: its reader reads a bit and pauses')
+def _():
+    r, w = small_pipe()
+    process = subprocess.Popen(
+        [PROGRAM, '-p', '0', '--ca', scratch('cert.pem'), '-v'],
+        stdin=subprocess.DEVNULL, stdout=w, stderr=w, start_new_session=True)
+    os.close(w)
+    try:
+        text, port = b'', None
+        while not port:
+            check(select.select([r], [], [], DEADLINE)[0], 'it starts')
+            data = os.read(r, 1)
+            check(data, 'it ended', text)
+            text += data
+            port = re.search(rb'listening on \S+:(\d+)\n', text)
+        port = int(port.group(1))
+        with Origin(answer(reply(b'x'))) as origin:
+            for i in range(300):
+                if i >= 100 and i % 10 == 0:
+                    os.read(r, 4096)
+                with Conn(socket.create_connection(('127.0.0.1', port))) as c:
+                    c.send(get(origin.url(NAME)))
+                    equal(c.read_message().body, b'x', 'page %d' % i)
+        process.terminate()
+        while select.select([r], [], [], DEADLINE)[0] and os.read(r, 65536):
+            pass
+        equal(process.wait(DEADLINE), 0, 'exit status')
+    finally:
+        process.kill()
+        process.wait()
+        os.close(r)
+
+
+@test('what a reader missed is told once it reads again')
+def _():
+    r, w = os.pipe()
+    with Origin(answer(reply(b'\xff' * 200))) as origin, \
+            Proxy(stdout=w) as proxy:
+        os.close(w)
+        client = proxy.tunnel(origin)
+
+        def exchange(n, mark):
+            client.send(get('/%s/%s' % (mark, '\xff' * 80)) * n)
+            for _ in range(n):
+                client.read_message()
+        for _ in range(60):         # more than 1 MiB of lines
+            exchange(50, 'lost')
+        text = bytearray()
+
+        def reader():
+            while True:
+                data = os.read(r, 65536)
+                if not data:
+                    return
+                text.extend(data)
+        work = thread(reader)
+
+        def told():
+            exchange(1, 'later')
+            return re.search(rb'mitmproxy: \d+ lines were lost', text)
+        wait_for(told, 'the loss is told')
+        exchange(1, 'last')
+        wait_for(lambda: b'/last/' in text[text.index(b'were lost'):],
+                 'the lines that follow')
+        proxy.stop()
+        work.result()
+    os.close(r)
+
+
+run()

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Who reads slowly gets all the same, also when the sender is gone."""
+import unittest.mock
+from mitm import *
+
+QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
+    HERE, '..', 'build', 'mitmproxy-quick')))    # see deadlines.t
+PIECE = 16384
+
+
+def queues(local, remote):
+    """The bytes of a TCP socket that were not read, and not taken by the
+    other side; the kernel is asked by sock_diag(7)."""
+    home = socket.inet_aton('127.0.0.1').ljust(16, b'\0')
+    ask = (struct.pack('=BBBBI', socket.AF_INET, socket.IPPROTO_TCP, 0, 0,
+                       0xffffffff) + struct.pack('>HH', local, remote)
+           + home + home + struct.pack('=III', 0, 0xffffffff, 0xffffffff))
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as s:
+            s.settimeout(DEADLINE)
+            s.send(struct.pack('=IHHII', 16 + len(ask), 20, 1, 1, 0) + ask)
+            data = s.recv(65536)
+    except (AttributeError, OSError) as error:
+        raise Skip('no sock_diag: %s' % error) from None
+    kind, = struct.unpack_from('=H', data, 4)
+    if kind != 20:
+        error, = struct.unpack_from('=i', data, 16)
+        if error == -2:                 # ENOENT
+            return 0, 0
+        raise Skip('no sock_diag: error %d' % error)
+    return struct.unpack_from('=II', data, 72)
+
+
+def kernel(conn):
+    """The bytes in the kernel between the proxy and this client or server,
+    who does not read: those that the proxy sent, those it has not read."""
+    ours, theirs = conn.sock.getsockname()[1], conn.sock.getpeername()[1]
+    waits, going = queues(ours, theirs)
+    unread, sent = queues(theirs, ours)
+    return sent + waits, unread + going
+
+
+def fill(source, sink, head=0):
+    """Send until something waits in the proxy itself, as the way to sink is
+    full, and nothing before it.  How many bytes it was."""
+    total = 0
+    while True:
+        check(total < 64 << 20, 'the proxy takes all')
+        source.send(b'x' * PIECE)
+        total += PIECE
+        wait_for(lambda: kernel(source)[1] == 0, 'the proxy reads')
+        until = time.monotonic() + 0.3
+        while kernel(sink)[0] < total + head:
+            if time.monotonic() > until:
+                return total
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def page_left(second):
+    """A client that has read the head of a page, of which the proxy has a
+    part when the server has gone: proxy, client, the page's length."""
+    if not os.access(QUICK, os.X_OK):
+        raise Skip('there is no ' + os.path.basename(QUICK))
+    with Origin() as origin, unittest.mock.patch('mitm.PROGRAM', QUICK), \
+            Proxy(env={'SECOND': str(second)}) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.read_head()
+        server.send(b'HTTP/1.1 200 OK\r\n\r\n')
+        client.read_head()
+        total = fill(server, client)
+        server.finish()
+        yield proxy, client, total
+
+
+@test('a page ended by close, to a client that pauses')
+def _():
+    with page_left(0.05) as (proxy, client, total):
+        other = proxy.connect()     # has 20 s for the rest of its
+        other.send(get('127.0.0.1:1', method='CONNECT')     # ClientHello,
+                   + b'\x16\x03\x01\x02')     # a client 5 to close
+        other.read_all()
+        equal(len(client.read_all()), total, 'bytes')
+        equal(client.end, 'eof', 'the end')
+
+
+@test('who never takes the rest of a page is cut off at last')
+def _():
+    with page_left(0.01) as (proxy, client, _):
+        proxy.wait_log('300 seconds for the client to take the rest')
+        client.swallow()
+        equal(client.end, 'reset', 'the end')
+
+
+@test('a stream that the server has ended, to a server that pauses')
+def _():
+    with Origin() as origin, Origin(answer(reply(b'x'))) as other, \
+            Proxy() as proxy:
+        client = proxy.tunnel(origin)
+        client.send(b'\0')
+        server = origin.next()
+        server.read_exact(1)
+        server.send(b'down')
+        server.cut()
+        equal(client.read_all(), b'down', 'what came down')
+        total = fill(client, server)
+        client.cut()
+        equal(proxy.fetch(other).body, b'x', 'the proxy knows')
+        equal(len(server.read_all()), total, 'bytes')
+        equal(server.end, 'eof', 'the end')
+
+
+run()
