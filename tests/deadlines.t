@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""How long each side may take.  These tests need a program whose second is
+as long as SECOND in its environment says: MITMPROXY_QUICK, or
+build/mitmproxy-quick (cc -DSECOND='strtod(getenv("SECOND"), NULL)')."""
+import mitm
+from mitm import *
+
+QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
+    HERE, '..', 'build', 'mitmproxy-quick')))
+if not os.access(QUICK, os.X_OK):
+    print('1..0 # skip there is no %s' % os.path.basename(QUICK))
+    sys.exit()
+mitm.PROGRAM = QUICK
+
+
+def quick(second, *args):
+    return Proxy('-v', *args, env={'SECOND': str(second)})
+
+
+def hello():
+    """A ClientHello."""
+    incoming, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls = context.wrap_bio(incoming, out, server_hostname='localhost')
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return out.read()
+
+
+def begin(proxy, data):
+    """A tunnel to where nobody listens, its first bytes sent at once: the
+    time that the proxy waits for them is short."""
+    client = proxy.connect()
+    client.send(get('127.0.0.1:1', method='CONNECT') + data)
+    like(client.read_head(), rb'^HTTP/1\.[01] 200 ', 'the tunnel')
+    return client
+
+
+@contextlib.contextmanager
+def meanwhile(proxy, stalled):
+    """While one client stalls, another is served; then the first is closed
+    within its time, and with it all that it held."""
+    with Origin(answer(reply(b'served'))) as other:
+        equal(proxy.fetch(other).body, b'served', 'another client')
+        check(stalled.silent(0), 'the first is there no more', stalled.rx)
+        yield
+        if not stalled.end:
+            stalled.read_all()
+        wait_for(lambda: proxy.descriptors() <= proxy.idle, 'its end')
+
+
+@test('a client that says nothing is closed')
+def _():
+    with quick(0.02) as proxy:
+        client = proxy.connect()
+        with meanwhile(proxy, client):
+            equal(client.read_all(), b'', 'what it gets')
+        proxy.wait_log("waited 60 seconds for the client's first byte")
+
+
+@test('a connection that is not used any more is closed')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, quick(0.004) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        equal(client.read_message().body, b'x', 'the page')
+        with meanwhile(proxy, client):
+            equal(client.read_all(), b'', 'what it gets')
+        proxy.wait_log('waited 300 seconds for the next request')
+
+
+@test('a head that comes too slowly gets 408, however it drips')
+def _():
+    with quick(0.02) as proxy:
+        client = proxy.connect()
+        client.send(b'GET http://127.0.0.1:1/ HTTP/1.1\r\n')
+        with meanwhile(proxy, client):
+            until = time.monotonic() + DEADLINE
+            while client.silent(0.1):
+                check(time.monotonic() < until, 'it may drip for ever')
+                client.send(b'A: b\r\n')
+            equal(client.read_message().status, 408, 'the status')
+
+
+@test('in a tunnel, the time for a head begins with the head')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, quick(0.02) as proxy:
+        client, slow = proxy.tunnel(origin), proxy.connect()
+        slow.send(b'GET ')
+        equal(Message(slow.read_all()).status, 408, 'the other')
+        client.send(b'GET / HTTP/1.1\r\n')
+        equal(proxy.fetch(origin).body, b'x', 'a page meanwhile')
+        client.send(b'Host: x\r\n\r\n')
+        equal(client.read_message().status, 200, 'the status')
+
+
+@test('a server that never answers: 504')
+def _():
+    with Origin() as origin, quick(0.0015) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        with meanwhile(proxy, client):
+            message = client.read_message()
+            equal(message.status, 504, 'the status')
+            like(message.body, rb"900 seconds for the server's answer", 'why')
+
+
+@test('a server that does not go on in the TLS handshake: 502')
+def _():
+    with Origin() as origin, quick(0.05) as proxy:
+        client = proxy.tunnel(origin)
+        work = thread(client.start_tls, client_context(proxy.ca), 'localhost')
+        server = origin.next()
+        server.read_exact(50)           # our ClientHello
+        with Origin(answer(reply(b'served'))) as other:
+            equal(proxy.fetch(other).body, b'served', 'another client')
+        work.result()
+        client.send(get('/'))
+        message = client.read_message()
+        equal(message.status, 502, 'the status')
+        like(message.body, rb"20 seconds .* the server's TLS handshake", 'why')
+
+
+@test('a ClientHello that has no end')
+def _():
+    with quick(0.05) as proxy:
+        client = begin(proxy, hello()[:50])
+        with meanwhile(proxy, client):
+            equal(client.read_all(), b'', 'what it gets')
+        proxy.wait_log('waited 20 seconds for the rest of the ClientHello')
+
+
+@test('a TLS handshake that stops half way')
+def _():
+    with quick(0.05) as proxy:
+        client = begin(proxy, hello())
+        client.wait(lambda: client.buf, 'our part')
+        while not client.silent(0):
+            client.take(len(client.buf))
+        with meanwhile(proxy, client):
+            equal(client.read_all(), b'', 'what it gets')
+        proxy.wait_log("waited 20 seconds for the client's TLS handshake")
+
+
+for filters in ((), ('--request', 'cat')):
+    @test('an upload that stops half way, %s'
+          % (' '.join(filters) or 'no filter'))
+    def _(filters=filters):
+        with Origin() as origin, quick(0.004, *filters) as proxy:
+            client = proxy.connect()
+            client.send(get(origin.url(), 'Content-Length: 10',
+                            method='PUT') + b'half')
+            with meanwhile(proxy, client):
+                equal(client.read_all(), b'', 'what it gets')
+            proxy.wait_log('waited 300 seconds for more of a message')
+
+
+@test('a server may speak first after half a second of silence')
+def _():
+    with Origin() as origin, quick(0.1) as proxy:
+        client = proxy.tunnel(origin)
+        origin.next().send(b'220 hello\r\n')
+        equal(client.read_exact(11), b'220 hello\r\n', 'the greeting')
+
+
+run()
