@@ -43,11 +43,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <regex.h>
 #include <signal.h>
 #include <spawn.h>
@@ -68,7 +70,9 @@
 #include <unistd.h>
 
 #include <mbedtls/asn1write.h>
+#include <mbedtls/base64.h>
 #include <mbedtls/build_info.h>
+#include <mbedtls/constant_time.h>
 #include <mbedtls/error.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pem.h>
@@ -81,6 +85,18 @@
 
 #if defined(__aarch64__) || defined(__arm__)
 #include <sys/auxv.h>
+#endif
+
+/* What transparent mode asks the kernel: netfilter's SO_ORIGINAL_DST, which
+   has this number for IPv6, too, and TPROXY's socket options. */
+#ifdef __linux__
+enum { ORIGINAL_DST = 80 };
+#else
+enum { ORIGINAL_DST = 0 };
+#define SOL_IP IPPROTO_IP
+#define SOL_IPV6 IPPROTO_IPV6
+#define IP_TRANSPARENT 0
+#define IPV6_TRANSPARENT 0
 #endif
 
 #define VERSION "0.1"
@@ -100,6 +116,7 @@ enum {
     MAX_ADDRS = 8,          /* addresses tried of one name */
     MAX_CHAIN = 8,          /* filters a direction */
     READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once */
+    MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
     WEEK = 7 * 24 * 3600,   /* seconds: longer than any wait */
     ACCEPTS = 16,           /* clients accepted in one turn */
@@ -113,7 +130,8 @@ enum {
 #endif
 enum wait {
     WAIT_NONE, WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
-    WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_SERVER_TLS, WAIT_CLIENT_TLS,
+    WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_PROXY, WAIT_SERVER_TLS,
+    WAIT_CLIENT_TLS,
     WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
     WAIT_KILL, WAIT_FINISH, WAIT_PAUSE
 };
@@ -124,6 +142,7 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_LOOKUP]       = { 20, "the server's address" },
     [WAIT_CONNECT]      = { 20, "the server to accept the connection" },
     [WAIT_CONNECT_MORE] = { 4, "the server's first address" },
+    [WAIT_PROXY]        = { 20, "the upstream proxy to open a tunnel" },
     [WAIT_SERVER_TLS]   = { 20, "the server's TLS handshake" },
     [WAIT_CLIENT_TLS]   = { 20, "the client's TLS handshake" },
     [WAIT_HEAD]         = { 60, "the rest of a request's head" },
@@ -208,13 +227,17 @@ struct target {
     char host[MAX_HOST + 1];
     unsigned port;
     bool tls;
+    bool forward;           /* an upstream HTTP proxy is given the request
+                               itself, and not a CONNECT first */
 };
 
-/* What a ClientHello asks for. */
+/* What a ClientHello asks for. ALPN's names (RFC 7301) each stand behind a
+   byte that is their length, as on the wire. */
 struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* the name cannot be one: not to be forged */
-    bool alpn, http11;      /* a list is there; http/1.1 or h2 is in it */
+    bool http11;            /* http/1.1 or h2 is among its ALPN names: */
+    struct alpn { unsigned char len, names[255]; } alpn;
 };
 
 /* What is remembered of a server across connections: the leaf forged for
@@ -238,6 +261,7 @@ struct end {
     struct buf wire_in, wire_out; /* as on the wire; unused without TLS */
     struct buf in, out;     /* opened, and to be sealed */
     mbedtls_ssl_context *ssl; /* NULL: no TLS */
+    struct own *own;        /* what only its TLS session uses; or NULL */
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it did not */
     unsigned char alert;    /* the number of the last alert in plain text */
@@ -259,11 +283,15 @@ struct server {
         SERVER_NONE,        /* nobody wants it yet */
         SERVER_LOOKUP,      /* waits for a resolver, then for its answer */
         SERVER_CONNECT,     /* waits for connect() */
+        SERVER_PROXY,       /* waits for -x's proxy to open a tunnel */
         SERVER_TLS,         /* waits for the handshake */
         SERVER_UP,          /* bytes may pass */
         SERVER_FAILED       /* failure says why */
     } state;
     struct target target;
+    struct target goal;     /* the same, or what --connect-to has for it */
+    struct target hop;      /* what is connected to: that, or -x's proxy */
+    int step;               /* of the conversation with a SOCKS proxy */
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
     bool used;              /* an exchange has been completed on it */
@@ -390,6 +418,8 @@ struct exchange {
                                taken to be no other */
     char *method, *url, *target; /* NULL when there is no filter */
     struct target to;
+    char host[MAX_HOST + 1]; /* its name: by SNI or Host where to is an
+                               address */
 };
 
 /* A client's connection, and the server connection that it owns. */
@@ -409,14 +439,16 @@ struct flow {
     struct server server;
     struct dir up, down;
     struct exchange ex;
-    bool greeted;           /* a SOCKS5 client has been */
     int socks;              /* 4 or 5; 0: it is no SOCKS client */
+    int greeted;            /* a SOCKS5 client: 1 must log in, 2 may ask */
     bool tunnel;            /* where the client goes is settled: */
     struct target home;     /* there */
+    bool untouched;         /* nothing is opened or filtered */
     struct hello hello;
     struct known *leaf;     /* the client's handshake shows it */
     bool spoken;            /* an HTTP message has been seen */
     bool stream;            /* both directions are streams */
+    bool heard;             /* ... and it was the server that spoke last */
     bool wake;              /* something happened to it in this turn */
     bool over;              /* to be freed by sweep() */
     char peer[64];          /* the client's address and port */
@@ -434,9 +466,17 @@ struct resolver {
 
 /* All that the command line settles. */
 static struct {
-    const char *host, *port, *mode, *ca_file, *cacert;
+    const char *host, *port, *mode, *ca_file, *cacert, *cert, *key, *user;
     struct target reverse;  /* port 0: mode is not reverse */
-    bool insecure;
+    bool transparent;
+    const char *proxyauth;  /* user:password that clients must show */
+    struct upstream { struct target at; bool socks, local; char *login;
+    } proxy;                /* -x; at.port 0: none; local: names are looked
+                               up here; login: user:password or NULL */
+    struct detour { struct detour *next; struct target from, to;
+    } *detours;             /* --connect-to; "" and 0: any, or the same */
+    regex_t *ignore, *tcp;  /* of --ignore-hosts, --tcp-hosts */
+    bool insecure, pass_pinned;
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
     struct filter *filters, **filters_end;
@@ -524,6 +564,24 @@ static bool parse_number(const char *s, long max, long *n)
     *n = strtol(s, &end, 10);
     return isdigit((unsigned char)*s) && *end == '\0' && errno == 0 &&
            *n <= max;
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' :
+           c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+           c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Takes the percent-encoding off a text, in place (RFC 3986, 2.1). */
+static void unescape(char *s)
+{
+    for (char *o = s; (*o = *s) != '\0'; o++, s++)
+        if (*s == '%' && hex(s[1]) >= 0 && hex(s[2]) >= 0) {
+            *o = (char)(hex(s[1]) << 4 | hex(s[2]));
+            s += 2;
+        }
 }
 
 /* ==== 4 buffers ========================================================= */
@@ -739,9 +797,12 @@ static struct match *match_compile(const char *text, char *error);
 static char **split_command(const char *command);
 static bool parse_absolute(const char *p, size_t n, struct target *t,
                            const char **rest, size_t *rest_len);
+static bool parse_authority(const char *p, size_t n, unsigned port,
+                            struct target *t);
 
 enum option_kind {
-    FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, TITLE
+    FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, REGEX, PROXY,
+    DETOUR, TITLE
 };
 
 static const struct option {
@@ -756,12 +817,31 @@ static const struct option {
     { PORT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
       &opt.port, 65535 },
     { TEXT, 0, "listen-host", "ADDR", "127.0.0.1", &opt.host, 0 },
-    { TEXT, 'm', "mode", "MODE", "regular | reverse:URL", &opt.mode, 0 },
+    { TEXT, 'm', "mode", "MODE", "regular | transparent | reverse:URL",
+      &opt.mode, 0 },
+    { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
+      &opt.proxyauth, 0 },
+    { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
+      &opt.user, 0 },
     { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
+    { PROXY, 'x', "proxy", "URL", "through http://, socks5:// or socks5h:"
+      "//...", 0, 0 },
+    { DETOUR, 0, "connect-to", "H1:P1:H2:P2", "for H1:P1, connect to H2:P2",
+      0, 0 },
     { FLAG, 'k', "insecure", 0, "accept any server certificate",
       &opt.insecure, 1 },
     { TEXT, 0, "cacert", "FILE", "trust these CAs instead of the system's",
       &opt.cacert, 0 },
+    { TEXT, 'E', "cert", "FILE", "certificate to show to servers, in PEM",
+      &opt.cert, 0 },
+    { TEXT, 0, "key", "FILE", "its key (if that is not in the same file)",
+      &opt.key, 0 },
+    { REGEX, 0, "ignore-hosts", "REGEX", "tunnel host:port untouched",
+      &opt.ignore, 0 },
+    { REGEX, 0, "tcp-hosts", "REGEX", "open TLS, but there is no HTTP inside",
+      &opt.tcp, 0 },
+    { FLAG, 0, "pass-pinned", 0, "tunnel untouched what has rejected our "
+      "CA", &opt.pass_pinned, 1 },
     { TITLE, 0, "Filters; each qualifier applies to the filter that follows",
       0, 0, 0, 0 },
     { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0, 1 },
@@ -775,7 +855,7 @@ static const struct option {
     { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64; coprocess: 1)",
       &opt.next.jobs, 100000 },
     { SECONDS, 0, "timeout", "SECONDS",
-      "CMD may go so long without progress (30; 0: ever)",
+      "without progress, CMD is ended (30; 0: never)",
       &opt.next.timeout, 0 },
     { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
       "(fail)", &opt.next.on_error, 0 },
@@ -821,7 +901,7 @@ static void print_usage(void)
         snprintf(left, sizeof left, "  %c%c%c --%s %s", o->letter ? '-' : ' ',
                  o->letter ? o->letter : ' ', o->letter ? ',' : ' ',
                  o->name, o->argument ? o->argument : "");
-        printf("%-28s %s\n", left, o->help);
+        printf("%-32s %s\n", left, o->help);
     }
 }
 
@@ -858,6 +938,82 @@ static void add_filter(const char *command, bool request)
     opt.next = (struct filter){ .timeout = 30 };
     opt.qualified = false;
     opt.next_match = NULL;
+}
+
+/* -x: scheme://[user:password@]host:port, as curl takes it. */
+static void add_proxy(const char *text)
+{
+    static const char *const schemes[] = { "http://", "socks5h://",
+                                           "socks5://" };
+    struct upstream *x = &opt.proxy;
+    const char *rest = strstr(text, "://") ? strstr(text, "://") + 3 : text;
+    const char *at = strrchr(rest, '@');
+    size_t n, scheme = 0, len;
+
+    while (scheme < 3 && rest > text &&
+           strncasecmp(text, schemes[scheme], strlen(schemes[scheme])) != 0)
+        scheme++;
+    x->socks = scheme > 0;
+    x->local = scheme == 2;
+    if (at != NULL) {
+        x->login = copy_text(rest, (size_t)(at - rest));
+        unescape(x->login);
+        rest = at + 1;
+    }
+    len = strcspn(rest, "/");
+    n = x->login ? strcspn(x->login, ":") : 0;
+    if (scheme > 2 || strlen(rest + len) > 1 ||
+        !parse_authority(rest, len, 1080, &x->at) ||
+        (x->socks && x->login && (n > 255 || strlen(x->login) - n > 256)))
+        misuse("--proxy takes http://, socks5:// or socks5h:// and "
+               "[user:password@]host:port");
+}
+
+/* --connect-to: host1:port1:host2:port2, of which each may be empty. */
+static void add_detour(const char *text)
+{
+    struct detour *d = alloc(sizeof *d), **end = &opt.detours;
+    struct target *side[] = { &d->from, &d->to };
+    const char *p = text;
+    bool good = true;
+
+    for (int i = 0; i < 2; i++) {
+        size_t host = *p == '[' ? strcspn(p, "]") + 1 : strcspn(p, ":");
+        size_t n = 0;
+
+        if (strlen(p) < host || p[host] != ':')
+            misuse("--connect-to takes host1:port1:host2:port2, not '%s'",
+                   text);
+        n = strspn(p + host + 1, "0123456789");
+        if (host > 0 && !parse_authority(p, host, 1, side[i]))
+            good = false;
+        side[i]->port = (unsigned)atoi(p + host + 1);
+        p += host + 1 + n;
+        good &= n < 6 && side[i]->port < 65536 && *p == (i ? '\0' : ':');
+        p += !i && good;
+    }
+    if (!good)
+        misuse("--connect-to takes host1:port1:host2:port2, not '%s'", text);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = d;
+}
+
+/* --ignore-hosts, --tcp-hosts: several of one are alternatives. */
+static void add_regex(const struct option *o, const char *text)
+{
+    regex_t **value = o->value;
+    char why[128];
+    int r;
+
+    if (*value != NULL)
+        misuse("--%s is there twice: join the expressions with |", o->name);
+    *value = alloc(sizeof **value);
+    r = regcomp(*value, text, REG_EXTENDED | REG_ICASE | REG_NOSUB);
+    if (r != 0) {
+        regerror(r, *value, why, sizeof why);
+        misuse("--%s '%s': %s", o->name, text, why);
+    }
 }
 
 /* Does what option o asks, with its argument (NULL for those without). */
@@ -912,6 +1068,15 @@ static void option_apply(const struct option *o, const char *text)
         return;
     case FILTER:
         add_filter(text, o->set);
+        return;
+    case REGEX:
+        add_regex(o, text);
+        return;
+    case PROXY:
+        add_proxy(text);
+        return;
+    case DETOUR:
+        add_detour(text);
         return;
     case TITLE:
         return;
@@ -977,8 +1142,17 @@ static void options_parse(char **argv)
                             &rest, &n) || n > 1)
             misuse("--mode reverse: takes http://host:port or https://..., "
                    "not '%s'", opt.mode + 8);
-    } else if (strcmp(opt.mode, "regular") != 0)
-        misuse("--mode is regular or reverse:URL, not '%s'", opt.mode);
+    } else if (strcmp(opt.mode, "transparent") == 0 && ORIGINAL_DST != 0)
+        opt.transparent = true;
+    else if (strcmp(opt.mode, "regular") != 0)
+        misuse("--mode is regular, transparent (on Linux) or reverse:URL, not "
+               "'%s'", opt.mode);
+    if (opt.proxyauth != NULL && strcmp(opt.mode, "regular") != 0)
+        misuse("only --mode regular has clients that --proxyauth can ask");
+    if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
+        misuse("--proxyauth takes USER:PASS");
+    if (opt.key != NULL && opt.cert == NULL)
+        misuse("--key belongs to a certificate: --cert FILE");
 }
 
 /* ==== 7 sockets ========================================================= */
@@ -999,7 +1173,91 @@ static void print_address(char *text, size_t size, const void *addr,
     snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-/* Opens the listening socket and prints the ready line; dies on failure. */
+/* Makes an IPv4 address in IPv6's clothes (RFC 4291, 2.5.5.2) a plain one. */
+static void unmap_address(struct sockaddr_storage *a)
+{
+    const struct sockaddr_in6 six = *(struct sockaddr_in6 *)a;
+    struct sockaddr_in *four = (struct sockaddr_in *)a;
+
+    if (a->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+        return;
+    memset(a, 0, sizeof *a);
+    four->sin_family = AF_INET;
+    four->sin_port = six.sin6_port;
+    memcpy(&four->sin_addr, six.sin6_addr.s6_addr + 12, 4);
+}
+
+/* The address of a socket's own end, or of its peer's; zeroes: it has none. */
+static struct sockaddr_storage address_of(int fd, bool peer)
+{
+    struct sockaddr_storage a = { 0 };
+    struct sockaddr *p = (struct sockaddr *)&a;
+    socklen_t len = sizeof a;
+
+    if ((peer ? getpeername(fd, p, &len) : getsockname(fd, p, &len)) != 0)
+        a.ss_family = AF_UNSPEC;
+    unmap_address(&a);
+    return a;
+}
+
+static socklen_t address_size(const struct sockaddr_storage *a)
+{
+    return a->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+                                   : sizeof(struct sockaddr_in6);
+}
+
+/* An address's port, and *ip its 4 or 16 bytes, of which *n is the number. */
+static unsigned address_parts(const struct sockaddr_storage *a,
+                              const void **ip, size_t *n)
+{
+    const struct sockaddr_in *four = (const struct sockaddr_in *)a;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a;
+
+    *n = a->ss_family == AF_INET ? 4 : 16;
+    *ip = *n == 4 ? (void *)&four->sin_addr : (void *)&six->sin6_addr;
+    return ntohs(*n == 4 ? four->sin_port : six->sin6_port);
+}
+
+static bool same_address(const struct sockaddr_storage *a,
+                         const struct sockaddr_storage *b)
+{
+    const void *p, *q;
+    size_t n, m;
+
+    return a->ss_family == b->ss_family &&
+           address_parts(a, &p, &n) == address_parts(b, &q, &m) &&
+           memcmp(p, q, n) == 0;
+}
+
+/* Whether a is an address of this machine: then one can bind to it. */
+static bool address_is_ours(struct sockaddr_storage a)
+{
+    int fd = socket(a.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ours;
+
+    ((struct sockaddr_in *)&a)->sin_port = 0; /* where IPv6 has it, too */
+    ours = bind(fd, (struct sockaddr *)&a, address_size(&a)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ours;
+}
+
+/* Whether going there would be going round in circles: we listen on it. */
+static bool address_is_listener(const struct sockaddr_storage *a)
+{
+    struct sockaddr_storage here = address_of(listener, false);
+    const void *p, *q;
+    size_t n, m;
+    static const char any[16];
+
+    if (listener < 0 || address_parts(a, &p, &n) !=
+                        address_parts(&here, &q, &m))
+        return false;
+    return memcmp(q, any, m) == 0 ? address_is_ours(*a)
+                                  : same_address(a, &here);
+}
+
+/* Opens the listening socket; dies on failure. */
 static int listen_open(const char *host, const char *port)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
@@ -1012,6 +1270,12 @@ static int listen_open(const char *host, const char *port)
     fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+    if (fd >= 0 && opt.transparent &&   /* for TPROXY; REDIRECT needs none */
+        setsockopt(fd, a->ai_family == AF_INET ? SOL_IP : SOL_IPV6,
+                   a->ai_family == AF_INET ? IP_TRANSPARENT
+                                           : IPV6_TRANSPARENT,
+                   &(int){ 1 }, sizeof(int)) != 0)
+        say(1, "REDIRECT will do, but not TPROXY: %s", strerror(errno));
     if (fd < 0 || bind(fd, a->ai_addr, a->ai_addrlen) != 0 ||
         listen(fd, 1024) != 0)
         die("cannot listen on %s port %s: %s%s", host, port, strerror(errno),
@@ -1544,6 +1808,23 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
+/* Reads the private key in a PEM text of n bytes, which a NUL follows, and
+   that belongs to crt. Dies with one line on what is wrong. */
+static void key_read(mbedtls_pk_context *key, const char *text, size_t n,
+                     mbedtls_x509_crt *crt, const char *path)
+{
+    mbedtls_pk_init(key);
+    if (strstr(text, "ENCRYPTED") != NULL)
+        die("the key in %s is encrypted: take the pass phrase off with "
+            "openssl pkey", path);
+    if (mbedtls_pk_parse_key(key, (const unsigned char *)text, n + 1, NULL, 0,
+                             random_bytes, NULL) != 0)
+        die("%s holds no private key that can be read: it must have both "
+            "certificate and key", path);
+    if (mbedtls_pk_check_pair(&crt->pk, key, random_bytes, NULL) != 0)
+        die("the key in %s is not that of its certificate", path);
+}
+
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
@@ -1563,19 +1844,10 @@ static void ca_load(const char *path)
         die("%s holds the CA's key and others may read it: chmod 600 %s",
             path, path);
     mbedtls_x509_crt_init(&ca.crt);
-    mbedtls_pk_init(&ca.key);
     if (mbedtls_x509_crt_parse(&ca.crt, (unsigned char *)text, n + 1) != 0)
         die("%s holds no certificate in PEM form (remove it, and a new CA "
             "is made)", path);
-    if (strstr(text, "ENCRYPTED") != NULL)
-        die("the key in %s is encrypted: take the pass phrase off with "
-            "openssl pkey", path);
-    if (mbedtls_pk_parse_key(&ca.key, (unsigned char *)text, n + 1, NULL, 0,
-                             random_bytes, NULL) != 0)
-        die("%s holds no private key that can be read: it must have both "
-            "certificate and key", path);
-    if (mbedtls_pk_check_pair(&ca.crt.pk, &ca.key, random_bytes, NULL) != 0)
-        die("the key in %s is not that of its certificate", path);
+    key_read(&ca.key, text, n, &ca.crt, path);
     if (mbedtls_x509_crt_get_ca_istrue(&ca.crt) != 1)
         die("the certificate in %s is not a CA's", path);
     if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
@@ -1587,9 +1859,18 @@ static void ca_load(const char *path)
 
 /* ==== 9 TLS sessions ====================================================
    Mbed TLS reads and writes wire buffers, never a descriptor. There is one
-   configuration for each role, with and without ALPN, as ALPN lives in it. */
+   configuration for each role; a session with ALPN has a copy of it, since
+   the names to offer or to answer live in it. */
 
-static mbedtls_ssl_config tls_conf[2][2];
+static mbedtls_ssl_config tls_conf[2]; /* MBEDTLS_SSL_IS_CLIENT, _SERVER */
+
+struct own {
+    mbedtls_ssl_config conf; /* shares all but ALPN with tls_conf */
+    struct alpn alpn;
+    const char *list[16];
+};
+
+static const struct alpn http11 = { 9, "\x08http/1.1" };
 static mbedtls_ssl_ticket_context tls_tickets;
 static mbedtls_x509_crt trusted;
 static bool trusted_loaded;
@@ -1688,10 +1969,61 @@ static const int *tls_suites(void)
     return suites;
 }
 
+/* Loads the certificate, with its chain, and the key that are shown to those
+   servers that ask for one. Dies with one line on what is wrong. */
+static void client_cert_load(const char *cert, const char *key)
+{
+    static mbedtls_x509_crt crt;
+    static mbedtls_pk_context pk;
+    struct stat st;
+    size_t n;
+    char *text = file_read(cert, &n, &st);
+
+    mbedtls_x509_crt_init(&crt);
+    if (text == NULL)
+        die("cannot read %s: %s", cert, strerror(errno));
+    if (mbedtls_x509_crt_parse(&crt, (unsigned char *)text, n + 1) < 0 ||
+        crt.raw.p == NULL)
+        die("%s holds no certificate in PEM form", cert);
+    if (key != NULL) {
+        free(text);
+        text = file_read(key, &n, &st);
+        if (text == NULL)
+            die("cannot read %s: %s", key, strerror(errno));
+    }
+    key_read(&pk, text, n, &crt, key ? key : cert);
+    mbedtls_platform_zeroize(text, n);
+    free(text);
+    if (mbedtls_ssl_conf_own_cert(&tls_conf[MBEDTLS_SSL_IS_CLIENT], &crt,
+                                  &pk) != 0)
+        die("cannot use the certificate in %s", cert);
+}
+
+/* The keys of tickets follow from the time and a secret that all workers
+   share, so that one takes what another gave. There is a new one every 12
+   hours, and the one before it still counts (RFC 5077, 5.5). */
+static void tickets_rotate(void)
+{
+    static unsigned char secret[32 + 8];
+    static uint64_t last;
+    uint64_t period = (uint64_t)time(NULL) / (12 * 3600);
+    unsigned char key[32];
+
+    if (last == 0)
+        random_bytes(NULL, secret, 32);
+    for (uint64_t i = last == 0 ? period - 1 : last + 1; i <= period; i++) {
+        memcpy(secret + 32, &i, sizeof i);
+        sha256(secret, sizeof secret, key);
+        mbedtls_ssl_ticket_rotate(&tls_tickets, secret + 32, 4, key,
+                                  sizeof key, 24 * 3600);
+    }
+    last = period;
+    mbedtls_platform_zeroize(key, sizeof key);
+}
+
 /* Prepares all that TLS sessions share; dies on failure. */
 static void tls_init(void)
 {
-    static const char *http11[] = { "http/1.1", NULL };
     const char *log = getenv("SSLKEYLOGFILE");
     int error = 0;
 
@@ -1704,9 +2036,8 @@ static void tls_init(void)
     mbedtls_ssl_ticket_init(&tls_tickets);
     error |= mbedtls_ssl_ticket_setup(&tls_tickets, random_bytes, NULL,
                                       MBEDTLS_CIPHER_AES_256_GCM, 24 * 3600);
-    for (int i = 0; i < 4; i++) {
-        int role = i / 2 ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
-        mbedtls_ssl_config *c = &tls_conf[i / 2][i % 2];
+    for (int role = 0; role < 2; role++) {
+        mbedtls_ssl_config *c = &tls_conf[role];
 
         mbedtls_ssl_config_init(c);
         error |= mbedtls_ssl_config_defaults(c, role,
@@ -1717,8 +2048,6 @@ static void tls_init(void)
         /* the server is verified by us, once the handshake is over, so that
            the client can be told about it on a page */
         mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
-        if (i % 2)
-            error |= mbedtls_ssl_conf_alpn_protocols(c, http11);
         if (role == MBEDTLS_SSL_IS_SERVER) {
             mbedtls_ssl_conf_cert_cb(c, tls_own_cert);
             mbedtls_ssl_conf_session_tickets_cb(c, mbedtls_ssl_ticket_write,
@@ -1730,6 +2059,9 @@ static void tls_init(void)
     }
     if (error != 0)
         die("cannot set up TLS");
+    tickets_rotate();
+    if (opt.cert != NULL)
+        client_cert_load(opt.cert, opt.key);
 }
 
 /* Writes what Wireshark needs to decrypt a capture, if SSLKEYLOGFILE names a
@@ -1773,12 +2105,39 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     buf_free(&line);
 }
 
+/* A copy of the configuration that has these ALPN names. Each is ended by
+   the length of its successor, which a NUL takes the place of. */
+static struct own *own_new(const mbedtls_ssl_config *conf,
+                           const struct alpn *alpn)
+{
+    struct own *own = alloc(sizeof *own);
+    unsigned char *p = own->alpn.names;
+    size_t n = 0, len;
+
+    own->conf = *conf;
+    memcpy(p, alpn->names, alpn->len);
+    for (size_t i = 0; i < alpn->len && n < 15; i += 1 + len) {
+        len = p[i];
+        p[i] = '\0';
+        own->list[n++] = (char *)p + i + 1;
+    }
+    mbedtls_ssl_conf_alpn_protocols(&own->conf, own->list);
+    return own;
+}
+
 /* Puts TLS on an end that has none. What was read so far is of the wire.
    The handshake begins with the next tls_pump(). False: out of memory. */
-static bool tls_start(struct end *e, bool server, bool alpn, struct known *k)
+static bool tls_start(struct end *e, int role, const struct alpn *alpn,
+                      struct known *k)
 {
-    mbedtls_ssl_config *conf = &tls_conf[server][alpn];
+    mbedtls_ssl_config *conf = &tls_conf[role];
 
+    if (role == MBEDTLS_SSL_IS_SERVER)
+        tickets_rotate();
+    if (alpn->len > 0) {
+        e->own = own_new(conf, alpn);
+        conf = &e->own->conf;
+    }
     e->ssl = alloc(sizeof *e->ssl);
     mbedtls_ssl_init(e->ssl);
     if (mbedtls_ssl_setup(e->ssl, conf) != 0)
@@ -1899,6 +2258,7 @@ static void end_close(struct end *e)
     if (e->ssl != NULL) {
         mbedtls_ssl_free(e->ssl);
         free(e->ssl);
+        free(e->own);
     }
     if (e->fd >= 0)
         close(e->fd);
@@ -2081,12 +2441,18 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             memcpy(h->sni, msg + i + 9, size);
             h->sni[size] = '\0';
         } else if (type == 16) {            /* ALPN, RFC 7301 */
-            h->alpn = true;
             for (size_t k = i + 6; k < end && k + msg[k] < end;
-                 k += 1u + msg[k])
-                h->http11 |= same_word((char *)msg + k + 1, msg[k],
-                                       "http/1.1") ||
-                             same_word((char *)msg + k + 1, msg[k], "h2");
+                 k += 1u + msg[k]) {
+                const char *name = (char *)msg + k + 1;
+
+                h->http11 |= same_word(name, msg[k], "http/1.1") ||
+                             same_word(name, msg[k], "h2");
+                if (msg[k] > 0 && memchr(name, 0, msg[k]) == NULL &&
+                    h->alpn.len + msg[k] < (int)sizeof h->alpn.names - 1) {
+                    memcpy(h->alpn.names + h->alpn.len, msg + k, 1u + msg[k]);
+                    h->alpn.len += (unsigned char)(1 + msg[k]);
+                }
+            }
         }
     }
     return 1;
@@ -2336,7 +2702,7 @@ static bool resolver_start(struct resolver *r)
     return true;
 }
 
-/* Gives a resolver that is free the name that f's server has. False: all are
+/* Gives a resolver that is free the name of f's next hop. False: all are
    busy, or none can be started. */
 static bool resolver_ask(struct flow *f)
 {
@@ -2347,7 +2713,7 @@ static bool resolver_ask(struct flow *f)
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++) {
         if (r->busy || (r->fd < 0 && !resolver_start(r)))
             continue;
-        n = sprintf(question, "%u%c%s", s->target.port, 0, s->target.host);
+        n = sprintf(question, "%u%c%s", s->hop.port, 0, s->hop.host);
         if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
             continue;
         r->busy = true;
@@ -2387,7 +2753,7 @@ static void resolver_read(struct resolver *r)
     memcpy(s->addr, answer.addr, (size_t)s->addrs * sizeof *answer.addr);
     if (answer.error != 0 || s->addrs == 0) {
         snprintf(s->failure, sizeof s->failure,
-                 "cannot find the address of %s: %s", s->target.host,
+                 "cannot find the address of %s: %s", s->hop.host,
                  gai_strerror(answer.error ? answer.error : EAI_NONAME));
         s->state = SERVER_FAILED;
     }
@@ -2636,14 +3002,6 @@ static struct body body_begin(const struct head *h, const struct exchange *ex)
     return b;
 }
 
-/* The value of a hexadecimal digit, or -1. */
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' :
-           c >= 'a' && c <= 'f' ? c - 'a' + 10 :
-           c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Takes one byte of chunked coding that is not data (RFC 9112, 7.1); bare LF
    ends a line as CRLF does. False: malformed. */
 static bool chunk_byte(struct body *b, char c)
@@ -2736,7 +3094,10 @@ struct edit {
     const char *target;         /* this, of target_len, is the new target */
     size_t target_len;
     bool slash;                 /* behind a slash */
-    bool proxied;               /* Proxy-Connection goes */
+    const char *origin;         /* and that behind this; NULL: nothing */
+    bool proxied;               /* Proxy-Connection goes ... */
+    bool stranger;              /* ... and so does Proxy-Authorization */
+    const char *credentials;    /* a field line to be added, or NULL */
     bool identity;              /* Accept-Encoding becomes identity */
     enum { STAYS, SET_LENGTH, SET_CHUNKED, SET_NONE } framing;
     uint64_t length;
@@ -2768,7 +3129,8 @@ static size_t edit_field(struct buf *out, const struct edit *e,
 
     if (!split_field(p, len, &name, &value, &value_len))
         return keep;
-    if (e->proxied && same_word(p, name, "Proxy-Connection"))
+    if ((e->proxied && same_word(p, name, "Proxy-Connection")) ||
+        (e->stranger && same_word(p, name, "Proxy-Authorization")))
         return 0;
     if (e->identity && same_word(p, name, "Accept-Encoding")) {
         buf_put(out, p, name);
@@ -2803,6 +3165,7 @@ static void head_write(struct buf *out, const char *p, const struct head *h,
 
     if (e->target != NULL) {
         buf_put(out, p, h->target.at);
+        buf_puts(out, e->origin ? e->origin : "");
         buf_put(out, "/", e->slash);
         buf_put(out, e->target, e->target_len);
         at = h->target.at + h->target.len;
@@ -2814,12 +3177,42 @@ static void head_write(struct buf *out, const char *p, const struct head *h,
 
         if (len == 0 && !framed && e->framing != STAYS)
             put_framing(out, e, eol, line - len);
+        if (len == 0 && e->credentials != NULL) {
+            buf_puts(out, e->credentials);
+            buf_put(out, eol, line);
+        }
         if (len == 0 || (*(p + at) != ' ' && *(p + at) != '\t'))
             keep = len == 0 ? line
                             : edit_field(out, e, h, &framed, p + at, len,
                                          eol, line - len);
         if (keep > 0)               /* a fold shares its field's fate */
             buf_put(out, p + at, line);
+    }
+}
+
+/* Takes the fields of this name, with their folds, out of the head h at the
+   front of b, which is then to be parsed anew; their values go to out. */
+static void head_take(struct buf *b, const struct head *h, const char *field,
+                      struct buf *out)
+{
+    char *p = (char *)buf_at(b);
+    size_t at = h->fields, line, len, name, value_len;
+    const char *value;
+    bool taken = false;
+
+    while ((line = next_line(p + at, b->len - at, &len)) > 0 && len > 0) {
+        bool fold = p[at] == ' ' || p[at] == '\t';
+
+        if (!fold)
+            taken = split_field(p + at, len, &name, &value, &value_len) &&
+                    same_word(p + at, name, field);
+        if (taken && !fold)
+            buf_put(out, value, value_len);
+        if (taken) {
+            b->len -= line;
+            memmove(p + at, p + at + line, b->len - at);
+        } else
+            at += line;
     }
 }
 
@@ -3175,7 +3568,7 @@ static char *filter_vars(const struct flow *f, const char *direction,
     const char *pairs[][2] = {
         { "ID", number }, { "DIRECTION", direction },
         { "SCHEME", ex->to.tls ? "https" : "http" },
-        { "HOST", ex->to.host }, { "PORT", port },
+        { "HOST", ex->host }, { "PORT", port },
         { "METHOD", ex->method }, { "URL", ex->url },
         { "STATUS", code }, { "CLIENT", f->peer },
     };
@@ -3853,6 +4246,57 @@ static void socks_reply(struct buf *out, int version, int code)
         buf_put(out, v5, sizeof v5);
 }
 
+/* Whether the n bytes at login are --proxyauth's, in a time that does not tell
+   how much of them is right. */
+static bool is_authorized(const void *login, size_t n)
+{
+    unsigned char shown[32], wanted[32];
+
+    sha256(login, n, shown);
+    sha256(opt.proxyauth, strlen(opt.proxyauth), wanted);
+    return mbedtls_ct_memcmp(shown, wanted, sizeof wanted) == 0;
+}
+
+/* Whether the value of a Proxy-Authorization field is (RFC 7617). */
+static bool basic_is_authorized(const struct buf *value)
+{
+    unsigned char login[512];
+    size_t n;
+
+    return value->len > 6 &&
+           strncasecmp((char *)buf_at(value), "Basic ", 6) == 0 &&
+           mbedtls_base64_decode(login, sizeof login, &n, buf_at(value) + 6,
+                                 value->len - 6) == 0 &&
+           is_authorized(login, n);
+}
+
+/* A SOCKS5 client's name and password (RFC 1929), of which the n bytes at p
+   have come. Contract as in 12, where -1 is a wrong one. */
+static int socks_login(const unsigned char *p, size_t n)
+{
+    char login[512];
+    size_t user = n < 2 ? 0 : p[1], password, len;
+
+    if (n < 2 || n < 3 + user || n < 3 + user + p[2 + user])
+        return 0;
+    password = p[2 + user];
+    len = user + 1 + password;
+    memcpy(login, p + 2, user);
+    login[user] = ':';
+    memcpy(login + user + 1, p + 3 + user, password);
+    return opt.proxyauth == NULL || is_authorized(login, len)
+           ? (int)(3 + user + password) : -1;
+}
+
+/* The method that a SOCKS5 client is to use, of the n that it offers at p: 0
+   none, 2 name and password, 255: it cannot come in. */
+static unsigned char socks_method(const unsigned char *p, size_t n)
+{
+    if (opt.proxyauth == NULL && memchr(p, 0, n) != NULL)
+        return 0;
+    return memchr(p, 2, n) != NULL ? 2 : 255;
+}
+
 /* The reply code for an errno of connect(). */
 static int socks_code(int error)
 {
@@ -3872,11 +4316,29 @@ static bool proxy_target(const char *p, const struct head *h,
     return parse_absolute(p + h->target.at, h->target.len, t, &rest, &n);
 }
 
+/* Where a client of transparent mode wanted to go: REDIRECT keeps that in
+   the kernel's table of connections, and TPROXY lets the socket have it. */
+static struct target original_target(int fd)
+{
+    struct sockaddr_storage a = { 0 };
+    socklen_t len = sizeof a;
+    struct target t = { .host = "" };
+    const void *ip;
+    size_t n;
+
+    if (getsockopt(fd, SOL_IP, ORIGINAL_DST, &a, &len) != 0 &&
+        (len = sizeof a, getsockopt(fd, SOL_IPV6, ORIGINAL_DST, &a, &len)) != 0)
+        a = address_of(fd, false);
+    t.port = address_parts(&a, &ip, &n);
+    inet_ntop(n == 4 ? AF_INET : AF_INET6, ip, t.host, sizeof t.host);
+    return t;
+}
+
 /* Whether the head at p is a CONNECT; then, where to. */
 static bool connect_target(const char *p, const struct head *h,
                            struct target *t)
 {
-    t->tls = false;
+    *t = (struct target){ .tls = false };
     return same_word(p + h->method.at, h->method.len, "CONNECT") &&
            parse_authority(p + h->target.at, h->target.len, 0, t);
 }
@@ -3923,16 +4385,38 @@ PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
     server_enter(f, SERVER_FAILED);
 }
 
+/* What --connect-to puts in t's place; t itself, where it says nothing. */
+static struct target server_goal(const struct target *t)
+{
+    struct target goal = *t;
+    const struct detour *d = opt.detours;
+
+    while (d != NULL && ((d->from.host[0] != '\0' &&
+                          strcasecmp(d->from.host, t->host) != 0) ||
+                         (d->from.port != 0 && d->from.port != t->port)))
+        d = d->next;
+    if (d != NULL && d->to.host[0] != '\0')
+        strcpy(goal.host, d->to.host);
+    if (d != NULL && d->to.port != 0)
+        goal.port = d->to.port;
+    return goal;
+}
+
 /* Sees to it that the server is, or is about to be, the target. */
 static void server_want(struct flow *f, const struct target *t)
 {
     struct server *s = &f->server;
+    unsigned char ip[16];
 
     if (s->state != SERVER_NONE && same_target(&s->target, t) &&
         !s->end.done && !s->end.fd_done && !s->end.broken)
         return;
     server_drop(f);
     s->target = *t;
+    s->goal = server_goal(t);
+    s->hop = opt.proxy.at.port == 0 ||
+             (opt.proxy.local && parse_ip(s->goal.host, ip) == 0)
+             ? s->goal : opt.proxy.at;
     server_enter(f, SERVER_LOOKUP);
 }
 
@@ -3945,48 +4429,239 @@ static const char *server_name(const struct flow *f)
     return home && f->hello.sni[0] ? f->hello.sni : f->server.target.host;
 }
 
+/* Whether host:port, or the name that TLS asks for in its place, matches. */
+static bool host_matches(const regex_t *r, const struct flow *f)
+{
+    char text[MAX_HOST + 8];
+    const char *host = f->home.host;
+
+    for (int i = 0; r != NULL && i < 2 && *host; i++, host = f->hello.sni) {
+        snprintf(text, sizeof text, "%s:%u", host, f->home.port);
+        if (regexec(r, text, 0, NULL, 0) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The ALPN names to be offered to the server: HTTP/1.1's, if the client speaks
+   that, and otherwise just what it offers. */
+static const struct alpn *server_alpn(const struct flow *f)
+{
+    bool http = f->hello.http11 && !host_matches(opt.tcp, f);
+
+    return !f->tunnel || f->client.ssl != NULL || http ? &http11
+                                                       : &f->hello.alpn;
+}
+
 /* Begins the handshake with the server, on an open connection. */
 static void server_tls(struct flow *f)
 {
     struct server *s = &f->server;
     const char *name = server_name(f);
-    bool alpn = !f->tunnel || f->client.ssl != NULL || f->hello.http11;
+    const struct alpn *alpn = server_alpn(f);
     unsigned char ip[16];
     struct buf key = { 0 };
 
     s->target.tls = true;
-    buf_printf(&key, "%s:%u/%s/%d%c", s->target.host, s->target.port, name,
-               alpn, 0);
+    buf_printf(&key, "%s:%u/%s/", s->target.host, s->target.port, name);
+    buf_put(&key, alpn->names, alpn->len);
     buf_put(&key, "", 1);
     known_drop(s->known);
     s->known = known_get((char *)buf_at(&key));
     buf_free(&key);
-    if (!tls_start(&s->end, false, alpn, s->known) ||
+    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, ip) ? NULL : name) != 0) {
         server_fail(f, "cannot start TLS with %s", name);
         return;
     }
-    /* for a new leaf the certificate is needed, which a session may lack */
-    s->resumed = s->known->has_session &&
+    /* for a new leaf the certificate is needed, which a session may lack; and
+       a stream that upgrades to TLS cannot be begun again */
+    s->resumed = s->known->has_session && !f->stream &&
                  (known_is_fresh(s->known) || f->state != FLOW_SERVER) &&
                  mbedtls_ssl_set_session(s->end.ssl, &s->known->session) == 0;
     server_enter(f, SERVER_TLS);
 }
 
-/* The connection stands: TLS next, or it is up. */
+/* The way to the server is open: TLS next, or it is up. */
+static void server_reached(struct flow *f)
+{
+    if (f->server.target.tls)
+        server_tls(f);
+    else
+        server_enter(f, SERVER_UP);
+}
+
+/* Asks a SOCKS proxy for the server (RFC 1928, 4). */
+static void socks_request(struct server *s)
+{
+    struct buf *out = &s->end.out;
+    unsigned char ip[16], n = (unsigned char)parse_ip(s->goal.host, ip);
+    unsigned char port[] = { (unsigned char)(s->goal.port >> 8),
+                             (unsigned char)s->goal.port };
+
+    s->step = 2;
+    buf_put(out, n == 0 ? "\5\1\0\3" : n == 4 ? "\5\1\0\1" : "\5\1\0\4", 4);
+    if (n == 0) {
+        n = (unsigned char)strlen(s->goal.host);
+        buf_put(out, &n, 1);
+        buf_put(out, s->goal.host, n);
+    } else
+        buf_put(out, ip, n);
+    buf_put(out, port, 2);
+}
+
+/* Shows a SOCKS proxy the user's name and password (RFC 1929). */
+static void socks_log_in(struct server *s, const char *login)
+{
+    struct buf *out = &s->end.out;
+    const char *password = login + strcspn(login, ":");
+    unsigned char n = (unsigned char)(password - login);
+
+    s->step = 1;
+    buf_put(out, "\1", 1);
+    buf_put(out, &n, 1);
+    buf_put(out, login, n);
+    password += *password == ':';
+    n = (unsigned char)strlen(password);
+    buf_put(out, &n, 1);
+    buf_put(out, password, n);
+}
+
+/* Goes on with the conversation with a SOCKS proxy, of which the n bytes at p
+   have come. As in 12: those consumed, 0 for more, -1: it refuses. */
+static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
+{
+    static const char *const words[] = {
+        "general failure", "forbidden", "network unreachable",
+        "host unreachable", "connection refused", "timed out"
+    };
+    struct server *s = &f->server;
+    size_t len;
+
+    if (n < 2)
+        return 0;
+    if (s->step == 0 && p[1] == 2 && opt.proxy.login != NULL) {
+        socks_log_in(s, opt.proxy.login);
+        return 2;
+    }
+    if (s->step < 2 && p[1] == 0) {
+        socks_request(s);
+        return 2;
+    }
+    if (s->step < 2 || p[1] != 0) {
+        server_fail(f, "the SOCKS proxy %s:%u refuses %s:%u: %s", s->hop.host,
+                    s->hop.port, s->goal.host, s->goal.port,
+                    s->step < 2 ? "it wants another user or password" :
+                    p[1] <= 6 ? words[p[1] - 1] : "it cannot do that");
+        return -1;
+    }
+    len = n < 5 ? 5 : 6 + (p[3] == 1 ? 4 : p[3] == 4 ? 16 : 1u + p[4]);
+    if (n < len)
+        return 0;
+    server_reached(f);
+    return (int)len;
+}
+
+/* Reads an HTTP proxy's answer to CONNECT; the contract is the same. */
+static int connect_converse(struct flow *f, const char *p, size_t n)
+{
+    struct server *s = &f->server;
+    struct head h;
+    int len = head_parse(p, n, false, &h);
+    size_t line = strcspn(p, "\r\n");
+
+    if (len > 0 && h.status / 100 == 2)
+        server_reached(f);
+    else if (len != 0 && h.status / 100 != 1) {
+        server_fail(f, "the proxy %s:%u refuses %s:%u: %.*s", s->hop.host,
+                    s->hop.port, s->goal.host, s->goal.port,
+                    (int)(line < 100 ? line : 100),
+                    len < 0 ? "it speaks no HTTP" : p);
+        return -1;
+    }
+    return len;
+}
+
+/* The upstream proxy has said something, or has ended. */
+static bool server_proxy(struct flow *f)
+{
+    struct server *s = &f->server;
+    struct buf *in = &s->end.in;
+    int n;
+
+    if (in->len == 0 && !s->end.done)
+        return false;
+    buf_put(in, "", 1);             /* so that it is a text, too */
+    in->len--;
+    n = opt.proxy.socks
+        ? socks_converse(f, buf_at(in), in->len)
+        : connect_converse(f, (char *)buf_at(in), in->len);
+    if (n == 0 && (s->end.done || in->len > MAX_HEAD)) {
+        server_fail(f, "the proxy %s:%u has ended the connection",
+                    s->hop.host, s->hop.port);
+        return true;
+    }
+    if (n > 0 && s->end.ssl != NULL)
+        buf_eat(&s->end.wire_in, (size_t)n);
+    else if (n > 0)
+        buf_eat(in, (size_t)n);
+    return n != 0;
+}
+
+/* A "Proxy-Authorization" for the upstream proxy; to be freed. */
+static char *proxy_credentials(void)
+{
+    const char *login = opt.proxy.login;
+    size_t n = strlen(login), len = 0, size = 64 + 2 * n;
+    char *text = alloc(size);
+    int at = sprintf(text, "Proxy-Authorization: Basic ");
+
+    mbedtls_base64_encode((unsigned char *)text + at, size - (size_t)at, &len,
+                          (const unsigned char *)login, n);
+    return text;
+}
+
+/* Asks -x's proxy for a tunnel to the server. */
+static void server_ask_proxy(struct flow *f)
+{
+    struct server *s = &f->server;
+    struct buf *out = &s->end.out;
+    const char *v6 = strchr(s->goal.host, ':');
+    char host[MAX_HOST + 16];
+
+    server_enter(f, SERVER_PROXY);
+    if (opt.proxy.socks) {
+        s->step = 0;
+        buf_puts(out, opt.proxy.login ? "\5\2" : "\5\1");
+        buf_put(out, "\0\2", opt.proxy.login ? 2 : 1);
+        return;
+    }
+    snprintf(host, sizeof host, v6 ? "[%s]:%u" : "%s:%u", s->goal.host,
+             s->goal.port);
+    buf_printf(out, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", host, host);
+    if (opt.proxy.login != NULL) {
+        char *credentials = proxy_credentials();
+
+        buf_puts(out, credentials);
+        buf_puts(out, "\r\n");
+        free(credentials);
+    }
+    buf_puts(out, "\r\n");
+}
+
+/* The connection stands. */
 static void server_connected(struct flow *f)
 {
     f->server.end.ready = true;
     setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
                sizeof(int));
-    say(1, "connected to %s:%u", f->server.target.host,
-        f->server.target.port);
+    say(1, "connected to %s:%u", f->server.hop.host, f->server.hop.port);
     say(2, "that connection is this client's alone: no other will share it");
-    if (f->server.target.tls)
-        server_tls(f);
+    if (opt.proxy.at.port != 0 && !f->server.target.forward)
+        server_ask_proxy(f);
     else
-        server_enter(f, SERVER_UP);
+        server_reached(f);
 }
 
 /* Tries the server's next address. */
@@ -3998,12 +4673,16 @@ static void server_connect(struct flow *f)
     end_close(&s->end);
     while (s->tried < s->addrs) {
         struct sockaddr_storage *a = &s->addr[s->tried++];
-        socklen_t len = a->ss_family == AF_INET ? sizeof(struct sockaddr_in)
-                                                : sizeof(struct sockaddr_in6);
+        socklen_t len = address_size(a);
         int fd = socket(a->ss_family,
                         SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         print_address(text, sizeof text, a, len);
+        if (address_is_listener(a)) {
+            errno = ELOOP;
+            close(fd);
+            fd = -1;
+        }
         if (fd >= 0 && (connect(fd, (struct sockaddr *)a, len) == 0 ||
                         errno == EINPROGRESS)) {
             s->end.fd = fd;
@@ -4011,8 +4690,9 @@ static void server_connect(struct flow *f)
             return;
         }
         snprintf(s->failure, sizeof s->failure,
-                 "cannot connect to %s:%u (%s): %s", s->target.host,
-                 s->target.port, text, strerror(errno));
+                 "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
+                 text, errno == ELOOP ? "that is this proxy itself"
+                                      : strerror(errno));
         s->error = errno;
         if (fd >= 0)
             close(fd);
@@ -4036,8 +4716,8 @@ static void server_connect_end(struct flow *f)
     print_address(text, sizeof text, &s->addr[s->tried - 1],
                   sizeof(struct sockaddr_in6));
     snprintf(s->failure, sizeof s->failure,
-             "cannot connect to %s:%u (%s): %s", s->target.host,
-             s->target.port, text, strerror(error));
+             "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
+             text, strerror(error));
     s->error = error;
     server_connect(f);
 }
@@ -4046,7 +4726,7 @@ static void server_connect_end(struct flow *f)
 static void server_address(struct server *s, int family, const void *ip)
 {
     struct sockaddr_storage *a = &s->addr[s->addrs++];
-    in_port_t port = htons((uint16_t)s->target.port);
+    in_port_t port = htons((uint16_t)s->hop.port);
 
     a->ss_family = (sa_family_t)family;
     if (family == AF_INET) {
@@ -4058,12 +4738,26 @@ static void server_address(struct server *s, int family, const void *ip)
     }
 }
 
-/* Goes to the server's address, when the host is one or it is known;
+/* The address of the server that a SOCKS proxy is to be asked for is known,
+   and it is the proxy's that is needed next. */
+static void server_lookup_proxy(struct server *s)
+{
+    const void *ip;
+    size_t n;
+
+    address_parts(&s->addr[0], &ip, &n);
+    inet_ntop(n == 4 ? AF_INET : AF_INET6, ip, s->goal.host,
+              sizeof s->goal.host);
+    s->hop = opt.proxy.at;
+    s->addrs = s->tried = 0;
+}
+
+/* Goes to the next hop's address, when its host is one or it is known;
    otherwise asks a resolver for it. */
 static void server_lookup(struct flow *f)
 {
     struct server *s = &f->server;
-    const char *host = s->target.host;
+    const char *host = s->hop.host;
     size_t n = strlen(host), len;
     unsigned char ip[16];
 
@@ -4080,7 +4774,11 @@ static void server_lookup(struct flow *f)
             resolver_ask(f);
         return;
     }
-    server_connect(f);
+    if (opt.proxy.local && !same_target(&s->hop, &opt.proxy.at)) {
+        server_lookup_proxy(s);
+        server_lookup(f);
+    } else
+        server_connect(f);
 }
 
 /* The handshake with the server has failed: try without the session that
@@ -4157,6 +4855,8 @@ static bool server_step(struct flow *f)
     struct server *s = &f->server;
     bool moved;
 
+    if (s->state == SERVER_PROXY)
+        return server_proxy(f);
     if (s->state != SERVER_TLS && s->state != SERVER_UP)
         return false;
     moved = tls_pump(&s->end);
@@ -4219,7 +4919,9 @@ static void flow_cut(struct flow *f)
 
 static const char *status_text(int status)
 {
-    return status == 400 ? "Bad Request" : status == 408 ? "Request Timeout" :
+    return status == 400 ? "Bad Request" :
+           status == 407 ? "Proxy Authentication Required" :
+           status == 408 ? "Request Timeout" :
            status == 431 ? "Request Header Fields Too Large" :
            status == 504 ? "Gateway Timeout" : "Bad Gateway";
 }
@@ -4243,10 +4945,12 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
 
         buf_printf(&body, "mitmproxy: %d %s\n\n%s\n", status,
                    status_text(status), why);
-        buf_printf(&f->client.out, "HTTP/1.1 %d %s\r\n"
+        buf_printf(&f->client.out, "HTTP/1.1 %d %s\r\n%s"
                    "Content-Type: text/plain; charset=utf-8\r\n"
                    "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-                   status, status_text(status), body.len);
+                   status, status_text(status), status != 407 ? "" :
+                   "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n",
+                   body.len);
         show_message(f->ex.id, false, (char *)buf_at(&f->client.out),
                      f->client.out.len);
         if (!f->ex.head)
@@ -4270,7 +4974,7 @@ static void exchange_free(struct exchange *ex)
 static struct chain *stream_chain(struct dir *d)
 {
     const struct exchange *ex = &d->flow->ex;
-    struct subject s = { "", ex->url, ex->to.host, NULL, 0, NULL, d->up };
+    struct subject s = { "", ex->url, ex->host, NULL, 0, NULL, d->up };
 
     return chain_new(d, &s, "stream");
 }
@@ -4305,7 +5009,8 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
         exchange_free(&f->ex);
         f->ex.id = ++last_id;
         f->ex.to = f->server.target;
-        buf_printf(&url, "%s:%u%c", f->ex.to.host, f->ex.to.port, 0);
+        strcpy(f->ex.host, server_name(f));
+        buf_printf(&url, "%s:%u", f->ex.host, f->ex.to.port);
         buf_put(&url, "", 1);
         f->ex.url = (char *)url.data;
         f->up.chain = stream_chain(&f->up);
@@ -4464,10 +5169,10 @@ static void exchange_method(struct flow *f, const char *p,
    request under way. */
 static bool text_wanted(const struct flow *f)
 {
-    struct subject s = { f->ex.method, f->ex.url, f->ex.to.host, NULL, 0,
-                         NULL, false };
+    struct subject s = { f->ex.method, f->ex.url, f->ex.host, NULL, 0, NULL,
+                         false };
 
-    for (const struct filter *g = opt.filters; g != NULL; g = g->next)
+    for (const struct filter *g = opt.filters; g && !f->untouched; g = g->next)
         if (!g->request && !g->raw && (match_eval(g->match, &s) & 1))
             return true;
     return false;
@@ -4489,7 +5194,21 @@ static struct target request_target(struct dir *d, const char *p,
                                   (strlen(f->ex.target) == h->target.len &&
                                    memcmp(f->ex.target, target,
                                           h->target.len) == 0)));
-    return d->absolute ? t : f->ex.to;
+    if (!d->absolute)
+        t = f->ex.to;
+    t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
+                (!f->tunnel || opt.transparent || opt.reverse.port != 0);
+    return t;
+}
+
+/* Writes "scheme://host" or "scheme://host:port" (RFC 6454, 6.2). */
+static void put_origin(struct buf *out, const struct target *t,
+                       const char *host)
+{
+    buf_printf(out, strchr(host, ':') ? "%s://[%s]" : "%s://%s",
+               t->tls ? "https" : "http", host);
+    if (t->port != (t->tls ? 443 : 80))
+        buf_printf(out, ":%u", t->port);
 }
 
 /* Writes a head to d's destination: h, which stands at the front of src, the
@@ -4500,21 +5219,35 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
     struct edit e = { .framing = framing, .length = length };
     struct flow *f = d->flow;
     const char *p = (char *)buf_at(src);
+    bool forward = f->server.target.forward;
+    struct buf origin = { 0 };
+    char *credentials = NULL;
     struct target t;
 
     if (d->up && !d->answer) {
-        if (d->absolute) {
+        if (d->absolute && !forward) {
             parse_absolute(p + h->target.at, h->target.len, &t, &e.target,
                            &e.target_len);
             e.slash = e.target_len == 0 || *e.target != '/';
             if (e.target_len == 0 && method_is(p, h, "OPTIONS"))
                 e.target = "*", e.target_len = 1, e.slash = false;
+        } else if (forward && !d->absolute) {
+            put_origin(&origin, &f->ex.to, f->ex.host);
+            buf_put(&origin, "", 1);
+            e.origin = (char *)buf_at(&origin);
+            e.target = p + h->target.at;
+            e.target_len = *e.target == '*' ? 0 : h->target.len;
         }
+        if (forward && opt.proxy.login != NULL)
+            e.credentials = credentials = proxy_credentials();
         e.proxied = !f->tunnel;
+        e.stranger = !f->tunnel && (!forward || credentials != NULL);
         e.identity = text_wanted(f);
         exchange_method(f, p, h);
     }
     head_write(d->answer ? &f->client.out : &d->to->out, p, h, &e);
+    buf_free(&origin);
+    free(credentials);
     d->sent = true;
 }
 
@@ -4789,7 +5522,7 @@ static struct subject dir_subject(struct dir *d)
 {
     const struct exchange *ex = &d->flow->ex;
 
-    return (struct subject){ ex->method, ex->url, ex->to.host,
+    return (struct subject){ ex->method, ex->url, ex->host,
                              (char *)buf_at(&d->from->in), d->head.len,
                              &d->head, d->up };
 }
@@ -4800,7 +5533,7 @@ static bool dir_filter(struct dir *d)
     struct flow *f = d->flow;
     struct subject s;
 
-    if (opt.filters == NULL || d->pass || d->head.unclear)
+    if (opt.filters == NULL || d->pass || f->untouched || d->head.unclear)
         return false;
     s = dir_subject(d);
     d->chain = chain_new(d, &s, d->up ? "request" : "response");
@@ -4819,6 +5552,24 @@ static bool dir_filter(struct dir *d)
     return true;
 }
 
+/* Finds the name of the host that the request at p is for. A client of
+   transparent mode, or one that looks names up itself, has asked for an
+   address: then it is in SNI or in Host. */
+static void exchange_name(struct flow *f, const char *p, const struct head *h)
+{
+    unsigned char ip[16];
+    struct target t;
+
+    strcpy(f->ex.host, f->ex.to.host);
+    if (!f->tunnel || opt.reverse.port != 0 || !parse_ip(f->ex.host, ip))
+        return;
+    if (f->client.ssl != NULL && f->hello.sni[0] != '\0')
+        strcpy(f->ex.host, f->hello.sni);
+    else if (opt.transparent &&
+             parse_authority(p + h->host.at, h->host.len, 80, &t))
+        strcpy(f->ex.host, t.host);
+}
+
 /* Notes what filters and matches are to know of a request. */
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
@@ -4831,15 +5582,8 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->target = copy_text(target, h->target.len);
-    if (!parse_absolute(target, h->target.len, &t, &rest, &n)) {
-        bool usual = ex->to.port == (ex->to.tls ? 443 : 80);
-        bool v6 = strchr(ex->to.host, ':') != NULL;
-
-        buf_printf(&url, "%s://%s%s%s", ex->to.tls ? "https" : "http",
-                   v6 ? "[" : "", ex->to.host, v6 ? "]" : "");
-        if (!usual)
-            buf_printf(&url, ":%u", ex->to.port);
-    }
+    if (!parse_absolute(target, h->target.len, &t, &rest, &n))
+        put_origin(&url, &ex->to, ex->host);
     buf_put(&url, target, h->target.len);
     buf_put(&url, "", 1);
     ex->url = (char *)url.data;
@@ -4896,6 +5640,22 @@ static void serve_ca(struct flow *f, const char *path, size_t n)
     flow_close(f);
 }
 
+/* Whether a proxy's client may come in: asks for --proxyauth's credentials.
+   The field leaves the head here, before anybody gets to see it. */
+static bool request_admit(struct dir *d)
+{
+    struct buf *in = &d->from->in, value = { 0 };
+    bool good;
+
+    head_take(in, &d->head, "Proxy-Authorization", &value);
+    head_parse((char *)buf_at(in), in->len, true, &d->head);
+    good = d->pass || basic_is_authorized(&value);
+    buf_free(&value);
+    if (!good)
+        flow_fail(d->flow, 407, "this proxy asks for a user and a password");
+    return good;
+}
+
 /* A request's head has come. */
 static bool request_begin(struct dir *d)
 {
@@ -4920,14 +5680,21 @@ static bool request_begin(struct dir *d)
                   "CONNECT host:port");
         return true;
     }
-    if (!f->tunnel && strcasecmp(t.host, "mitm.it") == 0) {
-        parse_absolute(p + d->head.target.at, d->head.target.len, &t, &rest,
-                       &n);
+    f->ex.to = t;
+    exchange_name(f, p, &d->head);
+    if ((!f->tunnel || opt.transparent) &&
+        strcasecmp(f->ex.host, "mitm.it") == 0) {
+        rest = p + d->head.target.at;
+        n = d->head.target.len;
+        parse_absolute(rest, n, &t, &rest, &n);
         serve_ca(f, rest, n);
         return true;
     }
+    if (!f->tunnel) {
+        f->home = t;
+        f->untouched = host_matches(opt.ignore, f);
+    }
     f->spoken = true;
-    f->ex.to = t;
     if (opt.filters != NULL && !d->pass)
         exchange_note(f, p, &d->head);
     d->body = body_begin(&d->head, &f->ex);
@@ -5056,6 +5823,8 @@ static bool dir_head(struct dir *d)
     if (n <= 0)
         return dir_unframed(d, n < 0 ? "this is not HTTP/1"
                                      : "its head has no end");
+    if (d->up && !f->tunnel && opt.proxyauth != NULL && !request_admit(d))
+        return true;
     if (d->head.unclear && (!d->up || f->tunnel))
         return dir_unframed(d, d->head.unclear);
     return d->up ? request_begin(d) : response_begin(d);
@@ -5088,6 +5857,25 @@ static bool dir_turn(struct dir *d)
     return false;
 }
 
+/* Whether the client of a stream begins TLS where the server has agreed to
+   it in the protocol's own way: after STARTTLS, PostgreSQL's SSLRequest and
+   the like. Then both ends get TLS, once all before it has gone out. */
+static bool stream_upgrades(struct flow *f)
+{
+    const struct buf *in = &f->client.in;
+    struct hello h;
+
+    if (f->untouched || !f->heard || f->client.ssl || f->server.end.ssl ||
+        *buf_at(in) != 22 || f->server.end.in.len > 0 ||
+        hello_parse(buf_at(in), in->len, &h) < 0)
+        return false;
+    if (f->client.out.len == 0 && f->server.end.out.len == 0) {
+        f->state = FLOW_HELLO;
+        f->since = now;
+    }
+    return true;
+}
+
 /* All bytes pass, through the filters of a stream or as they are. */
 static bool dir_stream(struct dir *d)
 {
@@ -5099,6 +5887,10 @@ static bool dir_stream(struct dir *d)
     if (to->finish || (d->flow->server.state != SERVER_UP &&
                        d->flow->server.state != SERVER_FAILED))
         return false;
+    if (d->up && in->len > 0 && stream_upgrades(d->flow))
+        return d->flow->state != FLOW_RELAY;
+    if (in->len > 0)
+        d->flow->heard = !d->up;
     if (d->flow->server.state == SERVER_FAILED) {
         say(0, "a stream ends: %s", d->flow->server.failure);
         flow_cut(d->flow);
@@ -5179,28 +5971,56 @@ static bool exchange_end(struct flow *f)
     return true;
 }
 
+/* A SOCKS client has shown no user and password, or wrong ones. */
+static void socks_refuse(struct flow *f)
+{
+    say(0, "%s asks by SOCKS%d without the right user and password", f->peer,
+        f->socks);
+    flow_close(f);
+}
+
 /* A SOCKS client greets, and then asks for a connection. */
 static bool socks_ask(struct flow *f)
 {
     struct buf *in = &f->client.in;
     const unsigned char *p = buf_at(in);
-    struct target t = { "", 0, false };
+    struct target t = { .host = "" };
     int code = SOCKS_FAILED, n;
 
-    if (f->socks == 5 && !f->greeted) {
+    if (f->socks == 5 && f->greeted == 0) {
+        unsigned char reply[2] = { 5, 0 };
+
         if (in->len < 2 || in->len < 2u + p[1])
             return false;
-        f->greeted = memchr(p + 2, 0, p[1]) != NULL;
-        buf_put(&f->client.out, f->greeted ? "\5" : "\5\xff", 2);
+        reply[1] = socks_method(p + 2, p[1]);
+        buf_put(&f->client.out, reply, 2);
         buf_eat(in, 2u + p[1]);
-        if (!f->greeted)
-            flow_close(f);
+        f->greeted = reply[1] == 0 ? 2 : 1;
+        if (reply[1] == 255)
+            socks_refuse(f);
+        return true;
+    }
+    if (f->socks == 5 && f->greeted == 1) {
+        n = socks_login(p, in->len);
+        if (n == 0)
+            return false;
+        buf_put(&f->client.out, n > 0 ? "\1\0" : "\1\1", 2);
+        f->greeted = 2;
+        if (n > 0)
+            buf_eat(in, (size_t)n);
+        else
+            socks_refuse(f);
         return true;
     }
     n = f->socks == 4 ? socks4_parse(p, in->len, &t)
                       : socks5_parse(p, in->len, &t, &code);
     if (n == 0)
         return false;
+    if (f->socks == 4 && opt.proxyauth != NULL) {
+        socks_reply(&f->client.out, 4, SOCKS_FAILED);
+        socks_refuse(f);
+        return true;
+    }
     if (n < 0 || t.port == 0) {
         say(0, "%s asks by SOCKS for what there is not", f->peer);
         socks_reply(&f->client.out, f->socks, code);
@@ -5235,16 +6055,37 @@ static bool socks_answer(struct flow *f)
     return true;
 }
 
+/* A tunnel is not to be opened: its bytes pass as they are, TLS and all. */
+static void tunnel_pass(struct flow *f, const char *why)
+{
+    f->untouched = true;
+    f->home.tls = false;
+    f->state = FLOW_RELAY;
+    flow_stream(f, false, why);
+}
+
+/* What is in a tunnel may pass: messages, or by --tcp-hosts a stream. */
+static void tunnel_relay(struct flow *f)
+{
+    f->state = FLOW_RELAY;
+    f->since = now;
+    if (!f->stream && f->server.state != SERVER_FAILED &&
+        host_matches(opt.tcp, f))
+        flow_stream(f, true, "--tcp-hosts says so");
+}
+
 /* In a tunnel the first bytes decide: TLS, or something in plain text. */
 static bool tunnel_first(struct flow *f)
 {
     const struct buf *in = &f->client.in;
 
-    if (in->len > 0 && *buf_at(in) == 22)
+    if (host_matches(opt.ignore, f))
+        tunnel_pass(f, "--ignore-hosts says so");
+    else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
     else if (in->len > 0 || f->client.done || f->server.end.in.len > 0 ||
              f->server.end.done)
-        f->state = FLOW_RELAY;
+        tunnel_relay(f);
     else if (f->server.state == SERVER_FAILED) {
         say(0, "a tunnel ends: %s", f->server.failure);
         flow_cut(f);
@@ -5252,6 +6093,48 @@ static bool tunnel_first(struct flow *f)
         return false;
     f->since = now;
     return true;
+}
+
+/* The name by which the client knows the server. */
+static const char *flow_name(const struct flow *f)
+{
+    return f->hello.sni[0] != '\0' ? f->hello.sni : f->home.host;
+}
+
+/* Clients that have rejected our certificate, newest first: "client name:port"
+   and until when what they do there passes untouched. */
+static struct pinned { char *key; double until; } pinned[MAX_PINNED];
+
+static void pinned_key(const struct flow *f, char *key, size_t size)
+{
+    int address = (int)(strrchr(f->peer, ':') - f->peer);
+
+    snprintf(key, size, "%.*s %s:%u", address, f->peer, flow_name(f),
+             f->home.port);
+}
+
+/* Notes that this client has rejected our certificate for this name. */
+static void pinned_add(const struct flow *f)
+{
+    char key[sizeof f->peer + MAX_HOST + 16];
+
+    pinned_key(f, key, sizeof key);
+    free(pinned[MAX_PINNED - 1].key);
+    memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
+    pinned[0].key = copy_text(key, strlen(key));
+    pinned[0].until = now + 600 * SECOND;
+}
+
+/* The place of this client and this name among them, or NULL. */
+static struct pinned *pinned_find(const struct flow *f)
+{
+    char key[sizeof f->peer + MAX_HOST + 16];
+
+    pinned_key(f, key, sizeof key);
+    for (struct pinned *p = pinned; p < pinned + MAX_PINNED && p->key; p++)
+        if (p->until > now && strcmp(p->key, key) == 0)
+            return p;
+    return NULL;
 }
 
 /* The ClientHello tells the name; the server's certificate comes first. */
@@ -5265,7 +6148,9 @@ static bool tunnel_hello(struct flow *f)
         return false;
     if (n <= 0) {
         f->state = FLOW_RELAY;
-        flow_stream(f, true, "it begins like TLS, but is not");
+        if (!f->stream)
+            flow_stream(f, true, "it begins like TLS, but is not");
+        f->heard = false;           /* nor is what follows */
         return true;
     }
     if (f->hello.absurd) {
@@ -5274,10 +6159,23 @@ static bool tunnel_hello(struct flow *f)
         f->over = true;
         return true;
     }
+    if (!f->stream && host_matches(opt.ignore, f)) {
+        tunnel_pass(f, "--ignore-hosts says so");
+        return true;
+    }
+    if (pinned_find(f) != NULL) {
+        say(0, "%s is passed untouched: it has rejected our certificate for "
+            "%s (--pass-pinned)", f->peer, flow_name(f));
+        if (f->stream)
+            f->untouched = true, f->state = FLOW_RELAY;
+        else
+            tunnel_pass(f, "--pass-pinned says so");
+        return true;
+    }
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
         "is asked, so that its certificate can be copied", f->peer,
         f->hello.sni);
-    t.tls |= opt.reverse.port == 0;
+    t.tls |= opt.reverse.port == 0 || f->stream;
     f->state = FLOW_SERVER;
     f->since = now;
     if (f->server.state == SERVER_UP && !f->server.end.done && t.tls &&
@@ -5291,14 +6189,31 @@ static bool tunnel_hello(struct flow *f)
     return true;
 }
 
+/* The ALPN name to be answered to the client: the server's choice among those
+   that it offers; HTTP/1.1's also where the server does not care. */
+static struct alpn client_alpn(const struct flow *f)
+{
+    const struct end *e = &f->server.end;
+    const char *name = e->ssl ? mbedtls_ssl_get_alpn_protocol(e->ssl) : NULL;
+    struct alpn a = { 0 };
+
+    if (name == NULL)
+        return server_alpn(f) == &http11 ? http11 : a;
+    a.len = (unsigned char)(1 + strlen(name));
+    a.names[0] = (unsigned char)strlen(name);
+    memcpy(a.names + 1, name, a.names[0]);
+    return a;
+}
+
 /* The server is reached, or cannot be: forges a leaf, and lets the client's
    handshake begin. */
 static bool tunnel_server(struct flow *f)
 {
     struct server *s = &f->server;
-    const char *name = f->hello.sni[0] ? f->hello.sni : f->home.host;
+    const char *name = flow_name(f);
     const mbedtls_x509_crt *crt = NULL;
     char key[MAX_HOST + 8];
+    struct alpn alpn;
     int error;
 
     if (s->state != SERVER_UP && s->state != SERVER_FAILED)
@@ -5311,7 +6226,8 @@ static bool tunnel_server(struct flow *f)
         f->leaf = known_get(key);
     }
     error = known_leaf(&f->leaf, crt, name);
-    if (error != 0 || !tls_start(&f->client, true, f->hello.http11,
+    alpn = client_alpn(f);
+    if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
                                  f->leaf)) {
         say(0, "cannot forge a certificate for %s: %s", name,
             tls_strerror(error));
@@ -5345,24 +6261,37 @@ static const char *refusal(int error, int alert)
     }
 }
 
+/* Whether it was our certificate that the client did not like: one of the
+   alerts about certificates, or an end without a word. */
+static bool is_rejection(const struct end *e)
+{
+    return (e->alert >= 42 && e->alert <= 49) ||
+           (e->alert == 0 &&
+            (e->tls_error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
+             e->tls_error == MBEDTLS_ERR_SSL_CONN_EOF));
+}
+
 /* Waits for the client's handshake. */
 static bool tunnel_client(struct flow *f)
 {
     if (f->client.ready) {
         say(1, "%s with %s for %s", mbedtls_ssl_get_version(f->client.ssl),
-            f->peer, f->hello.sni[0] ? f->hello.sni : f->home.host);
-        f->state = FLOW_RELAY;
-        f->since = now;
+            f->peer, flow_name(f));
+        tunnel_relay(f);
         return true;
     }
     if (f->client.tls_error == 0)
         return false;
     say(0, "%s ended the TLS handshake for %s: %s (-0x%04x, alert %d); the "
-        "CA to install in it is in %s", f->peer,
-        f->hello.sni[0] ? f->hello.sni : f->home.host,
+        "CA to install in it is in %s", f->peer, flow_name(f),
         refusal(f->client.tls_error, f->client.alert),
         (unsigned)-f->client.tls_error,
         f->client.alert, opt.ca_file);
+    if (opt.pass_pinned && is_rejection(&f->client)) {
+        pinned_add(f);
+        say(0, "what %s does there next is passed untouched for ten minutes",
+            f->peer);
+    }
     flow_close(f);
     return true;
 }
@@ -5441,6 +6370,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
         return WAIT_LOOKUP;
     if (s->state == SERVER_CONNECT)
         return s->tried < s->addrs ? WAIT_CONNECT_MORE : WAIT_CONNECT;
+    if (s->state == SERVER_PROXY)
+        return WAIT_PROXY;
     if (s->state == SERVER_TLS)
         return WAIT_SERVER_TLS;
     *since = f->since;
@@ -5482,6 +6413,7 @@ static void flow_expire(struct flow *f, enum wait w)
         return;
     case WAIT_LOOKUP:
     case WAIT_CONNECT:
+    case WAIT_PROXY:
     case WAIT_SERVER_TLS:
         f->server.error = ETIMEDOUT;
         server_fail(f, "%s:%u: no success in %g seconds of waiting for "
@@ -5506,6 +6438,21 @@ static void flow_expire(struct flow *f, enum wait w)
     }
 }
 
+/* Whether a client is one of our own connections to servers, which the rules
+   of this machine's packet filter have sent back to us. */
+static bool client_is_us(const struct sockaddr_storage *client)
+{
+    if (!opt.transparent || !address_is_ours(*client))
+        return false;
+    for (const struct flow *f = flows; f != NULL; f = f->next) {
+        struct sockaddr_storage a = address_of(f->server.end.fd, false);
+
+        if (same_address(&a, client))
+            return true;
+    }
+    return false;
+}
+
 /* A flow for a client that has connected. */
 static struct flow *flow_new(int fd, const void *addr, socklen_t len)
 {
@@ -5518,11 +6465,17 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
                           .to = &f->server.end, .up = true };
     f->down = (struct dir){ .flow = f, .from = &f->server.end,
                             .to = &f->client };
-    f->tunnel = opt.reverse.port != 0;
-    f->home = opt.reverse;
+    f->tunnel = opt.transparent || opt.reverse.port != 0;
+    f->home = opt.transparent ? original_target(fd) : opt.reverse;
     f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->since = f->moved = now;
     print_address(f->peer, sizeof f->peer, addr, len);
+    if (client_is_us(addr)) {
+        say(0, "our own connection to %s:%u comes back to us: closed (the "
+            "packet filter must leave this proxy's user out)", f->home.host,
+            f->home.port);
+        f->over = true;
+    }
     f->next = flows;
     if (flows != NULL)
         flows->prev = f;
@@ -5660,7 +6613,8 @@ static void accept_new(void)
         if (fd < 0)
             return;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-        f = flow_new(fd, &addr, len);
+        unmap_address(&addr);
+        f = flow_new(fd, &addr, address_size(&addr));
         f->wake = end_read(&f->client);
     }
 }
@@ -5956,6 +6910,19 @@ static void raise_limit(void)
     fd_limit = (int)r.rlim_cur;
 }
 
+/* Gives up root's powers for those of the user called name, for good. */
+static void become(const char *name)
+{
+    const struct passwd *p = getpwnam(name);
+
+    if (p == NULL)
+        die("there is no user %s for --user", name);
+    if (initgroups(name, p->pw_gid) != 0 || setgid(p->pw_gid) != 0 ||
+        setuid(p->pw_uid) != 0)
+        die("cannot become the user %s: %s (only root can)", name,
+            strerror(errno));
+}
+
 #ifndef UNIT_TEST
 int main(int argc, char **argv)
 {
@@ -5981,8 +6948,11 @@ int main(int argc, char **argv)
     listener = listen_open(opt.host, opt.port);
     getsockname(listener, (struct sockaddr *)&addr, &len);
     print_address(text, sizeof text, &addr, len);
+    if (opt.user != NULL)
+        become(opt.user);
     say(0, "listening on %s", text);
-    if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0)
+    if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0 &&
+        opt.proxyauth == NULL)
         say(0, "whoever reaches this port can use this proxy");
     now = clock_now();
     run_loop();

@@ -63,7 +63,7 @@ for what, ask, code in (
 def _():
     with Proxy() as proxy:
         client = proxy.connect()
-        client.send(b'\5\1\2')
+        client.send(b'\5\1\1')         # GSSAPI
         equal(client.read_all(), b'\5\xff', 'the answer')
 
 
