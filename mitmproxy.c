@@ -262,6 +262,7 @@ struct end {
     struct buf in, out;     /* opened, and to be sealed */
     mbedtls_ssl_context *ssl; /* NULL: no TLS */
     struct own *own;        /* what only its TLS session uses; or NULL */
+    struct tap *tap;        /* where what passes is captured; or NULL */
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it did not */
     unsigned char alert;    /* the number of the last alert in plain text */
@@ -476,6 +477,7 @@ static struct {
     struct detour { struct detour *next; struct target from, to;
     } *detours;             /* --connect-to; "" and 0: any, or the same */
     regex_t *ignore, *tcp;  /* of --ignore-hosts, --tcp-hosts */
+    const char *capture;    /* -w's file */
     bool insecure, pass_pinned;
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
@@ -679,34 +681,26 @@ static void buf_trim(struct buf *b)
 /* ==== 5 log =============================================================
    Messages go to standard output, everything else to standard error. Both
    wait in buffers that the loop empties when select() says it can, so that
-   a reader who sleeps holds up nobody; what it then misses is counted. */
+   a reader who sleeps holds up nobody; what it then misses is counted. The
+   third of them is -w's file. */
 
-static struct sink { int fd; struct buf buf; unsigned long lost; } sinks[] = {
-    { .fd = 1 }, { .fd = 2 }
-};
+static struct sink {
+    int fd;
+    struct buf buf;
+    unsigned long lost;     /* lines or packets */
+    bool file;              /* takes any number of bytes at once */
+} sinks[] = { { .fd = 1 }, { .fd = 2 }, { .fd = -1 } };
+enum { SINKS = 3 };
+static struct sink *const capture = &sinks[2];
 
-/* Adds n bytes, a whole line, to what waits for the sink's reader. */
-static void sink_put(struct sink *s, const char *line, size_t n)
-{
-    if (s->fd < 0)
-        return;
-    if (s->buf.len + n > MAX_LOG)
-        s->lost++;
-    else if (s->lost > 0 && s->buf.len < MAX_LOG / 2) {
-        buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
-                   "reader\n", s->lost);
-        s->lost = 0;
-    }
-    if (s->lost == 0)
-        buf_put(&s->buf, line, n);
-}
+PRINTF(2, 3) static void say(int level, const char *format, ...);
 
 /* Writes what waits, at most as much as a pipe that is ready is sure to
-   take (PIPE_BUF) - unless all, for the end of the program. */
+   take (PIPE_BUF) - unless all, for a file and for the end of the program. */
 static void sink_flush(struct sink *s, bool all)
 {
     while (s->fd >= 0 && s->buf.len > 0) {
-        size_t len = s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
+        size_t len = s->file || s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
         struct pollfd room = { s->fd, POLLOUT, 0 };
         ssize_t n;
 
@@ -719,6 +713,9 @@ static void sink_flush(struct sink *s, bool all)
         if (n < 0 && errno != EAGAIN) {
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;             /* the reader left: no harm done */
+            if (s == capture)
+                say(0, "%s: %s: the capture ends here", opt.capture,
+                    strerror(errno));
         }
         if (n <= 0)
             return;
@@ -726,6 +723,30 @@ static void sink_flush(struct sink *s, bool all)
         if (!all)
             return;
     }
+}
+
+/* Adds n bytes, a whole line or packet, to what waits for its reader. */
+static void sink_put(struct sink *s, const void *line, size_t n)
+{
+    if (s->fd < 0)
+        return;
+    if (s->file && s->buf.len > MAX_BUF)
+        sink_flush(s, true);
+    if (s->buf.len + n > MAX_LOG)
+        s->lost++;
+    else if (s->lost > 0 && s->buf.len < MAX_LOG / 2) {
+        unsigned long lost = s->lost;
+
+        s->lost = 0;
+        if (s == capture)
+            say(0, "%s misses %lu packets: too slow a reader", opt.capture,
+                lost);
+        else
+            buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
+                       "reader\n", lost);
+    }
+    if (s->lost == 0)
+        buf_put(&s->buf, line, n);
 }
 
 /* One line on standard error, if the user asked for as much: level 0 is
@@ -863,6 +884,8 @@ static const struct option {
     { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)",
       &opt.ca_file, 0 },
     { TITLE, 0, "Output", 0, 0, 0, 0 },
+    { TEXT, 'w', "write", "FILE", "everything decrypted, for Wireshark",
+      &opt.capture, 0 },
     { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
     { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
       &opt.verbose, 1 },
@@ -1328,6 +1351,153 @@ static void fds_clear(struct fds *s)
         memset(s->bits, 0, (size_t)s->words * sizeof *s->bits);
 }
 
+/* ---- capture: what passes between us and the servers, decrypted, goes into
+   -w's file as pcapng (draft-ietf-opsawg-pcapng): packets that never were, of
+   a connection from the client to the server. */
+
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_PUSH = 8, TCP_ACK = 16 };
+
+struct tap {
+    struct sockaddr_storage from[2]; /* the client, the server */
+    uint32_t next[2];       /* sequence number that each is at */
+};
+
+/* Adds the n bytes at p, as 16-bit numbers, to an Internet checksum. */
+static uint32_t sum16(uint32_t sum, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        sum += (uint32_t)p[i] << (i % 2 ? 0 : 8);
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    return sum;
+}
+
+/* Writes v in network byte order, 2 or 4 bytes. */
+static void put_number(unsigned char *p, size_t size, uint32_t v)
+{
+    for (size_t i = 0; i < size; i++)
+        p[i] = (unsigned char)(v >> 8 * (size - 1 - i));
+}
+
+/* Puts an IP and a TCP header for n bytes of data from one side into h; its
+   length. Where only one side has IPv4, that is mapped into IPv6. */
+static size_t tap_headers(const struct tap *t, int side, int flags,
+                          const unsigned char *data, size_t n,
+                          unsigned char *h)
+{
+    bool v4 = t->from[0].ss_family == AF_INET &&
+              t->from[1].ss_family == AF_INET;
+    size_t ip = v4 ? 20 : 40, address = v4 ? 4 : 16;
+    unsigned char *tcp = h + ip;
+    uint32_t sum;
+
+    memset(h, 0, ip + 20);
+    put_number(h, 4, v4 ? 0x45000000 + 40 + (uint32_t)n : 0x60000000);
+    put_number(h + 4, 4, v4 ? 0x4000 : ((uint32_t)n + 20) << 16 | 6 << 8 | 64);
+    put_number(h + 8, v4 ? 4 : 0, 64 << 24 | 6 << 16);
+    for (int i = 0; i < 2; i++) {
+        unsigned char *at = h + ip - (i == 0 ? 2 : 1) * address;
+        const void *from;
+        size_t size;
+
+        put_number(tcp + 2 * i, 2, address_parts(&t->from[side ^ i], &from,
+                                                 &size));
+        if (size < address)
+            put_number(at + 10, 2, 0xffff);
+        memcpy(at + address - size, from, size);
+    }
+    if (v4)
+        put_number(h + 10, 2, ~sum16(0, h, ip));
+    put_number(tcp + 4, 4, t->next[side]);
+    put_number(tcp + 8, 4, flags & TCP_ACK ? t->next[!side] : 0);
+    put_number(tcp + 12, 4, 0x50000000 | (uint32_t)flags << 16 | 0xffff);
+    sum = sum16(6 + 20 + (uint32_t)n, h + ip - 2 * address, 2 * address);
+    put_number(tcp + 16, 2, ~sum16(sum16(sum, tcp, 20), data, n));
+    return ip + 20;
+}
+
+/* Writes a packet of n bytes from one side, 0 the client's. */
+static void tap_packet(struct tap *t, int side, int flags,
+                       const unsigned char *data, size_t n)
+{
+    struct buf b = { 0 };
+    unsigned char h[60];
+    size_t len = tap_headers(t, side, flags, data, n, h), pad = -(len + n) % 4;
+    struct timespec now_is;
+    uint64_t us;
+    uint32_t block[7] = { 6, (uint32_t)(32 + len + n + pad), 0, 0, 0,
+                          (uint32_t)(len + n), (uint32_t)(len + n) };
+
+    clock_gettime(CLOCK_REALTIME, &now_is);
+    us = (uint64_t)now_is.tv_sec * 1000000 + (uint64_t)now_is.tv_nsec / 1000;
+    block[3] = (uint32_t)(us >> 32);
+    block[4] = (uint32_t)us;
+    buf_reserve(&b, block[1]);
+    buf_put(&b, block, sizeof block);
+    buf_put(&b, h, len);
+    buf_put(&b, data, n);
+    buf_put(&b, "\0\0\0", pad);
+    buf_put(&b, &block[1], 4);
+    sink_put(capture, buf_at(&b), b.len);
+    buf_free(&b);
+    t->next[side] += (uint32_t)n + ((flags & (TCP_SYN | TCP_FIN)) != 0);
+}
+
+/* Captures n bytes that one side has sent. t may be NULL. */
+static void tap_data(struct tap *t, int side, const unsigned char *data,
+                     size_t n)
+{
+    size_t piece;
+
+    for (; t != NULL && n > 0; data += piece, n -= piece) {
+        piece = n < 32768 ? n : 32768;
+        tap_packet(t, side, TCP_PUSH | TCP_ACK, data, piece);
+    }
+}
+
+/* A tap for a connection between these two, which has just begun. */
+static struct tap *tap_new(int client, int server)
+{
+    struct tap *t = alloc(sizeof *t);
+
+    t->from[0] = address_of(client, true);
+    t->from[1] = address_of(server, true);
+    tap_packet(t, 0, TCP_SYN, NULL, 0);
+    tap_packet(t, 1, TCP_SYN | TCP_ACK, NULL, 0);
+    tap_packet(t, 0, TCP_ACK, NULL, 0);
+    return t;
+}
+
+/* The connection is over. t may be NULL. */
+static void tap_free(struct tap *t)
+{
+    if (t == NULL)
+        return;
+    tap_packet(t, 0, TCP_FIN | TCP_ACK, NULL, 0);
+    tap_packet(t, 1, TCP_FIN | TCP_ACK, NULL, 0);
+    tap_packet(t, 0, TCP_ACK, NULL, 0);
+    free(t);
+}
+
+/* Opens -w's file and describes it; dies on failure. */
+static void capture_open(const char *path)
+{
+    enum { SHORT = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 16 : 0 };
+    static const uint32_t start[] = { /* version 1.0, raw IPv4 or IPv6 */
+        0x0a0d0d0a, 28, 0x1a2b3c4d, 1u << SHORT, -1u, -1u, 28,
+        1, 20, 101u << SHORT, 0, 20
+    };
+    struct stat st;
+
+    capture->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND |
+                       O_CLOEXEC, 0600);
+    if (capture->fd < 0 || fstat(capture->fd, &st) != 0)
+        die("cannot write %s: %s", path, strerror(errno));
+    capture->file = S_ISREG(st.st_mode);
+    set_nonblocking(capture->fd);
+    sink_put(capture, start, sizeof start);
+}
+
 /* Reads what has come in on e's descriptor, as much as one call gives. */
 static bool end_read(struct end *e)
 {
@@ -1340,6 +1510,8 @@ static bool end_read(struct end *e)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n > 0) {
+        if (e->ssl == NULL)
+            tap_data(e->tap, 1, b->data + b->start + b->len, (size_t)n);
         b->len += (size_t)n;
         return true;
     }
@@ -1367,8 +1539,11 @@ static bool end_write(struct end *e)
             return moved;
         if (n < 0)
             e->broken = true;
-        else
+        else {
+            if (e->ssl == NULL)
+                tap_data(e->tap, 0, buf_at(b), (size_t)n);
             buf_eat(b, (size_t)n);
+        }
         moved = true;
     }
     if (e->finish && !e->shut && (e->ssl == NULL || e->sealed || e->broken)) {
@@ -2187,6 +2362,7 @@ static bool tls_open(struct end *e)
         return false;
     r = mbedtls_ssl_read(e->ssl, data, sizeof data);
     if (r > 0) {
+        tap_data(e->tap, 1, data, (size_t)r);
         buf_put(&e->in, data, (size_t)r);
         return true;
     }
@@ -2219,9 +2395,10 @@ static bool tls_seal(struct end *e)
         return false;
     if (e->out.len > 0) {
         r = mbedtls_ssl_write(e->ssl, buf_at(&e->out), e->out.len);
-        if (r > 0)
+        if (r > 0) {
+            tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
             buf_eat(&e->out, (size_t)r);
-        else {
+        } else {
             e->tls_error = r;
             e->broken = true;
         }
@@ -2260,6 +2437,7 @@ static void end_close(struct end *e)
         free(e->ssl);
         free(e->own);
     }
+    tap_free(e->tap);
     if (e->fd >= 0)
         close(e->fd);
     buf_free(&e->wire_in);
@@ -4356,9 +4534,15 @@ static bool same_target(const struct target *a, const struct target *b)
 /* Moves the server to another state. */
 static void server_enter(struct flow *f, int state)
 {
+    struct end *e = &f->server.end;
+
     f->server.state = state;
     f->server.since = now;
     f->wake = true;
+    if (state == SERVER_UP && capture->fd >= 0 && e->tap == NULL) {
+        e->tap = tap_new(f->client.fd, e->fd);
+        tap_data(e->tap, 1, buf_at(&e->in), e->in.len);
+    }
 }
 
 /* Leaves the server: closes the connection, or gives up reaching it. */
@@ -6565,7 +6749,7 @@ static double arm(void)
         fds_add(&readable, listener);
     else if (listener >= 0)
         sooner(&left, accept_after - now);
-    for (struct sink *s = sinks; s < sinks + 2; s++)
+    for (struct sink *s = sinks; s < sinks + SINKS; s++)
         if (s->fd >= 0 && s->buf.len > 0)
             fds_add(&writable, s->fd);
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
@@ -6802,9 +6986,9 @@ static void run_loop(void)
             fds_clear(&writable);
         }
         now = clock_now();
-        for (struct sink *s = sinks; s < sinks + 2; s++)
+        for (struct sink *s = sinks; s < sinks + SINKS; s++)
             if (fds_has(&writable, s->fd))
-                sink_flush(s, false);
+                sink_flush(s, s->file);
         if (fds_has(&readable, self_pipe[0])) {
             take_signals();
             reap();
@@ -6948,6 +7132,8 @@ int main(int argc, char **argv)
     listener = listen_open(opt.host, opt.port);
     getsockname(listener, (struct sockaddr *)&addr, &len);
     print_address(text, sizeof text, &addr, len);
+    if (opt.capture != NULL)
+        capture_open(opt.capture);
     if (opt.user != NULL)
         become(opt.user);
     say(0, "listening on %s", text);
@@ -6959,8 +7145,8 @@ int main(int argc, char **argv)
     while (flows != NULL)
         flow_free(flows);
     end_children();
-    sink_flush(&sinks[0], true);
-    sink_flush(&sinks[1], true);
+    for (struct sink *s = sinks + SINKS; s-- > sinks;)
+        sink_flush(s, true);
     return 0;
 }
 #endif
