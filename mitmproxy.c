@@ -61,6 +61,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -478,6 +479,7 @@ static struct {
     } *detours;             /* --connect-to; "" and 0: any, or the same */
     regex_t *ignore, *tcp;  /* of --ignore-hosts, --tcp-hosts */
     const char *capture;    /* -w's file */
+    int workers;
     bool insecure, pass_pinned;
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
@@ -486,7 +488,7 @@ static struct {
     const char *next_match;
     bool qualified;         /* there are qualifiers without a filter yet */
 } opt = { .host = "127.0.0.1", .port = "8080", .mode = "regular",
-          .ca_file = "cert.pem", .filters_end = &opt.filters,
+          .ca_file = "cert.pem", .workers = 1, .filters_end = &opt.filters,
           .next = { .timeout = 30 } };
 
 static double now;                  /* seconds, monotonic, once per turn */
@@ -499,6 +501,8 @@ static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
 static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
+static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
+static unsigned long own_id, *last_id = &own_id; /* of the newest exchange */
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;
 
@@ -842,6 +846,8 @@ static const struct option {
       &opt.mode, 0 },
     { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
       &opt.proxyauth, 0 },
+    { NUMBER, 'j', "workers", "N", "processes that share the port (1)",
+      &opt.workers, 1000 },
     { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
       &opt.user, 0 },
     { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
@@ -1494,6 +1500,8 @@ static void capture_open(const char *path)
     if (capture->fd < 0 || fstat(capture->fd, &st) != 0)
         die("cannot write %s: %s", path, strerror(errno));
     capture->file = S_ISREG(st.st_mode);
+    if (!capture->file && opt.workers > 1)
+        die("%s is no file, and so takes one worker's packets: -j 1", path);
     set_nonblocking(capture->fd);
     sink_put(capture, start, sizeof start);
 }
@@ -4523,7 +4531,11 @@ static bool connect_target(const char *p, const struct head *h,
 
 /* ==== 16 flows ========================================================== */
 
-static unsigned long last_id;       /* of the newest exchange */
+/* A number for a new exchange: the count is one of all workers. */
+static unsigned long next_id(void)
+{
+    return __atomic_add_fetch(last_id, 1, __ATOMIC_RELAXED);
+}
 
 static bool same_target(const struct target *a, const struct target *b)
 {
@@ -5191,7 +5203,7 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
         struct buf url = { 0 };
 
         exchange_free(&f->ex);
-        f->ex.id = ++last_id;
+        f->ex.id = next_id();
         f->ex.to = f->server.target;
         strcpy(f->ex.host, server_name(f));
         buf_printf(&url, "%s:%u", f->ex.host, f->ex.to.port);
@@ -5854,7 +5866,7 @@ static bool request_begin(struct dir *d)
     }
     if (!d->pass) {
         exchange_free(&f->ex);
-        f->ex.id = ++last_id;
+        f->ex.id = next_id();
         d->show = true;
     }
     f->ex.minor = d->head.minor;
@@ -6745,6 +6757,8 @@ static double arm(void)
     fds_clear(&writable);
     highest = 0;
     fds_add(&readable, self_pipe[0]);
+    if (parent_pipe[0] >= 0 && !stopping)
+        fds_add(&readable, parent_pipe[0]);
     if (listener >= 0 && now >= accept_after)
         fds_add(&readable, listener);
     else if (listener >= 0)
@@ -6780,7 +6794,9 @@ static void accept_new(void)
     struct sockaddr_storage addr;
     socklen_t len = sizeof addr;
 
-    for (int i = 0; i < ACCEPTS; i++, len = sizeof addr) {
+    /* of several workers each takes what it has the time for */
+    for (int i = opt.workers > 1 ? ACCEPTS - 1 : 0; i < ACCEPTS;
+         i++, len = sizeof addr) {
         int fd = accept4(listener, (struct sockaddr *)&addr, &len,
                          SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct flow *f;
@@ -6935,23 +6951,28 @@ static void sweep(void)
     }
 }
 
+/* We are asked to stop. */
+static void stop(void)
+{
+    if (stopping++ > 0) {
+        stop_since = -WEEK;         /* asked twice: at once */
+        return;
+    }
+    if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) /* else the parent does */
+        say(0, "stopping: running messages may finish");
+    stop_since = now;
+    close(listener);
+    listener = -1;
+}
+
 /* Takes the signals that have come since the last turn. */
 static void take_signals(void)
 {
     unsigned char byte;
 
-    while (read(self_pipe[0], &byte, 1) == 1) {
-        if (byte != SIGINT && byte != SIGTERM)
-            continue;
-        if (stopping++ > 0) {
-            stop_since = -WEEK;     /* asked twice: at once */
-            continue;
-        }
-        say(0, "stopping: running messages may finish");
-        stop_since = now;
-        close(listener);
-        listener = -1;
-    }
+    while (read(self_pipe[0], &byte, 1) == 1)
+        if (byte == SIGINT || byte == SIGTERM)
+            stop();
 }
 
 /* Whether a flow has nothing under way that is worth waiting for. */
@@ -6993,6 +7014,8 @@ static void run_loop(void)
             take_signals();
             reap();
         }
+        if (!stopping && fds_has(&readable, parent_pipe[0]))
+            stop();                 /* the parent has died */
         if (listener >= 0 && fds_has(&readable, listener))
             accept_new();
         read_ready();
@@ -7094,6 +7117,86 @@ static void raise_limit(void)
     fd_limit = (int)r.rlim_cur;
 }
 
+/* ---- workers: the parent holds the port and sees to it that there are as
+   many of them as were asked for. They share the CA, the leaves' key and the
+   keys of tickets, which are made before, and the count of exchanges. */
+
+/* Starts a worker. Its pid; 0: this is it; -1: it cannot be, which is told. */
+static pid_t worker_start(void)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        say(0, "cannot start a worker: %s", strerror(errno));
+    if (pid != 0)
+        return pid;
+    run_close(&self_pipe[0]);
+    run_close(&self_pipe[1]);
+    run_close(&parent_pipe[1]);
+    signals_init();                 /* with a pipe of its own */
+    signal(SIGINT, SIG_IGN);        /* the terminal's ^C is the parent's */
+    return 0;
+}
+
+/* Takes a worker's end: it is to be started again, after a pause when it has
+   not lived for long. Returns how many are left. */
+static int workers_reap(pid_t *pids, double *pause)
+{
+    int status, left = 0;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (int i = 0; i < opt.workers; i++)
+            if (pids[i] == pid) {
+                pids[i] = -1;
+                *pause = stopping ? 0 : 1;
+                if (!stopping)
+                    say(0, "a worker has ended (%s %d): another takes its "
+                        "place", WIFSIGNALED(status) ? "signal" : "status",
+                        WIFSIGNALED(status) ? WTERMSIG(status)
+                                            : WEXITSTATUS(status));
+            }
+    for (int i = 0; i < opt.workers; i++)
+        left += pids[i] > 0;
+    return left;
+}
+
+/* The parent's life. Returns in each worker; exits when all have stopped. */
+static void workers_run(void)
+{
+    pid_t *pids = alloc((size_t)opt.workers * sizeof *pids);
+    double pause = 0;
+    int left = 0;
+
+    last_id = mmap(NULL, sizeof *last_id, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (last_id == MAP_FAILED || pipe2(parent_pipe, O_CLOEXEC) != 0)
+        die("cannot prepare for workers: %s", strerror(errno));
+    do {
+        unsigned char byte = 0;
+
+        for (int i = 0; !stopping && pause == 0 && i < opt.workers; i++)
+            if (pids[i] <= 0 && (pids[i] = worker_start()) == 0) {
+                free(pids);
+                return;
+            }
+        sink_flush(&sinks[1], true);
+        if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,
+                 pause > 0 ? 1000 : -1) == 0)
+            pause = 0;
+        while (read(self_pipe[0], &byte, 1) == 1)
+            if (byte == SIGINT || byte == SIGTERM) {
+                stop();
+                for (int i = 0; i < opt.workers; i++)
+                    if (pids[i] > 0)
+                        kill(pids[i], SIGTERM);
+            }
+        left = workers_reap(pids, &pause);
+    } while (!stopping || left > 0);
+    sink_flush(&sinks[1], true);
+    exit(0);
+}
+
 /* Gives up root's powers for those of the user called name, for good. */
 static void become(const char *name)
 {
@@ -7141,6 +7244,8 @@ int main(int argc, char **argv)
         opt.proxyauth == NULL)
         say(0, "whoever reaches this port can use this proxy");
     now = clock_now();
+    if (opt.workers > 1)
+        workers_run();
     run_loop();
     while (flows != NULL)
         flow_free(flows);
