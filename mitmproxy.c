@@ -51,6 +51,7 @@
 #include <poll.h>
 #include <pwd.h>
 #include <regex.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -521,13 +522,39 @@ PRINTF(1, 2) static _Noreturn void die(const char *format, ...)
     exit(1);
 }
 
+/* Where to go on when memory runs out; NULL: nowhere. */
+static jmp_buf *rescue;
+
+/* Memory has run out: what is being attempted fails, and nothing else. */
+static _Noreturn void no_memory(void)
+{
+    if (rescue == NULL)
+        die("out of memory");
+    longjmp(*rescue, 1);
+}
+
+/* Does work on it. False: memory ran out within; it is to be given up. */
+static bool attempt(void (*work)(void *), void *it)
+{
+    jmp_buf here, *outer = rescue;
+
+    if (setjmp(here) != 0) {
+        rescue = outer;
+        return false;
+    }
+    rescue = &here;
+    work(it);
+    rescue = outer;
+    return true;
+}
+
 /* n bytes that are ours to free(). */
 static void *alloc(size_t n)
 {
     void *p = calloc(1, n);
 
     if (p == NULL)
-        die("out of memory");
+        no_memory();
     return p;
 }
 
@@ -592,24 +619,34 @@ static void unescape(char *s)
 
 /* ==== 4 buffers ========================================================= */
 
-/* Makes room for n more bytes. */
-static void buf_reserve(struct buf *b, size_t n)
+/* Makes room for n more bytes; false: there is no memory. */
+static bool buf_grow(struct buf *b, size_t n)
 {
     size_t cap;
+    void *data;
 
     if (b->start + b->len + n <= b->cap)
-        return;
+        return true;
     if (b->start > 0) {
         memmove(b->data, b->data + b->start, b->len);
         b->start = 0;
     }
     if (b->len + n <= b->cap)
-        return;
+        return true;
     cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n;
-    b->data = realloc(b->data, cap);
-    if (b->data == NULL)
-        die("out of memory");
+    data = realloc(b->data, cap);
+    if (data == NULL)
+        return false;
+    b->data = data;
     b->cap = cap;
+    return true;
+}
+
+/* The same, for those who cannot go on without. */
+static void buf_reserve(struct buf *b, size_t n)
+{
+    if (!buf_grow(b, n))
+        no_memory();
 }
 
 static unsigned char *buf_at(const struct buf *b)
@@ -736,7 +773,7 @@ static void sink_put(struct sink *s, const void *line, size_t n)
         return;
     if (s->file && s->buf.len > MAX_BUF)
         sink_flush(s, true);
-    if (s->buf.len + n > MAX_LOG)
+    if (s->buf.len + n > MAX_LOG || !buf_grow(&s->buf, n + 100))
         s->lost++;
     else if (s->lost > 0 && s->buf.len < MAX_LOG / 2) {
         unsigned long lost = s->lost;
@@ -1438,7 +1475,10 @@ static void tap_packet(struct tap *t, int side, int flags,
     us = (uint64_t)now_is.tv_sec * 1000000 + (uint64_t)now_is.tv_nsec / 1000;
     block[3] = (uint32_t)(us >> 32);
     block[4] = (uint32_t)us;
-    buf_reserve(&b, block[1]);
+    if (!buf_grow(&b, block[1])) {
+        capture->lost++;
+        return;
+    }
     buf_put(&b, block, sizeof block);
     buf_put(&b, h, len);
     buf_put(&b, data, n);
@@ -3958,8 +3998,9 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
 }
 
 /* Reads what has come of an answer, or finds that p has ended. */
-static void copro_read(struct copro *p)
+static void copro_read(void *it)
 {
+    struct copro *p = it;
     char why[256] = "it has ended";
     ssize_t n;
 
@@ -4034,15 +4075,15 @@ static void copros_move(void)
             next = p->next;
             if (fds_has(&writable, p->in))
                 copro_write(p);
-            if (fds_has(&readable, p->out))
-                copro_read(p);
+            if (fds_has(&readable, p->out) && !attempt(copro_read, p))
+                copro_end(p, "out of memory");
         }
 }
 
-/* A chain of the filters for this direction that match s; NULL: none do. It
-   waits until the loop starts it. */
-static struct chain *chain_new(struct dir *d, const struct subject *s,
-                               const char *direction)
+/* Gives d a chain of the filters for this direction that match s; false: none
+   do. It waits until the loop starts it. */
+static bool chain_new(struct dir *d, const struct subject *s,
+                      const char *direction)
 {
     struct chain *c = NULL;
 
@@ -4053,7 +4094,7 @@ static struct chain *chain_new(struct dir *d, const struct subject *s,
             match_eval(f->match, s) != 1)
             continue;
         if (c == NULL)
-            c = alloc(sizeof *c);
+            d->chain = c = alloc(sizeof *c);
         r = alloc(sizeof *r);
         *r = (struct run){ .filter = f, .chain = c, .in = -1, .out = -1,
                            .next = runs };
@@ -4063,12 +4104,12 @@ static struct chain *chain_new(struct dir *d, const struct subject *s,
         d->keep |= f->on_error == PASS;
     }
     if (c == NULL)
-        return NULL;
+        return false;
     c->dir = d;
     c->vars = filter_vars(d->flow, direction, s->h ? s->h->status : 0);
     *waiting_end = c;
     waiting_end = &c->next;
-    return c;
+    return true;
 }
 
 /* Takes a chain out of the queue, if it is in there. */
@@ -4252,8 +4293,9 @@ static void run_read(struct chain *c, int i)
 }
 
 /* Starts the filters of c; one that cannot be started is a failure. */
-static void chain_start(struct chain *c)
+static void chain_start(void *it)
 {
+    struct chain *c = it;
     char **env = filter_env(c->vars);
 
     c->started = true;
@@ -4280,6 +4322,13 @@ static void chain_start(struct chain *c)
     c->dir->flow->wake = true;
 }
 
+/* There is no memory for f: it ends, and others may have what it had. */
+static void flow_starve(struct flow *f)
+{
+    say(0, "%s is closed: out of memory", f->peer);
+    f->over = true;
+}
+
 /* Starts those chains that wait for --jobs and whose turn has come. One that
    cannot start yet keeps its place before others that want its filters. */
 static void start_filters(void)
@@ -4295,7 +4344,8 @@ static void start_filters(void)
         if (!free_now)
             continue;
         chain_unqueue(c);
-        chain_start(c);
+        if (!attempt(chain_start, c))
+            flow_starve(c->dir->flow);
     }
 }
 
@@ -4668,7 +4718,7 @@ static void server_tls(struct flow *f)
     if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, ip) ? NULL : name) != 0) {
-        server_fail(f, "cannot start TLS with %s", name);
+        server_fail(f, "cannot start TLS with %s: out of memory", name);
         return;
     }
     /* for a new leaf the certificate is needed, which a session may lack; and
@@ -5166,13 +5216,13 @@ static void exchange_free(struct exchange *ex)
     *ex = (struct exchange){ .id = ex->id };
 }
 
-/* The filters of one direction of a stream; NULL: none. */
-static struct chain *stream_chain(struct dir *d)
+/* Gives one direction of a stream its filters, if there are any. */
+static void stream_filter(struct dir *d)
 {
     const struct exchange *ex = &d->flow->ex;
     struct subject s = { "", ex->url, ex->host, NULL, 0, NULL, d->up };
 
-    return chain_new(d, &s, "stream");
+    chain_new(d, &s, "stream");
 }
 
 /* Whether the filters of a request that has been read are not done with it.
@@ -5209,8 +5259,8 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
         buf_printf(&url, "%s:%u", f->ex.host, f->ex.to.port);
         buf_put(&url, "", 1);
         f->ex.url = (char *)url.data;
-        f->up.chain = stream_chain(&f->up);
-        f->down.chain = stream_chain(&f->down);
+        stream_filter(&f->up);
+        stream_filter(&f->down);
     }
 }
 
@@ -5732,8 +5782,7 @@ static bool dir_filter(struct dir *d)
     if (opt.filters == NULL || d->pass || f->untouched || d->head.unclear)
         return false;
     s = dir_subject(d);
-    d->chain = chain_new(d, &s, d->up ? "request" : "response");
-    if (d->chain == NULL)
+    if (!chain_new(d, &s, d->up ? "request" : "response"))
         return false;
     say(2, "#%lu the %s is given to %d filter(s); what the last one prints "
         "goes on", f->ex.id, d->up ? "request" : "response",
@@ -6426,7 +6475,7 @@ static bool tunnel_server(struct flow *f)
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
                                  f->leaf)) {
         say(0, "cannot forge a certificate for %s: %s", name,
-            tls_strerror(error));
+            error ? tls_strerror(error) : "out of memory");
         f->over = true;
         return true;
     }
@@ -6649,11 +6698,13 @@ static bool client_is_us(const struct sockaddr_storage *client)
     return false;
 }
 
-/* A flow for a client that has connected. */
+/* A flow for a client that has connected; NULL: there is no memory. */
 static struct flow *flow_new(int fd, const void *addr, socklen_t len)
 {
-    struct flow *f = alloc(sizeof *f);
+    struct flow *f = calloc(1, sizeof *f);
 
+    if (f == NULL)
+        return NULL;
     f->client.fd = fd;
     f->client.ready = true;
     f->server.end.fd = -1;
@@ -6724,16 +6775,14 @@ static void sooner(double *left, double seconds)
         *left = seconds;
 }
 
-/* What flow f waits for; lowers *left to its next deadline, and acts when
-   that has passed. */
+/* What flow f waits for; lowers *left to its next deadline. */
 static void flow_arm(struct flow *f, double *left)
 {
     double since, rest;
     enum wait w = flow_wait(f, &since);
 
     rest = since + waits[w].seconds * SECOND - now;
-    if (rest <= 0)
-        flow_expire(f, w);
+    f->wake |= rest <= 0;
     if (f->up.chain != NULL)
         sooner(left, chain_deadline(f->up.chain));
     if (f->down.chain != NULL)
@@ -6787,6 +6836,14 @@ static double arm(void)
     return left;
 }
 
+/* Reads what a new client has sent along: mostly it is there. */
+static void flow_hear(void *it)
+{
+    struct flow *f = it;
+
+    f->wake = end_read(&f->client);
+}
+
 /* Accepts clients. When descriptors run short that pauses for a moment, and
    who comes waits in the kernel's queue. */
 static void accept_new(void)
@@ -6815,7 +6872,14 @@ static void accept_new(void)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
         unmap_address(&addr);
         f = flow_new(fd, &addr, address_size(&addr));
-        f->wake = end_read(&f->client);
+        if (f == NULL) {
+            say(0, "a client is turned away: out of memory");
+            close(fd);
+            accept_after = now + 0.1;
+            return;
+        }
+        if (!attempt(flow_hear, f))
+            flow_starve(f);
     }
 }
 
@@ -6825,38 +6889,44 @@ static bool end_take(struct end *e)
     return fds_has(&readable, e->fd) && end_wants_read(e) && end_read(e);
 }
 
+/* Moves bytes from a flow's descriptors that are ready into buffers. */
+static void flow_read(void *it)
+{
+    struct flow *f = it;
+    struct chain *chains[] = { f->up.chain, f->down.chain };
+    bool moved = end_take(&f->client);
+
+    if (f->server.state != SERVER_CONNECT)
+        moved |= end_take(&f->server.end);
+    if (moved)
+        f->moved = now;
+    f->wake |= moved;
+    if (f->server.state == SERVER_CONNECT &&
+        fds_has(&writable, f->server.end.fd))
+        server_connect_end(f);
+    if (fds_has(&writable, f->client.fd) ||
+        (f->server.state != SERVER_CONNECT &&
+         fds_has(&writable, f->server.end.fd)))
+        f->wake = true;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; chains[k] && i < chains[k]->count; i++) {
+            if (fds_has(&readable, chains[k]->run[i]->out))
+                run_read(chains[k], i);
+            if (fds_has(&writable, chains[k]->run[i]->in))
+                f->wake = true;
+        }
+}
+
 /* Moves bytes from descriptors that are ready into buffers. */
 static void read_ready(void)
 {
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        if (fds_has(&readable, r->fd)) {
+        if (fds_has(&readable, r->fd))
             resolver_read(r);
-        }
     copros_move();
-    for (struct flow *f = flows; f != NULL; f = f->next) {
-        struct chain *chains[] = { f->up.chain, f->down.chain };
-        bool moved = end_take(&f->client);
-
-        if (f->server.state != SERVER_CONNECT)
-            moved |= end_take(&f->server.end);
-        if (moved)
-            f->moved = now;
-        f->wake |= moved;
-        if (f->server.state == SERVER_CONNECT &&
-            fds_has(&writable, f->server.end.fd))
-            server_connect_end(f);
-        if (fds_has(&writable, f->client.fd) ||
-            (f->server.state != SERVER_CONNECT &&
-             fds_has(&writable, f->server.end.fd)))
-            f->wake = true;
-        for (int k = 0; k < 2; k++)
-            for (int i = 0; chains[k] && i < chains[k]->count; i++) {
-                if (fds_has(&readable, chains[k]->run[i]->out))
-                    run_read(chains[k], i);
-                if (fds_has(&writable, chains[k]->run[i]->in))
-                    f->wake = true;
-            }
-    }
+    for (struct flow *f = flows; f != NULL; f = f->next)
+        if (!attempt(flow_read, f))
+            flow_starve(f);
 }
 
 /* Moves bytes from buffers to descriptors, of those flows where something
@@ -6890,24 +6960,37 @@ static void end_trim(struct end *e)
     buf_trim(&e->wire_out);
 }
 
+/* Lets a flow where something happened go as far as it can. */
+static void flow_go(void *it)
+{
+    struct flow *f = it;
+    double since;
+    enum wait w;
+
+    do
+        while (flow_step(f))
+            ;
+    while (flow_write(f));
+    w = flow_wait(f, &since);
+    if (since + waits[w].seconds * SECOND <= now)
+        flow_expire(f, w);
+    dir_show(&f->up);
+    dir_show(&f->down);
+    if (f->server.state == SERVER_LOOKUP)
+        server_lookup(f);
+    end_trim(&f->client);
+    end_trim(&f->server.end);
+}
+
 /* Lets each flow where something happened go as far as it can. */
 static void step_flows(void)
 {
-    for (struct flow *f = flows; f != NULL; f = f->next) {
-        if (!f->wake)
-            continue;
-        f->wake = false;
-        do
-            while (flow_step(f))
-                ;
-        while (flow_write(f));
-        dir_show(&f->up);
-        dir_show(&f->down);
-        if (f->server.state == SERVER_LOOKUP)
-            server_lookup(f);
-        end_trim(&f->client);
-        end_trim(&f->server.end);
-    }
+    for (struct flow *f = flows; f != NULL; f = f->next)
+        if (f->wake && !f->over) {
+            f->wake = false;
+            if (!attempt(flow_go, f))
+                flow_starve(f);
+        }
 }
 
 /* Asks for names that could not be asked for, as all resolvers were busy. */

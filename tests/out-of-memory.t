@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""When memory runs out, those who ask for more are turned away, each with a
+line in the log; who is there already is served on, and so is who comes when
+there is memory again."""
+from mitm import *
+import resource
+
+PAGE = reply(b'hello' * 100)
+
+
+def limit_memory(proxy, more):
+    """What proxy may take of address space, over what it has."""
+    status = open('/proc/%d/status' % proxy.pid).read()
+    size = int(re.search(r'VmSize:\s+(\d+) kB', status).group(1)) * 1024
+    resource.prlimit(proxy.pid, resource.RLIMIT_AS, (size + more, size + more))
+
+
+def ask(client):
+    client.send(get('/'))
+    equal(client.read_exact(len(PAGE)), PAGE, 'the page')
+
+
+def come(proxy, origin, tls):
+    """A client that is served, or None: it was turned away."""
+    try:
+        client = proxy.tls(origin) if tls else proxy.tunnel(origin)
+        ask(client)
+        return client
+    except (Failed, OSError):       # OSError: of TLS, too
+        return None
+
+
+def crowd(tls, *options):
+    if sanitized():
+        raise Skip('a sanitizer needs more address space than there is')
+    with Origin(answer(PAGE), tls=tls) as origin, \
+            Proxy('-q', *options) as proxy:
+        limit_memory(proxy, 6 << 20)
+        clients = [come(proxy, origin, tls) for _ in range(200)]
+        served = [c for c in clients if c]
+        note('%d of %d were served' % (len(served), len(clients)))
+        check(len(served) < len(clients), 'memory did not run out')
+        check(len(served) > 20, 'too few were served', len(served))
+        like(proxy.log(), 'out of memory', 'the log')
+        for client in served if not options else ():
+            ask(client)             # a filter's message may need more
+        for client in served:
+            client.close()
+        proxy.settled()
+        for _ in range(10):
+            client = come(proxy, origin, tls)
+            check(client, 'there is memory again')
+            client.close()
+
+
+@test('clients with TLS')
+def _():
+    crowd(True)
+
+
+@test('clients with TLS, and a coprocess')
+def _():
+    crowd(True, '--coprocess', '--response', script('''
+#!/usr/bin/env python3
+import sys
+for line in sys.stdin.buffer:
+    sys.stdin.buffer.read(int(line.split()[0]))
+    sys.stdout.buffer.write(b'-\\n')
+    sys.stdout.flush()
+'''))
+
+
+run()
