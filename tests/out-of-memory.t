@@ -34,7 +34,7 @@ def crowd(tls, *options):
     if sanitized():
         raise Skip('a sanitizer needs more address space than there is')
     with Origin(answer(PAGE), tls=tls) as origin, \
-            Proxy('-q', *options) as proxy:
+            Proxy('-q', *options, coprocesses=len(options) // 3) as proxy:
         limit_memory(proxy, 6 << 20)
         clients = [come(proxy, origin, tls) for _ in range(200)]
         served = [c for c in clients if c]
