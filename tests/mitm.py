@@ -180,6 +180,23 @@ def slurp(path):
         return f.read()
 
 
+def command(*words, stdin=b'', env=None, status=None):
+    """Run a command to its end: its output and its errors, together."""
+    done = subprocess.run(words, input=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=2 * DEADLINE,
+                          env=dict(os.environ, **(env or {})))
+    check(status is None or done.returncode == status, '%s exits %s, not %s'
+          % (words[0], done.returncode, status), done.stdout)
+    return done.stdout
+
+
+def free_port():
+    """A port of 127.0.0.1 on which nobody listens, for now."""
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
 # ------------------------------------------------------- certificates
 
 def openssl(*words, **more):
@@ -906,6 +923,17 @@ class Proxy:
             for conn in self.clients:
                 conn.close()
             self.kill()
+
+
+def listens(port, child=None):
+    """Wait until something listens there, which is the child's doing."""
+    def probe():
+        check(not child or child.poll() is None, 'it ended',
+              slurp(child.output) if child else '')
+        with contextlib.suppress(OSError):
+            socket.create_connection(('127.0.0.1', port), 1).close()
+            return True
+    wait_for(probe, 'a server on port %d' % port)
 
 
 @contextlib.contextmanager
