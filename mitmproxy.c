@@ -6968,7 +6968,7 @@ static void flow_go(void *it)
     enum wait w;
 
     do
-        while (flow_step(f))
+        while (!f->over && flow_step(f))
             ;
     while (flow_write(f));
     w = flow_wait(f, &since);
