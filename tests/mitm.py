@@ -291,13 +291,14 @@ class Conn:
 
     # TLS
 
-    def start_tls(self, context, name=None):
-        """Handshake; name given: as a client that wants that server."""
+    def start_tls(self, context, name=None, session=None):
+        """Handshake; name given: as a client that wants that server, and
+        perhaps offers a session of the same context."""
         self.incoming, self.out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.incoming.write(self.take(len(self.buf)))
         self.tls = context.wrap_bio(self.incoming, self.out,
                                     server_side=name is None,
-                                    server_hostname=name)
+                                    server_hostname=name, session=session)
         while True:
             try:
                 self.tls.do_handshake()
