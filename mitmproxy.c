@@ -121,9 +121,15 @@ enum {
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
     WEEK = 7 * 24 * 3600,   /* seconds: longer than any wait */
+    FEW = 64,               /* flows that are looked at in each turn */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
+
+/* Seconds for which a flow counts as awake; those at most for which the loop
+   waits for such flows alone; and those between two turns that look at all
+   flows, for each of them: a tenth of the time goes into looking at all. */
+static const double AWAKE = 0.1, NAP = 0.002, LOOK = 2.5e-6;
 
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
@@ -453,6 +459,7 @@ struct flow {
     bool stream;            /* both directions are streams */
     bool heard;             /* ... and it was the server that spoke last */
     bool wake;              /* something happened to it in this turn */
+    double woken;           /* when that was the last time */
     bool over;              /* to be freed by sweep() */
     char peer[64];          /* the client's address and port */
     double since;           /* when this state was entered */
@@ -493,8 +500,9 @@ static struct {
           .next = { .timeout = 30 } };
 
 static double now;                  /* seconds, monotonic, once per turn */
-static struct flow *flows;
+static struct flow *flows;          /* the one that woke last is the first */
 static int nflows;
+static bool full_turn;              /* those that sleep are looked at, too */
 static struct run *runs;            /* all children that are filters */
 static struct chain *waiting, **waiting_end = &waiting;
 static struct resolver resolvers[MAX_RESOLVERS];
@@ -615,6 +623,34 @@ static void unescape(char *s)
             *o = (char)(hex(s[1]) << 4 | hex(s[2]));
             s += 2;
         }
+}
+
+/* Something has happened to f: it is to be stepped, and goes to the front,
+   where those are that are awake. */
+static void flow_wake(struct flow *f)
+{
+    f->wake = true;
+    f->woken = now;
+    if (f->prev == NULL)
+        return;
+    f->prev->next = f->next;
+    if (f->next != NULL)
+        f->next->prev = f->prev;
+    f->prev = NULL;
+    f->next = flows;
+    flows->prev = f;
+    flows = f;
+}
+
+/* The flow behind f, or the first, if f is NULL, that is to be looked at in
+   this turn; NULL: there is none. Thousands that sleep would make each turn
+   slow: they are looked at now and then. */
+static struct flow *next_flow(const struct flow *f)
+{
+    struct flow *next = f ? f->next : flows;
+
+    return next != NULL && (full_turn || now - next->woken < AWAKE) ? next
+                                                                    : NULL;
 }
 
 /* ==== 4 buffers ========================================================= */
@@ -2971,7 +3007,7 @@ static void resolver_read(struct resolver *r)
     }
     if (f == NULL)
         return;
-    f->wake = true;
+    flow_wake(f);
     s->resolver = NULL;
     s->tried = 0;
     s->addrs = (int)(((size_t)n - offsetof(struct answer, addr)) /
@@ -3884,7 +3920,7 @@ static void copro_done(struct copro *p)
     if (r != NULL) {
         r->copro = NULL;
         r->exited = true;
-        r->chain->dir->flow->wake = true;
+        flow_wake(r->chain->dir->flow);
     }
 }
 
@@ -4203,7 +4239,7 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
              why);
     c->failed = r;
     c->on_error = r->filter->on_error;
-    c->dir->flow->wake = true;
+    flow_wake(c->dir->flow);
 }
 
 /* Whether run i of c should be read from. */
@@ -4256,12 +4292,12 @@ static void run_write(struct chain *c, int i)
                 c->run[i - 1]->unread = true;
                 run_close(&c->run[i - 1]->out);
             }
-            c->dir->flow->wake = true;
+            flow_wake(c->dir->flow);
             return;
         }
         buf_eat(b, (size_t)n);
         r->moved = now;
-        c->dir->flow->wake = true;
+        flow_wake(c->dir->flow);
     }
     if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
         run_close(&r->in);
@@ -4289,7 +4325,7 @@ static void run_read(struct chain *c, int i)
     else
         run_close(&r->out);
     r->moved = now;
-    c->dir->flow->wake = true;
+    flow_wake(c->dir->flow);
 }
 
 /* Starts the filters of c; one that cannot be started is a failure. */
@@ -4319,7 +4355,7 @@ static void chain_start(void *it)
         }
     }
     free(env);
-    c->dir->flow->wake = true;
+    flow_wake(c->dir->flow);
 }
 
 /* There is no memory for f: it ends, and others may have what it had. */
@@ -4389,7 +4425,7 @@ static void run_exited(struct run *r, int status)
         run_free(r);
         return;
     }
-    r->chain->dir->flow->wake = true;
+    flow_wake(r->chain->dir->flow);
     if (WIFSIGNALED(status) && !(r->unread && WTERMSIG(status) == SIGPIPE))
         chain_fail(r->chain, r, "killed by signal %d (%s)",
                    WTERMSIG(status), strsignal(WTERMSIG(status)));
@@ -4600,7 +4636,7 @@ static void server_enter(struct flow *f, int state)
 
     f->server.state = state;
     f->server.since = now;
-    f->wake = true;
+    flow_wake(f);
     if (state == SERVER_UP && capture->fd >= 0 && e->tap == NULL) {
         e->tap = tap_new(f->client.fd, e->fd);
         tap_data(e->tap, 1, buf_at(&e->in), e->in.len);
@@ -6639,7 +6675,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
 /* A flow has waited too long. */
 static void flow_expire(struct flow *f, enum wait w)
 {
-    f->wake = true;
+    flow_wake(f);
     if (f->state == FLOW_CLOSING && !f->client.shut) {
         say(0, "%s: waited %g seconds for the client to take the rest: cut "
             "off", f->peer, waits[w].seconds);
@@ -6715,7 +6751,7 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
     f->tunnel = opt.transparent || opt.reverse.port != 0;
     f->home = opt.transparent ? original_target(fd) : opt.reverse;
     f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
-    f->since = f->moved = now;
+    f->since = f->moved = f->woken = now;
     print_address(f->peer, sizeof f->peer, addr, len);
     if (client_is_us(addr)) {
         say(0, "our own connection to %s:%u comes back to us: closed (the "
@@ -6782,7 +6818,8 @@ static void flow_arm(struct flow *f, double *left)
     enum wait w = flow_wait(f, &since);
 
     rest = since + waits[w].seconds * SECOND - now;
-    f->wake |= rest <= 0;
+    if (rest <= 0)
+        flow_wake(f);
     if (f->up.chain != NULL)
         sooner(left, chain_deadline(f->up.chain));
     if (f->down.chain != NULL)
@@ -6818,8 +6855,10 @@ static double arm(void)
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
         if (r->fd >= 0)
             fds_add(&readable, r->fd);
-    for (struct flow *f = flows; f != NULL; f = f->next)
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);
         flow_arm(f, &left);
+    }
     for (struct run *r = runs; r != NULL; r = r->next) {
         double rest = r->killed + waits[WAIT_KILL].seconds * SECOND - now;
 
@@ -6841,7 +6880,8 @@ static void flow_hear(void *it)
 {
     struct flow *f = it;
 
-    f->wake = end_read(&f->client);
+    if (end_read(&f->client))
+        flow_wake(f);
 }
 
 /* Accepts clients. When descriptors run short that pauses for a moment, and
@@ -6898,22 +6938,23 @@ static void flow_read(void *it)
 
     if (f->server.state != SERVER_CONNECT)
         moved |= end_take(&f->server.end);
-    if (moved)
+    if (moved) {
         f->moved = now;
-    f->wake |= moved;
+        flow_wake(f);
+    }
     if (f->server.state == SERVER_CONNECT &&
         fds_has(&writable, f->server.end.fd))
         server_connect_end(f);
     if (fds_has(&writable, f->client.fd) ||
         (f->server.state != SERVER_CONNECT &&
          fds_has(&writable, f->server.end.fd)))
-        f->wake = true;
+        flow_wake(f);
     for (int k = 0; k < 2; k++)
         for (int i = 0; chains[k] && i < chains[k]->count; i++) {
             if (fds_has(&readable, chains[k]->run[i]->out))
                 run_read(chains[k], i);
             if (fds_has(&writable, chains[k]->run[i]->in))
-                f->wake = true;
+                flow_wake(f);
         }
 }
 
@@ -6924,9 +6965,11 @@ static void read_ready(void)
         if (fds_has(&readable, r->fd))
             resolver_read(r);
     copros_move();
-    for (struct flow *f = flows; f != NULL; f = f->next)
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);
         if (!attempt(flow_read, f))
             flow_starve(f);
+    }
 }
 
 /* Moves bytes from buffers to descriptors, of those flows where something
@@ -6985,12 +7028,14 @@ static void flow_go(void *it)
 /* Lets each flow where something happened go as far as it can. */
 static void step_flows(void)
 {
-    for (struct flow *f = flows; f != NULL; f = f->next)
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);
         if (f->wake && !f->over) {
             f->wake = false;
             if (!attempt(flow_go, f))
                 flow_starve(f);
         }
+    }
 }
 
 /* Asks for names that could not be asked for, as all resolvers were busy. */
@@ -7027,8 +7072,8 @@ static void reap(void)
 /* Frees the flows that are over: the only place that does. */
 static void sweep(void)
 {
-    for (struct flow *f = flows, *next; f != NULL; f = next) {
-        next = f->next;
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);
         if (flow_over(f))
             flow_free(f);
     }
@@ -7080,16 +7125,26 @@ static bool stopped(void)
 /* One turn after the other, until a signal ends it. */
 static void run_loop(void)
 {
-    while (!stopped()) {
-        double left = arm();
-        struct timeval t = { (time_t)left, (left - (long)left) * 1e6 };
+    double looked = 0, left;
+    struct timeval t;
+    int ready = 0;
 
-        if (select(highest + 1, (fd_set *)readable.bits,
-                   (fd_set *)writable.bits, NULL, &t) < 0) {
+    while (!stopped()) {
+        full_turn = stopping || ready <= 0 || nflows <= FEW ||
+                    now - looked > nflows * LOOK;
+        left = arm();
+        if (!full_turn && left > NAP)
+            left = NAP;
+        t = (struct timeval){ (time_t)left, (left - (long)left) * 1e6 };
+        ready = select(highest + 1, (fd_set *)readable.bits,
+                       (fd_set *)writable.bits, NULL, &t);
+        if (ready < 0) {
             fds_clear(&readable);
             fds_clear(&writable);
         }
         now = clock_now();
+        if (full_turn)
+            looked = now;
         for (struct sink *s = sinks; s < sinks + SINKS; s++)
             if (fds_has(&writable, s->fd))
                 sink_flush(s, s->file);
