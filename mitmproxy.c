@@ -4855,10 +4855,10 @@ static int connect_converse(struct flow *f, const char *p, size_t n)
 
     if (len > 0 && h.status / 100 == 2)
         server_reached(f);
-    else if (len != 0 && h.status / 100 != 1) {
+    else if (len < 0 || (len > 0 && h.status / 100 != 1)) {
         server_fail(f, "the proxy %s:%u refuses %s:%u: %.*s", s->hop.host,
                     s->hop.port, s->goal.host, s->goal.port,
-                    (int)(line < 100 ? line : 100),
+                    len < 0 || line > 100 ? 100 : (int)line,
                     len < 0 ? "it speaks no HTTP" : p);
         return -1;
     }
@@ -5468,7 +5468,7 @@ static struct target request_target(struct dir *d, const char *p,
 {
     const struct flow *f = d->flow;
     const char *target = p + h->target.at, *rest;
-    struct target t;
+    struct target t, goal;
     size_t n;
 
     d->absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
@@ -5478,7 +5478,9 @@ static struct target request_target(struct dir *d, const char *p,
                                           h->target.len) == 0)));
     if (!d->absolute)
         t = f->ex.to;
+    goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
+                same_target(&goal, &t) &&
                 (!f->tunnel || opt.transparent || opt.reverse.port != 0);
     return t;
 }
