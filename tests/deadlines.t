@@ -121,6 +121,18 @@ def _():
         like(message.body, rb"20 seconds .* the server's TLS handshake", 'why')
 
 
+for scheme in 'http', 'socks5':
+    @test('an upstream proxy by %s that does not answer: 502' % scheme)
+    def _(scheme=scheme):
+        with Origin() as above, quick(0.05, '-x', '%s://127.0.0.1:%d' % (
+                scheme, above.port)) as proxy:
+            client = proxy.tunnel('localhost:443')
+            client.send(get('/'))
+            message = client.read_message()
+            equal(message.status, 502, 'the status')
+            like(message.body, rb"20 seconds .* upstream proxy", 'why')
+
+
 @test('a ClientHello that has no end')
 def _():
     with quick(0.05) as proxy:

@@ -190,6 +190,17 @@ def command(*words, stdin=b'', env=None, status=None):
     return done.stdout
 
 
+def directory(user='nobody'):
+    """A new directory that is this user's: of a daemon which root starts and
+    that will not stay root."""
+    name = scratch('home')
+    os.mkdir(name)
+    if os.getuid() == 0:
+        os.chmod(SCRATCH, 0o711)        # where keys are private files
+        shutil.chown(name, user)
+    return name
+
+
 def free_port():
     """A port of 127.0.0.1 on which nobody listens, for now."""
     with socket.socket() as s:
