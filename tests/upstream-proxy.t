@@ -234,18 +234,22 @@ def secrets():
 
 @test('credentials are shown to the proxy above, and to nobody else')
 def _():
+    passed = scratch('passed', '')
+    look = 'env >>%s; tee -a %s' % (passed, passed)
     with squid(True) as upstream, \
-            Proxy('-v', '-x', upstream.url, '--request', 'tee /dev/stderr',
-                  '--response', 'tee /dev/stderr') as proxy:
+            Proxy('-v', '-x', upstream.url, '--request', look, '--response',
+                  look) as proxy:
         for tls in False, True:
             with Origin(answer(lambda r: reply(r.head)), tls=tls) as origin:
                 seen = proxy.curl(origin.url(), origin.url()).decode()
                 for secret in secrets():
                     for what, text in (('the origin', seen),
-                                       ('filters and log', proxy.log()),
+                                       ('filters', slurp(passed).decode()),
+                                       ('the log', proxy.log()),
                                        ('the messages', proxy.out())):
                         unlike(text, secret, what)
                 unlike(seen, '(?i)proxy-authorization', 'the origin')
+                like(slurp(passed), rb'(?s)MITM_.*GET ', 'a control')
 
 
 @test('a client may log in to the proxy above by itself')
