@@ -6039,6 +6039,15 @@ static bool dir_unframed(struct dir *d, const char *why)
     return true;
 }
 
+/* What a server that did not answer seems to want: in TLS 1.3 it is after the
+   handshake that it refuses a client's certificate, or that there is none. */
+static const char *server_wish(const struct flow *f)
+{
+    return f->server.end.tls_error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? "" :
+           opt.cert ? " but an alert of TLS; it may not like --cert's"
+                    : " but an alert of TLS; it may want --cert FILE";
+}
+
 /* The source ended where a head might have begun. */
 static bool dir_ended(struct dir *d)
 {
@@ -6050,8 +6059,9 @@ static bool dir_ended(struct dir *d)
                                        client will ask again */
         flow_cut(f);
     else
-        flow_fail(f, 502, "%s:%u closed the connection without an "
-                  "answer", f->server.target.host, f->server.target.port);
+        flow_fail(f, 502, "%s:%u closed the connection without an answer%s",
+                  f->server.target.host, f->server.target.port,
+                  server_wish(f));
     return true;
 }
 
@@ -6068,7 +6078,10 @@ static bool server_idle(struct flow *f)
         say(0, "#%lu the server sent something that nobody asked for: closed",
             f->ex.id);
         flow_close(f);
-    } else if (e->done && f->up.state == DIR_HEAD && f->client.in.len == 0)
+    } else if (e->done && !f->spoken && *server_wish(f) != '\0')
+        server_fail(f, "%s:%u gave no answer%s", f->server.target.host,
+                    f->server.target.port, server_wish(f));
+    else if (e->done && f->up.state == DIR_HEAD && f->client.in.len == 0)
         flow_close(f);
     else
         return false;
