@@ -6419,6 +6419,8 @@ static void pinned_add(const struct flow *f)
     memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
     pinned[0].key = copy_text(key, strlen(key));
     pinned[0].until = now + 600 * SECOND;
+    say(0, "what %s does there next is passed untouched for ten minutes",
+        f->peer);
 }
 
 /* The place of this client and this name among them, or NULL. */
@@ -6583,13 +6585,27 @@ static bool tunnel_client(struct flow *f)
         refusal(f->client.tls_error, f->client.alert),
         (unsigned)-f->client.tls_error,
         f->client.alert, opt.ca_file);
-    if (opt.pass_pinned && is_rejection(&f->client)) {
+    if (opt.pass_pinned && is_rejection(&f->client))
         pinned_add(f);
-        say(0, "what %s does there next is passed untouched for ten minutes",
-            f->peer);
-    }
     flow_close(f);
     return true;
+}
+
+/* Notes a client that leaves right behind the handshake, without a word: one
+   that pins a key may compare it only then. A browser that has connected in
+   advance and changes its mind takes longer. */
+static void client_left(struct flow *f)
+{
+    const struct end *c = &f->client;
+
+    if (!opt.pass_pinned || c->ssl == NULL || f->spoken || f->stream ||
+        c->in.len > 0 || !(c->done || c->broken) ||
+        now - f->since > 3 * SECOND)
+        return;
+    f->spoken = true;               /* once is enough */
+    say(0, "%s left without a word after the TLS handshake for %s: perhaps it "
+        "pins the server's own key", f->peer, flow_name(f));
+    pinned_add(f);
 }
 
 /* Moves what can be moved in a flow; whether anything did. */
@@ -6612,6 +6628,7 @@ static bool flow_step(struct flow *f)
     case FLOW_CLIENT:
         return tunnel_client(f) | moved;
     case FLOW_RELAY:
+        client_left(f);
         moved |= dir_step(&f->up);
         if (f->state == FLOW_RELAY)
             moved |= dir_step(&f->down);
