@@ -6351,13 +6351,18 @@ static bool socks_answer(struct flow *f)
     return true;
 }
 
-/* A tunnel is not to be opened: its bytes pass as they are, TLS and all. */
+/* A tunnel is not to be opened: its bytes pass as they are, TLS and all. A
+   stream's filters have had the plain text that came before. */
 static void tunnel_pass(struct flow *f, const char *why)
 {
     f->untouched = true;
     f->home.tls = false;
     f->state = FLOW_RELAY;
-    flow_stream(f, false, why);
+    chain_free(f->up.chain);
+    chain_free(f->down.chain);
+    f->up.chain = f->down.chain = NULL;
+    if (!f->stream)
+        flow_stream(f, false, why);
 }
 
 /* What is in a tunnel may pass: messages, or by --tcp-hosts a stream. */
@@ -6457,17 +6462,14 @@ static bool tunnel_hello(struct flow *f)
         f->over = true;
         return true;
     }
-    if (!f->stream && host_matches(opt.ignore, f)) {
+    if (host_matches(opt.ignore, f)) {
         tunnel_pass(f, "--ignore-hosts says so");
         return true;
     }
     if (pinned_find(f) != NULL) {
         say(0, "%s is passed untouched: it has rejected our certificate for "
             "%s (--pass-pinned)", f->peer, flow_name(f));
-        if (f->stream)
-            f->untouched = true, f->state = FLOW_RELAY;
-        else
-            tunnel_pass(f, "--pass-pinned says so");
+        tunnel_pass(f, "--pass-pinned says so");
         return true;
     }
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
