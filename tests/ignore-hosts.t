@@ -63,7 +63,8 @@ def _():
 def _():
     with Origin(answer(reply(b'page')), tls=True) as origin:
         for rule, how in ((r'LOCALHOST', through), (r'^host', opened),
-                          (r'^localhost$', opened), (r'nothing|local', through),
+                          (r'^localhost$', opened),
+                          (r'nothing|local', through),
                           (r'^(localhost|x):[0-9]+$', through)):
             with Proxy(RULE, rule, *SPOIL) as proxy:
                 how(proxy, origin, proxy.tunnel(origin))
