@@ -2653,7 +2653,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
         size_t piece;
 
         if (n - i < 5)
-            return n > i && p[i] != 22 ? -1 : 0;
+            return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
+                   ? -1 : 0;
         piece = (size_t)p[i + 3] << 8 | p[i + 4];
         if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
             len + piece > sizeof msg)
@@ -6160,12 +6161,13 @@ static bool stream_upgrades(struct flow *f)
 {
     const struct buf *in = &f->client.in;
     struct hello h;
+    int n;
 
     if (f->untouched || !f->heard || f->client.ssl || f->server.end.ssl ||
-        *buf_at(in) != 22 || f->server.end.in.len > 0 ||
-        hello_parse(buf_at(in), in->len, &h) < 0)
+        f->client.done || f->server.end.in.len > 0 || *buf_at(in) != 22 ||
+        (n = hello_parse(buf_at(in), in->len, &h)) < 0)
         return false;
-    if (f->client.out.len == 0 && f->server.end.out.len == 0) {
+    if (n > 0 && f->client.out.len == 0 && f->server.end.out.len == 0) {
         f->state = FLOW_HELLO;
         f->since = now;
     }
