@@ -600,12 +600,15 @@ class Origin:
     without behave it waits in a queue for next()."""
 
     def __init__(self, behave=None, tls=False, cert=None, host='127.0.0.1',
-                 name='localhost', version=None, alpn=None):
+                 name='localhost', version=None, alpn=None, port=0):
         self.behave, self.conns, self.errors = behave, [], []
         self.tls, self.waiting = tls, queue.Queue()
         family = socket.AF_INET6 if ':' in host else socket.AF_INET
         self.listener = socket.socket(family)
-        self.listener.bind((host, 0))
+        if port:                        # else any that never was
+            self.listener.setsockopt(socket.SOL_SOCKET,
+                                     socket.SO_REUSEADDR, 1)
+        self.listener.bind((host, port))
         self.listener.listen(512)
         self.port = self.listener.getsockname()[1]
         self.name = name
@@ -753,12 +756,12 @@ class Proxy:
     status 0 at SIGTERM and have given back its descriptors and children."""
 
     def __init__(self, *args, env=None, ca=None, trust=None, stdout=None,
-                 coprocesses=0):
+                 coprocesses=0, prefix=()):
         self.coprocesses = coprocesses  # at most, that may stay
         self.ca = ca or scratch('cert.pem')
         self.out_name, self.err_name = scratch('stdout'), scratch('stderr')
         self.clients, self.stopped = [], False
-        command = [PROGRAM, '-p', '0', '--ca', self.ca]
+        command = [*prefix, PROGRAM, '-p', '0', '--ca', self.ca]
         if trust is not False:
             command += ['--cacert', trust or make_ca()]
         with open(self.out_name, 'wb') as out, \
