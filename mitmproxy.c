@@ -1489,7 +1489,9 @@ static size_t tap_headers(const struct tap *t, int side, int flags,
         put_number(h + 10, 2, ~sum16(0, h, ip));
     put_number(tcp + 4, 4, t->next[side]);
     put_number(tcp + 8, 4, flags & TCP_ACK ? t->next[!side] : 0);
-    put_number(tcp + 12, 4, 0x50000000 | (uint32_t)flags << 16 | 0xffff);
+    /* a window that pieces of 16384 bytes do not fill to the brim: Wireshark
+       takes note of that */
+    put_number(tcp + 12, 4, 0x50000000 | (uint32_t)flags << 16 | 0xfff1);
     sum = sum16(6 + 20 + (uint32_t)n, h + ip - 2 * address, 2 * address);
     put_number(tcp + 16, 2, ~sum16(sum16(sum, tcp, 20), data, n));
     return ip + 20;
@@ -1544,6 +1546,8 @@ static struct tap *tap_new(int client, int server)
 
     t->from[0] = address_of(client, true);
     t->from[1] = address_of(server, true);
+    /* by the clock (RFC 9293, 3.4.1): the client may come here again */
+    t->next[0] = t->next[1] = (uint32_t)(uint64_t)(now * 250000);
     tap_packet(t, 0, TCP_SYN, NULL, 0);
     tap_packet(t, 1, TCP_SYN | TCP_ACK, NULL, 0);
     tap_packet(t, 0, TCP_ACK, NULL, 0);
