@@ -1,0 +1,322 @@
+#!/usr/bin/env python3
+"""-w: what passes between us and the servers, in plain text, as pcapng."""
+from mitm import *
+
+
+def tshark(name, *words):
+    """What tshark prints of a capture, all checksums verified; a random port
+    of ours may be known as another protocol's."""
+    done = subprocess.run(
+        [need('tshark'), '-r', name, '-o', 'ip.check_checksum:TRUE',
+         '-o', 'tcp.check_checksum:TRUE', '-o',
+         'tcp.try_heuristic_first:TRUE', *words], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, timeout=3 * DEADLINE)
+    check(done.returncode == 0, 'tshark ends', done.stderr)
+    return done.stdout.decode()
+
+
+def rows(name, select, *fields):
+    """The fields of those packets, in tuples."""
+    words = [word for field in fields for word in ('-e', field)]
+    text = tshark(name, '-Y', select, '-T', 'fields', *words)
+    return [tuple(line.split('\t')) for line in text.splitlines()]
+
+
+def sound(name, but=''):
+    """Nothing is wrong with its packets."""
+    equal(tshark(name, '-Y', '(tcp.analysis.flags%s) || ip.checksum.status =='
+                 ' 0 || tcp.checksum.status == 0 || _ws.malformed' % but),
+          '', 'what tshark minds')
+
+
+def followed(name, stream=0):
+    """The bytes of a conversation: from the client, and from the server."""
+    sides = [b'', b'']
+    text = tshark(name, '-q', '-z', 'follow,tcp,raw,%d' % stream)
+    for line in text.splitlines():
+        if re.fullmatch(r'\t?[0-9a-f]+', line):
+            sides[line[0] == '\t'] += bytes.fromhex(line)
+    return sides
+
+
+def blocks(data):
+    """Its blocks, as [(type, body)]; the last may be incomplete."""
+    found = []
+    while len(data) >= 12:
+        kind, size = struct.unpack_from('=II', data)
+        check(size >= 12 and size % 4 == 0, 'a block of %d bytes' % size)
+        if size > len(data):
+            break
+        equal(struct.unpack_from('=I', data, size - 4)[0], size, 'its end')
+        found.append((kind, data[8:size - 4]))
+        data = data[size:]
+    return found
+
+
+def ends(*socks):
+    """Addresses and ports as tshark prints them: 'a', 'b', 'p,q', 'q,p'."""
+    (a, p), (b, q) = [sock[:2] for sock in socks]
+    return a, b, '%d,%d' % (p, q), '%d,%d' % (q, p)
+
+
+for tls in False, True:
+    for host in '127.0.0.1', '::1':
+        @test('%s to %s' % ('HTTPS' if tls else 'HTTP', host))
+        def _(tls=tls, host=host):
+            need('tshark')
+            name, v6 = scratch('capture'), ':' in host
+            origin = Origin(answer(lambda r: reply(r.start[::-1])), tls=tls,
+                            host=host, name=host)
+            with origin, Proxy('-w', name, '--listen-host', host, '-Q',
+                               'sed s/one/two/', '-R',
+                               'sed s/TEG/PUT/') as proxy:
+                client = Conn(socket.create_connection((host, proxy.port),
+                                                       DEADLINE))
+                proxy.clients.append(client)
+                client.send(get(origin.auth, host=origin.auth,
+                                method='CONNECT'))
+                client.read_head()
+                if tls:
+                    client.start_tls(client_context(proxy.ca), host)
+                for _ in range(2):
+                    client.send(get('/one'))
+                    like(client.read_message().body, b'PUT$', 'the answer')
+                a, b, up, down = ends(client.sock.getsockname(),
+                                      origin.listener.getsockname())
+            seen = rows(name, 'http', 'ipv6.src' if v6 else 'ip.src',
+                        'tcp.port', 'http.request.uri', 'http.response.code')
+            equal(seen, [(a, up, '/two', ''), (b, down, '', '200')] * 2,
+                  'what tshark sees')
+            equal(followed(name), [get('/two') * 2, 2 * reply(
+                b'1.1/PTTH owt/ TEG')], 'the conversation')
+            sound(name)
+            equal(os.stat(name).st_mode & 0o777, 0o600, 'who may read it')
+
+
+@test('a client of IPv4, a server of IPv6')
+def _():
+    need('tshark')
+    name = scratch('capture')
+    with Origin(answer(reply(b'x')), host='::1', name='::1') as origin, \
+            Proxy('-w', name) as proxy:
+        proxy.fetch(origin)
+        port = proxy.clients[0].sock
+    equal([row[0] for row in rows(name, 'http', 'ipv6.src')],
+          ['::ffff:127.0.0.1', '::1'], 'the addresses')
+    sound(name)
+
+
+@test('big bodies both ways')
+def _():
+    need('tshark')
+    name = scratch('capture')
+    body = os.urandom(5000000)
+    upload = get('/', 'Content-Length: %d' % len(body), method='PUT') + body
+    download = chunked(*(body[i:i + 100000] for i in range(0, len(body),
+                                                           100000)))
+    with Origin(answer(download), tls=True) as origin, \
+            Proxy('-w', name) as proxy:
+        client = proxy.tls(origin)
+        work = thread(client.send, upload)
+        equal(client.read_message().body, body, 'the download')
+        work.result()
+    sound(name)
+    equal(followed(name), [upload, download], 'the conversation')
+
+
+@test('many conversations at once, and one ended by the server')
+def _():
+    need('tshark')
+    name = scratch('capture')
+    whole = b'HTTP/1.1 200 OK\r\n\r\n%s\n'
+
+    def behave(conn):
+        conn.send(whole % (conn.read_message().start * 1000))
+
+    with Origin(behave) as origin, Proxy('-w', name) as proxy:
+        clients = [proxy.tunnel(origin) for _ in range(40)]
+        for i, client in enumerate(clients):
+            client.send(get('/%d' % i))
+        for client in reversed(clients):
+            client.read_message()
+        ports = [str(client.sock.getsockname()[1]) for client in clients]
+    seen = rows(name, 'http.request', 'tcp.srcport', 'http.request.uri')
+    equal(sorted(seen), sorted((port, '/%d' % i)
+                               for i, port in enumerate(ports)), 'requests')
+    seen = rows(name, 'http.response', 'tcp.dstport', 'http.file_data')
+    equal(sorted(port for port, _ in seen), sorted(ports), 'responses')
+    sound(name)
+
+
+@test('a client that goes from server to server and comes back')
+def _():
+    need('tshark')
+    name = scratch('capture')
+    with Origin(answer(reply(b'A'))) as a, Origin(answer(reply(b'B'))) as b, \
+            Proxy('-w', name) as proxy:
+        client = proxy.connect()
+        for i, origin in enumerate((a, b, a)):
+            client.send(get(origin.url('/%d' % i), host=origin.auth))
+            client.read_message()
+    equal(rows(name, 'http.request', 'tcp.stream', 'tcp.dstport',
+               'http.request.uri'), [
+                   (str(i), str(origin.port), '/%d' % i)
+                   for i, origin in enumerate((a, b, a))], 'conversations')
+    sound(name, '&& !tcp.analysis.reused_ports')
+
+
+@test('a server that speaks first, with TLS; the client leaves')
+def _():
+    need('tshark')
+    name = scratch('capture')
+
+    def greet(conn):
+        conn.send(b'220 hello\r\n')
+        conn.send(conn.read_until(b'\n').upper())
+        conn.read_all()
+
+    with Origin(greet, tls=True) as origin, Proxy('-w', name) as proxy:
+        client = proxy.tls(origin)
+        client.read_until(b'\n')
+        client.send(b'quit\n')
+        client.read_until(b'\n')
+        client.reset()
+    equal(followed(name), [b'quit\n', b'220 hello\r\nQUIT\n'], 'what was said')
+    sound(name)
+
+
+@test('a file cut anywhere can be read')
+def _():
+    need('tshark')
+    name = scratch('capture')
+    with Origin(answer(reply(b'x' * 1000))) as origin, \
+            Proxy('-w', name) as proxy:
+        client = proxy.tunnel(origin)
+        for i in range(5):
+            client.send(get('/%d' % i))
+            client.read_message()
+    data = slurp(name)
+    whole = blocks(data)
+    equal(sum(12 + len(body) for _, body in whole), len(data), 'its blocks')
+    equal([kind for kind, _ in whole], [0x0a0d0d0a, 1] + [6] * (3 + 10 + 3),
+          'their types')
+    for size in [48, 49, *range(50, len(data), len(data) // 6)]:
+        cut = scratch('cut', data[:size])
+        done = subprocess.run(['tshark', '-r', cut], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=3 * DEADLINE)
+        equal(done.stdout.count(b'\n'), len(blocks(data[:size])) - 2,
+              'packets in the first %d bytes' % size)
+
+
+@test('what has passed is in the file at once')
+def _():
+    name = scratch('capture')
+    with Origin(answer(reply(b'x'))) as origin, Proxy('-w', name) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/now'))
+        client.read_message()
+        wait_for(lambda: reply(b'x') in slurp(name), 'the response')
+        data = slurp(name)
+    check(get('/now') in data, 'the request')
+    equal(len(blocks(data)), 2 + 3 + 2, 'blocks')
+
+
+def goes_on(proxy, origin):
+    """The proxy does its work, and logs nothing but a line."""
+    for _ in range(3):
+        equal(proxy.fetch(origin).body, b'x' * 100000, 'the answer')
+    wait_for(proxy.settled, 'the end of all connections')
+
+
+@test('/dev/full: one line, and on')
+def _():
+    with Origin(answer(reply(b'x' * 100000))) as origin, \
+            Proxy('-w', '/dev/full') as proxy:
+        goes_on(proxy, origin)
+        equal(re.findall('.*/dev/full.*', proxy.log()), [
+            'mitmproxy: /dev/full: No space left on device: the capture ends '
+            'here'], 'the log')
+
+
+@test('a full disk: one line, and on')
+def _():
+    at = scratch('disk')
+    os.mkdir(at)
+    mount = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs -o size=128k '
+             'none "$0" && exec "$@"', at]
+    if os.geteuid():
+        mount.insert(1, '-r')
+    if subprocess.call([need(mount[0]), *mount[1:], 'true'],
+                       stderr=subprocess.DEVNULL):
+        raise Skip('no file system of our own here')
+    name = at + '/capture'
+    with Origin(answer(reply(b'x' * 100000))) as origin, \
+            Proxy('-w', name, prefix=mount) as proxy:
+        goes_on(proxy, origin)
+        equal(proxy.log().count('the capture ends here\n'), 1, proxy.log())
+        like(proxy.log(), re.escape(name) + ': No space left', 'the log')
+        check(len(blocks(slurp('/proc/%d/root/%s' % (proxy.pid, name)))) > 5,
+              'blocks in the file')
+
+
+@test('a pipe whose reader sleeps holds up nobody; what it misses is told')
+def _():
+    name = scratch('pipe')
+    os.mkfifo(name)
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    page = reply(b'x' * 3000000)
+    with Origin(answer(page)) as origin, Proxy('-w', name) as proxy:
+        client = proxy.tunnel(origin)
+        for _ in range(2):
+            client.send(get('/'))
+            equal(client.read_message().raw, page, 'the page')
+        got = bytearray()
+
+        def drain():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    got.extend(os.read(fd, 1 << 20))
+            client.send(get('/'))
+            client.read_message()
+            return re.search(name + r' misses (\d+) packets: too slow a '
+                             'reader\n', proxy.log())
+        wait_for(drain, 'a line about it')
+        drain()
+        found = blocks(bytes(got))
+        check(found[0][0] == 0x0a0d0d0a and found[1][0] == 1 and
+              all(kind == 6 for kind, _ in found[2:]), 'types of blocks')
+        check(len(found) > 40, 'few blocks', len(found))
+        os.close(fd)
+        wait_for(lambda: client.send(get('/')) and client.read_message() and
+                 'the capture ends here\n' in proxy.log(), "the reader's end")
+        client.send(get('/'))
+        equal(client.read_message().raw, page, 'the page')
+
+
+@test('a pipe whose reader is awake gets everything')
+def _():
+    need('tshark')
+    name, copy = scratch('pipe'), scratch('capture')
+    os.mkfifo(name)
+    with open(copy, 'wb') as out, \
+            subprocess.Popen(['cat', name], stdout=out) as cat:
+        with Origin(answer(reply(b'x' * 1000))) as origin, \
+                Proxy('-w', name) as proxy:
+            for _ in range(20):
+                proxy.fetch(origin)
+        equal(cat.wait(DEADLINE), 0, 'the reader')
+    equal(len(rows(copy, 'http.response.code == 200', 'tcp.stream')), 20,
+          'responses')
+    sound(copy)
+
+
+@test('a file that cannot be written')
+def _():
+    status, out, err = mitmproxy('-p', '0', '-c', scratch('cert.pem'), '-w',
+                                 scratch('no') + '/such/file')
+    equal((status, out), (1, ''), 'the exit status and the output')
+    like(err, r'^mitmproxy: cannot write /.*-no/such/file: No such file or '
+         r'directory\n$', 'the errors')
+
+
+run()
