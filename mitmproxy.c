@@ -7302,8 +7302,11 @@ static void raise_limit(void)
 /* Starts a worker. Its pid; 0: this is it; -1: it cannot be, which is told. */
 static pid_t worker_start(void)
 {
-    pid_t pid = fork();
+    pid_t pid;
 
+    for (struct sink *s = sinks; s < sinks + SINKS; s++)
+        sink_flush(s, true);        /* or both would write it */
+    pid = fork();
     if (pid < 0)
         say(0, "cannot start a worker: %s", strerror(errno));
     if (pid != 0)
