@@ -4,6 +4,7 @@
 #   make demo       a page fetched through it, before and after
 #   make test       the unit and behaviour tests
 #   make asan       the same tests with the address and undefined sanitizers
+#   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
 #   make bench      what it costs, beside the peers that are installed
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean      leaves the fetched source; distclean does not
@@ -27,8 +28,9 @@ HARDEN = -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 LINK   = -pie -Wl,-z,relro,-z,now
 ASAN   = -O1 -g -fPIE -fno-omit-frame-pointer \
          -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ   = $(ASAN) -fno-sanitize=pointer-overflow -fsanitize=address
 
-.PHONY: all demo test asan bench install clean distclean FORCE
+.PHONY: all demo test asan fuzz bench install clean distclean FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -42,12 +44,14 @@ endif
 TLS  := $(shell pkg-config --cflags mbedtls mbedx509 mbedcrypto)
 LIBS := $(shell pkg-config --libs mbedtls mbedx509 mbedcrypto)
 ASAN_LIBS := $(LIBS)
+FUZZ_LIBS := $(LIBS)
 
 else
 
 MBEDTLS_DIR = build/mbedtls-src
 LIBS        = build/mbedtls/libmbedtls.a
 ASAN_LIBS   = build/asan/mbedtls/libmbedtls.a
+FUZZ_LIBS   = build/fuzz/mbedtls/libmbedtls.a
 
 # A directory of the user's is never ours to make.
 FETCHED = $(filter build/mbedtls-src,$(MBEDTLS_DIR))
@@ -71,6 +75,10 @@ endif
 build/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
 	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
 	    OUT=$(@D) CC='$(CC)' FLAGS='$(HARDEN) $(MBEDTLS_CFLAGS)'
+
+build/fuzz/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
+	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
+	    OUT=$(@D) CC='$(FUZZ_CC)' FLAGS='$(FUZZ),fuzzer-no-link'
 
 build/asan/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
 	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
@@ -104,6 +112,18 @@ build/asan/mitmproxy: mitmproxy.c build/flags $(filter %.a,$(ASAN_LIBS))
 build/asan/unit: $(UNIT) build/flags $(filter %.a,$(ASAN_LIBS))
 	$(BUILD_ASAN) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
 
+# The inputs of the fuzz targets, once each, by any compiler.
+FUZZ_C = tests/fuzz/fuzz.c tests/fuzz/kernel.c tests/fuzz/world.c mitmproxy.c
+build/fuzz-corpus: $(FUZZ_C) build/flags $(filter %.a,$(LIBS))
+	$(BUILD) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
+
+build/asan/fuzz-corpus: $(FUZZ_C) build/flags $(filter %.a,$(ASAN_LIBS))
+	$(BUILD_ASAN) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
+
+build/fuzz/fuzz: $(FUZZ_C) $(filter %.a,$(FUZZ_LIBS))
+	$(FUZZ_CC) $(WARN) $(FUZZ),fuzzer $(TLS) $(CPPFLAGS) -DUNIT_TEST \
+	    -DLIBFUZZER $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(LDLIBS)
+
 # Other flags make the program anew.
 FLAGS = $(subst ','\'',$(BUILD) $(BUILD_ASAN) $(LINK) $(LDFLAGS) $(LDLIBS))
 build/flags: FORCE
@@ -112,13 +132,22 @@ build/flags: FORCE
 
 PROVE = prove -j4 --failures --comments --exec ''
 
-test: mitmproxy build/unit build/mitmproxy-quick
+test: mitmproxy build/unit build/mitmproxy-quick build/fuzz-corpus
 	@tests/need curl openssl python3 prove
-	MITMPROXY=./mitmproxy $(PROVE) build/unit tests/*.t
+	MITMPROXY=./mitmproxy FUZZ=build/fuzz-corpus $(PROVE) build/unit tests/*.t
 
-asan: build/asan/mitmproxy build/asan/unit build/mitmproxy-quick
+asan: build/asan/mitmproxy build/asan/unit build/mitmproxy-quick \
+      build/asan/fuzz-corpus
 	@tests/need curl openssl python3 prove
-	MITMPROXY=build/asan/mitmproxy $(PROVE) build/asan/unit tests/*.t
+	MITMPROXY=build/asan/mitmproxy FUZZ=build/asan/fuzz-corpus $(PROVE) build/asan/unit tests/*.t
+
+# What is found anew stays in build/fuzz/TARGET; what breaks a property, in
+# build/fuzz/TARGET-crash-*: add it to tests/fuzz/corpus when it is mended.
+FUZZ_CC = clang
+FUZZ_SECONDS = 60
+fuzz: build/fuzz/fuzz
+	@tests/need $(FUZZ_CC) openssl python3
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(TARGETS)
 
 bench: mitmproxy
 	@CC='$(CC)' tests/bench/run $(BENCH)

@@ -1,0 +1,689 @@
+/* world.c - a client, servers and filters around the program's own loop.
+   Included after mitmproxy.c.
+
+   What they do is told by a script, in which ~ begins a command and all else
+   is said by whoever has the word:
+
+     ~c ~s ~o  the client, the server, or the filters' text has the word
+     ~n        CR LF              ~~  a ~
+     ~*        the byte before, a thousand times more
+     ~,        the next command is done at once; others wait until the loop
+               has come to rest
+     ~e ~r     who has the word ends its side, or resets the connection
+     ~p        ... reads no more, or reads again
+     ~x        the next connection to a server is refused
+     ~t        time passes: as much as the loop would wait
+     ~Qxy ~Rxy at the start: a filter of requests or responses, the program x
+               with the flags y - '@': 1 raw, 2 coprocess, 4 on-error pass, 8
+               close, 16 one job
+     ~m        at the start: reverse mode, so that all is as in a tunnel
+
+   When the script is at its end, so are the server's and the client's side,
+   and then time passes until no flow is left. */
+
+#include <setjmp.h>
+
+enum { CONNS = 32, MAX_FILTERS = 3, MAX_SAID = 4 << 20 };
+
+/* A peer's connection to the program. */
+struct conn {
+    struct channel *in, *out; /* what it hears and says */
+    struct buf said;        /* all that the program was to be told, */
+    struct buf heard;       /* all that came of it */
+    bool paused;            /* reads nothing for now */
+    bool ended, reset;      /* it has said its last, or broke it off */
+    size_t before;          /* bytes the client had heard when it began */
+};
+
+static struct {
+    const unsigned char *p, *end; /* what is left of the script */
+    char who;               /* has the word: c s o */
+    unsigned char last;     /* byte that was said */
+    struct buf text;        /* of the filters */
+    struct conn client, server[CONNS];
+    int servers;
+    bool accepted, refuse;
+    struct channel *listen; /* ready while nobody is accepted */
+    struct channel *ask[MAX_RESOLVERS], *tell[MAX_RESOLVERS];
+    int resolvers;
+    int finale;             /* steps after the script's end */
+    int idle;               /* turns in which nothing moved */
+    unsigned long moves;    /* as they were in the turn before */
+    bool hurry, late;       /* ~, and ~t ask for something yet */
+    bool raced, timed;      /* ... or have made the outcome less sure */
+    struct filter filter[2 * MAX_FILTERS];
+    char program[2 * MAX_FILTERS][3];
+    int filters;
+    jmp_buf over;
+} world;
+
+static char world_input[PATH_MAX] = "this input"; /* where it is from */
+
+/* ---- what the kernel asks ---------------------------------------------- */
+
+static struct conn *world_server(void)
+{
+    return world.servers ? &world.server[world.servers - 1] : NULL;
+}
+
+/* Joins a descriptor of the program's to a peer's connection. */
+static void conn_open(struct conn *c, struct desc *d)
+{
+    c->in = d->out = channel_new();
+    c->out = d->in = channel_new();
+}
+
+static int world_accept(struct desc *d)
+{
+    if (world.accepted)
+        return -1;
+    world.accepted = true;
+    world.listen->writers = 1;
+    conn_open(&world.client, d);
+    return 0;
+}
+
+static int world_connect(struct desc *d, unsigned port)
+{
+    struct conn *c;
+
+    if (world.refuse || world.servers == CONNS || port == 443) {
+        world.refuse = false;
+        return ECONNREFUSED;
+    }
+    c = &world.server[world.servers++];
+    conn_open(c, d);
+    c->before = world.client.heard.len + world.client.in->len +
+                flows->client.out.len;
+    return 0;
+}
+
+static pid_t world_fork(void)
+{
+    world.ask[world.resolvers] = kernel.pair.in;
+    world.tell[world.resolvers++] = kernel.pair.out;
+    return ++kernel.last_pid;
+}
+
+/* ---- who does something ------------------------------------------------ */
+
+/* Resolvers answer with 127.0.0.1, unless the name begins with x. */
+static void resolvers_act(void)
+{
+    for (int i = 0; i < world.resolvers; i++) {
+        struct answer a = { 0 };
+        struct channel *c = world.ask[i];
+        const char *name;
+
+        if (c->len == 0 || c->data[c->start + c->len - 1] != '\0' ||
+            c->len < 2 + strlen((char *)c->data + c->start))
+            continue;
+        name = strchr((char *)c->data + c->start, '\0') + 1;
+        a.addr[0].ss_family = AF_INET;
+        ((struct sockaddr_in *)a.addr)->sin_port =
+            htons((uint16_t)atoi((char *)c->data + c->start));
+        a.error = *name == 'x' ? EAI_NONAME : 0;
+        c->start = c->len = 0;
+        channel_put(world.tell[i], &a, *name == 'x'
+                    ? offsetof(struct answer, addr)
+                    : offsetof(struct answer, addr[1]));
+    }
+}
+
+/* A child prints n bytes. */
+static void proc_print(struct proc *p, const void *text, size_t n)
+{
+    if (p->out != NULL && p->out->readers > 0)
+        channel_put(p->out, text, n);
+    else
+        proc_exit(p, SIGPIPE);
+}
+
+/* Prints, and forgets, all that was read. */
+static void proc_echo(struct proc *p)
+{
+    proc_print(p, p->data, p->len);
+    p->len = 0;
+}
+
+static void proc_puts(struct proc *p, const char *text)
+{
+    proc_print(p, text, strlen(text));
+}
+
+/* Reads; whether there was something, or the end, which comes once. */
+static bool proc_read(struct proc *p)
+{
+    unsigned char piece[4096];
+    size_t n;
+
+    if (p->in == NULL || (p->in->len == 0 && p->in->writers > 0))
+        return false;
+    n = channel_take(p->in, piece, sizeof piece);
+    if (n == 0)
+        proc_close_in(p);
+    p->data = realloc(p->data, p->len + n + 1);
+    memcpy(p->data + p->len, piece, n);
+    p->len += n;
+    return true;
+}
+
+/* What filters do, by the letter of their program. */
+static void proc_act(struct proc *p)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+        "\r\nok", chunked[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    char program = *(const char *)p->command;
+    bool end = p->in == NULL;
+
+    switch (program) {
+    case 'c':                   /* copies */
+        proc_echo(p);
+        break;
+    case 'g':                   /* ... and adds something at the end */
+        proc_echo(p);
+        if (end)
+            proc_puts(p, "grown");
+        break;
+    case 'x':                   /* ... all but the last byte */
+        if (p->len > 1) {
+            proc_print(p, p->data, p->len - 1);
+            p->data[0] = p->data[p->len - 1];
+            p->len = 1;
+        }
+        break;
+    case 'd':                   /* prints each byte of the body twice */
+        for (size_t i = 0; i < p->len; i++) {
+            proc_print(p, p->data + i, 1);
+            p->step = p->step == 4 ? 4 : p->data[i] == '\n' ? p->step + 2 :
+                      p->data[i] == '\r' ? p->step : 0;
+            if (p->step == 4 && p->data[i] != '\n')
+                proc_print(p, p->data + i, 1);
+        }
+        p->len = 0;
+        break;
+    case 's':                   /* reads all before it prints */
+        if (end)
+            proc_echo(p);
+        break;
+    case 'h':                   /* reads the beginning only */
+        if (p->len > 60) {
+            p->len = 60;
+            end = true;
+        }
+        if (end)
+            proc_echo(p);
+        break;
+    case 'n':                   /* prints nothing */
+        p->len = 0;
+        break;
+    case 'f':                   /* fails in the middle */
+    case 'k':                   /* is killed there */
+        proc_echo(p);
+        if (p->step++ > 0 || end)
+            proc_exit(p, program == 'k' ? SIGSEGV : 1 << 8);
+        break;
+    case 'F':                   /* fails at once, or at the end */
+    case 'E':
+        if (program == 'F' || end)
+            proc_exit(p, 127 << 8);
+        break;
+    case 'a':                   /* prints an answer, early */
+    case 'b':
+    case 'o':                   /* prints the filters' text */
+    case 'i':                   /* ... and then what it reads */
+        if (p->step++ == 0 && program == 'a')
+            proc_puts(p, answer);
+        else if (p->step == 1 && program == 'b')
+            proc_puts(p, chunked);
+        else if (p->step == 1)
+            proc_print(p, buf_at(&world.text), world.text.len);
+        if (program == 'i')
+            proc_echo(p);
+        p->len = 0;
+        break;
+    case 'l':                   /* copies and closes, but stays */
+        proc_echo(p);
+        if (end && p->out != NULL)
+            proc_close_out(p);
+        return;
+    case 'w':                   /* prints and closes before it has read all */
+        proc_echo(p);
+        if (p->out != NULL)
+            proc_close_out(p);
+        break;
+    default:                    /* is stuck */
+        return;
+    }
+    if (end)
+        proc_exit(p, 0);
+}
+
+/* A coprocess has the whole of a question, the n bytes at p->data of which
+   the line is the first. */
+static void copro_act(struct proc *p, size_t line, size_t n)
+{
+    char text[32];
+
+    p->step++;
+    sprintf(text, "%zu\n", n - line);
+    switch (*(const char *)p->command) {
+    case 'n':
+        proc_puts(p, "0\n");
+        break;
+    case 's':
+        proc_puts(p, "-\n");
+        break;
+    case 'f':
+        proc_puts(p, "!no\n");
+        break;
+    case 'k':
+        proc_puts(p, "what?\n");
+        break;
+    case 'g':
+        sprintf(text, "%zu\n", n - line + 5);
+        proc_puts(p, text);
+        proc_print(p, p->data + line, n - line);
+        proc_puts(p, "grown");
+        break;
+    case 'h':
+        proc_puts(p, text);
+        proc_print(p, p->data + line, (n - line) / 2);
+        proc_exit(p, 0);
+        break;
+    case 'w':                   /* answers twice */
+        proc_puts(p, "-\n-\n");
+        break;
+    case 'o':
+    case 'i':
+        proc_print(p, buf_at(&world.text), world.text.len);
+        break;
+    case 'F':
+    case 'E':
+        proc_exit(p, 1 << 8);
+        break;
+    case 'z':
+        break;
+    default:
+        proc_puts(p, text);
+        proc_print(p, p->data + line, n - line);
+        break;
+    }
+    p->len -= n;
+    memmove(p->data, p->data + n, p->len);
+}
+
+/* A coprocess looks whether a question is whole. */
+static void copro_look(struct proc *p)
+{
+    const unsigned char *lf = p->len ? memchr(p->data, '\n', p->len) : NULL;
+    size_t line = lf ? (size_t)(lf - p->data) + 1 : 0, n;
+
+    if (p->in == NULL)
+        proc_exit(p, 0);
+    if (line == 0)
+        return;
+    n = strtoul((char *)p->data, NULL, 10);
+    if (p->len >= line + n)
+        copro_act(p, line, line + n);
+}
+
+static void procs_act(void)
+{
+    for (struct proc *p = kernel.proc; p < kernel.proc + PROCS; p++) {
+        const char *program = p->command;
+        bool once = p->len == 0 && p->step == 0 && p->in != NULL &&
+                    program != NULL && strchr("aboiFw", *program) != NULL;
+
+        if (p->pid == 0 || p->exited)
+            continue;
+        if (program[1] & 2 && (proc_read(p) || p->len > 0))
+            copro_look(p);
+        else if (!(program[1] & 2) && (proc_read(p) || once))
+            proc_act(p);
+    }
+}
+
+/* A peer hears what has come. */
+static void conn_act(struct conn *c)
+{
+    unsigned char piece[4096];
+    size_t n;
+
+    if (c->in == NULL || c->paused)
+        return;
+    while ((n = channel_take(c->in, piece, sizeof piece)) > 0)
+        buf_put(&c->heard, piece, n);
+}
+
+/* Lets everybody do something; whether anybody did. */
+static bool world_act(void)
+{
+    unsigned long before = kernel.moves;
+
+    resolvers_act();
+    procs_act();
+    conn_act(&world.client);
+    for (int i = 0; i < world.servers; i++)
+        conn_act(&world.server[i]);
+    return kernel.moves != before;
+}
+
+/* ---- the script -------------------------------------------------------- */
+
+static void conn_end(struct conn *c, bool reset)
+{
+    if (c == NULL || c->out == NULL || c->ended)
+        return;
+    c->ended = true;
+    c->reset = reset;
+    c->out->writers = 0;
+    c->out->reset = reset;
+    if (reset) {
+        c->in->readers = 0;     /* it takes nothing any more */
+        c->in->reset = true;
+    }
+    kernel.moves++;
+}
+
+/* Says n bytes, as whoever has the word. */
+static void world_say(const void *p, size_t n)
+{
+    struct conn *c = world.who == 'c' ? &world.client : world_server();
+
+    if (world.who == 'o' && world.text.len < MAX_SAID)
+        buf_put(&world.text, p, n);
+    if (n > 0)
+        world.last = ((const unsigned char *)p)[n - 1];
+    if (world.who == 'o' || c == NULL || c->out == NULL || c->ended ||
+        c->out->readers == 0 || c->said.len > MAX_SAID)
+        return;
+    buf_put(&c->said, p, n);
+    channel_put(c->out, p, n);
+}
+
+/* Does what the command asks. False: it was of those that only say something,
+   and more may follow before the loop must come to rest. */
+static bool world_command(unsigned char command)
+{
+    struct conn *c = world.who == 'c' ? &world.client : world_server();
+    char many[1000];
+
+    switch (command) {
+    case 'n':
+        world_say("\r\n", 2);
+        return false;
+    case '~':
+        world_say("~", 1);
+        return false;
+    case '*':
+        memset(many, world.last, sizeof many);
+        world_say(many, sizeof many);
+        return false;
+    case ',':
+        world.hurry = world.raced = true;
+        return false;
+    case 'Q': case 'R':             /* seen to by world_filters() */
+        world.p += world.end - world.p < 2 ? 0 : 2;
+        return false;
+    case 'c': case 's': case 'o':
+        world.who = (char)command;
+        break;
+    case 'e': case 'r':
+        conn_end(world.who == 'o' ? NULL : c, command == 'r');
+        break;
+    case 'p':
+        if (c != NULL)
+            c->paused ^= true;
+        break;
+    case 'x':
+        world.refuse = true;
+        break;
+    case 't':
+        world.late = true;
+        break;
+    }
+    if (!world.hurry)
+        return true;
+    world.hurry = false;
+    return false;
+}
+
+/* Goes on with the script up to where the loop must come to rest. False: it
+   is at its end. */
+static bool world_next(void)
+{
+    if (world.p == world.end)
+        return false;
+    while (world.p < world.end) {
+        const unsigned char *p = world.p;
+        size_t n = 0;
+
+        while (p + n < world.end && p[n] != '~')
+            n++;
+        world_say(p, n);
+        world.p += n;
+        if (world.end - world.p < 2) {
+            world.p = world.end;
+            break;
+        }
+        world.p += 2;
+        if (world_command(world.p[-1]))
+            break;
+    }
+    return true;
+}
+
+/* When the script is at its end: peers read all, and then they end, too; and
+   servers that are reached yet. False: they have. */
+static bool world_finish(void)
+{
+    unsigned long before = kernel.moves;
+    int step = world.finale++;
+
+    world.client.paused = false;
+    for (int i = 0; i < world.servers; i++) {
+        world.server[i].paused = false;
+        if (step > 0)
+            conn_end(&world.server[i], false);
+    }
+    if (step > 1)
+        conn_end(&world.client, false);
+    return step < 2 || kernel.moves != before;
+}
+
+/* Ends the process, as a property does not hold. */
+PRINTF(1, 2) static _Noreturn void fault(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fprintf(stderr, "fault: %s: ", world_input);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    abort();
+}
+
+/* ---- select() ---------------------------------------------------------- */
+
+/* Whether bit fd of the n of set is there; cleared, if it is not ready. */
+static bool world_bit(fd_set *set, int fd, bool writing, bool clear)
+{
+    unsigned long *word = (unsigned long *)set + fd / WORD;
+    bool ready = *word >> fd % WORD & 1;
+
+    if (!ready)
+        return false;
+    ready = kernel_ready(fd, writing);
+    if (clear && !ready)
+        *word &= ~(1UL << fd % WORD);
+    return ready;
+}
+
+/* How many of the n descriptors in either set are ready; others are cleared,
+   if they are to be. */
+static int world_ready(int n, fd_set *r, fd_set *w, bool clear)
+{
+    int ready = 0;
+
+    for (int fd = 0; fd < n; fd++)
+        ready += world_bit(r, fd, false, clear) +
+                 world_bit(w, fd, true, clear);
+    return ready;
+}
+
+/* A filter that may never end is there. */
+static bool world_stuck(void)
+{
+    for (int i = 0; i < world.filters; i++)
+        if (world.program[i][1] & 2 || strchr("zl", world.program[i][0]) ||
+            !strchr("cgxdshnfkFEaboiw", world.program[i][0]))
+            return true;
+    return false;
+}
+
+/* All is at rest, and everybody has ended: time passes, unless the loop is at
+   its end. */
+static void world_rest(double left)
+{
+    if (flows == NULL && runs == NULL)
+        longjmp(world.over, 1);
+    if (!world_stuck() && flows != NULL && !world.timed)
+        fault("all is said and done, but the flow stays: state %d, up %d, "
+              "down %d, server %d", flows->state, flows->up.state,
+              flows->down.state, flows->server.state);
+    if (world.finale > 300)
+        fault("a flow or filter stays for ever");
+    world.timed = true;
+    kernel.time += left;
+    kernel.moves++;
+}
+
+/* The loop asks what is ready: lets others act until something is. */
+static int world_select(int n, fd_set *r, fd_set *w, double left)
+{
+    if (kernel.pieces == RANDOM && kernel_random(2))
+        world_act();
+    for (;;) {
+        if (flows != NULL && (flows->state == FLOW_SERVER ||
+                              flows->server.state == SERVER_TLS))
+            longjmp(world.over, 1); /* cryptography: not here */
+        if (left <= 0 || world_ready(n, r, w, false) > 0)
+            break;
+        if (world_act())
+            continue;
+        if (world.late) {
+            world.late = false;
+            world.timed = true;
+            kernel.time += left;
+            kernel.moves++;
+            break;
+        }
+        if (world_next() || world_finish())
+            continue;
+        world_rest(left);
+        break;
+    }
+    world.idle = kernel.moves == world.moves ? world.idle + 1 : 0;
+    world.moves = kernel.moves;
+    if (world.idle > 1000)
+        fault("the loop turns, and nothing moves");
+    return world_ready(n, r, w, true);
+}
+
+/* ---- a run ------------------------------------------------------------- */
+
+/* Makes the filters that the script has at its start. */
+static void world_filters(void)
+{
+    for (const unsigned char *p = world.p; world.end - p >= 2; p += 2) {
+        struct filter *f = &world.filter[world.filters];
+        bool request = p[1] == 'Q';
+
+        if (p[0] == '~' && p[1] == 'm')
+            opt.reverse = (struct target){ "example.com", 80, false };
+        if (p[0] != '~' || !strchr("QRm", p[1]) || world.end - p < 4)
+            break;
+        if (p[1] == 'm')
+            continue;
+        if (world.filters < 2 * MAX_FILTERS) {
+            unsigned flags = p[3] & 31;
+            char *program = world.program[world.filters++];
+
+            program[0] = (char)p[2];
+            program[1] = (char)(flags & 2);
+            *f = (struct filter){ .command = program, .request = request,
+                .raw = flags & 1, .coprocess = flags & 2, .timeout = 30,
+                .on_error = flags & 4 ? PASS : flags & 8 ? CLOSE : FAIL,
+                .jobs = flags & (16 | 2) ? 1 : 64 };
+            for (struct filter *g = opt.filters; g != NULL; g = g->next)
+                if (g->request == request)
+                    f->raw = g->raw;
+            *opt.filters_end = f;
+            opt.filters_end = &f->next;
+        }
+        p += 2;
+    }
+}
+
+/* Puts the world as it is at the start of the program. */
+static void world_init(const unsigned char *p, size_t n)
+{
+    kernel.time = now = 1000;
+    kernel.last_pid = 1000;
+    world.p = p;
+    world.end = p + n;
+    world.who = 'c';
+    opt.filters = NULL;
+    opt.filters_end = &opt.filters;
+    opt.reverse = (struct target){ .port = 0 };
+    for (int i = 0; i < MAX_RESOLVERS; i++)
+        resolvers[i] = (struct resolver){ .fd = -1 };
+    kernel_pipe(self_pipe);
+    kernel.signals = desc_of(self_pipe[0])->in;
+    world.listen = channel_new();
+    world.listen->writers = 0;      /* which is: ready */
+    listener = desc_new(world.listen, NULL);
+    last_id = 0;
+    fd_limit = FDS;
+    accept_after = 0;
+    world_filters();
+}
+
+/* Lets the program run with a script. The world is as it was then, until it
+   is freed. */
+static void world_run(const unsigned char *p, size_t n, int pieces,
+                      uint64_t random)
+{
+    world_init(p, n);
+    kernel.pieces = pieces;
+    kernel.random = random | 1;
+    if (setjmp(world.over) == 0)
+        run_loop();
+    while (flows != NULL)
+        flow_free(flows);
+    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+        while (f->copros != NULL)
+            copro_end(f->copros, "the end");
+    reap();
+    if (runs != NULL || waiting != NULL || nflows != 0)
+        fault("something is left");
+    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+        if (f->running != 0)
+            fault("%s: %d of its jobs are left", f->command, f->running);
+}
+
+static void world_free(void)
+{
+    buf_free(&world.text);
+    buf_free(&world.client.said);
+    buf_free(&world.client.heard);
+    for (int i = 0; i < world.servers; i++) {
+        buf_free(&world.server[i].said);
+        buf_free(&world.server[i].heard);
+    }
+    memset(&world, 0, sizeof world);
+    kernel_free();
+}
