@@ -4465,7 +4465,7 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
         return 0;
     t->port = (unsigned)p[2] << 8 | p[3];
     name = memchr(user, 0, n - 8);
-    if (p[1] != 1 || (name == NULL && n > MAX_HOST + 8))
+    if (p[1] != 1 || (name ? name - user : (ssize_t)n - 8) > MAX_HOST)
         return -1;
     if (name == NULL)
         return 0;
