@@ -2997,7 +2997,7 @@ static void resolver_read(struct resolver *r)
     static struct answer answer;
     ssize_t n = recv(r->fd, &answer, sizeof answer, 0);
     struct flow *f = r->flow;
-    struct server *s = &f->server;
+    struct server *s = f ? &f->server : NULL;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
