@@ -6624,7 +6624,10 @@ static bool flow_step(struct flow *f)
     moved |= server_step(f);
     switch (f->state) {
     case FLOW_SOCKS:
-        return socks_ask(f) | moved;
+        moved |= socks_ask(f);
+        if (!moved && f->client.done)
+            flow_close(f);          /* it will never say the rest */
+        return moved;
     case FLOW_REACH:
         return socks_answer(f) | moved;
     case FLOW_FIRST:
