@@ -57,8 +57,9 @@ FUZZ_LIBS   = build/fuzz/mbedtls/libmbedtls.a
 FETCHED = $(filter build/mbedtls-src,$(MBEDTLS_DIR))
 
 # As system headers, so that our warnings are about our code.
-TLS = -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' -isystem \
-      $(MBEDTLS_DIR)/include -isystem $(MBEDTLS_DIR)/3rdparty/everest/include
+TLS = -I. -Imbedtls -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
+      -isystem $(MBEDTLS_DIR)/include \
+      -isystem $(MBEDTLS_DIR)/3rdparty/everest/include
 
 # On x86-64, -O3 with SSE4 and the AES instructions is much faster than -O2,
 # which is best elsewhere. AES is used where it is found at run time, but SSE4

@@ -11,20 +11,21 @@ endif
 
 # Everest is the X25519 of config.h; its other files are for other compilers.
 EVEREST := $(SRC)/3rdparty/everest
-SOURCES := $(wildcard $(SRC)/library/*.c) $(addprefix $(EVEREST)/library/, \
+SOURCES := $(wildcard $(SRC)/library/*.c mbedtls/*.c) \
+           $(addprefix $(EVEREST)/library/, \
              everest.c x25519.c Hacl_Curve25519_joined.c)
 OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(notdir $(SOURCES)))
-INCLUDE := -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
+INCLUDE := -I. -Imbedtls -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
            $(addprefix -I,$(SRC)/include $(SRC)/library $(EVEREST)/include \
              $(EVEREST)/include/everest $(EVEREST)/include/everest/kremlib)
 
-vpath %.c $(SRC)/library $(EVEREST)/library
+vpath %.c mbedtls $(SRC)/library $(EVEREST)/library
 
 $(OUT)/libmbedtls.a: $(OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(OBJECTS)
 
-$(OUT)/%.o: %.c mbedtls/config.h $(OUT)/flags
+$(OUT)/%.o: %.c $(wildcard mbedtls/*.h) $(OUT)/flags
 	@echo "  $(CC) $(<F)"
 	@$(CC) $(FLAGS) $(INCLUDE) -c -o $@ $<
 

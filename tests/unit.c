@@ -2058,6 +2058,159 @@ static void test_certificates(void)
     mbedtls_pk_free(&ca.leaf_key);
 }
 
+/* ==== cryptography ======================================================
+   What mbedtls/ replaces in Mbed TLS. */
+
+/* The bytes that hexadecimal digits stand for; returns how many. */
+static size_t unhex(unsigned char *to, const char *digits)
+{
+    size_t n = 0;
+
+    for (unsigned byte; sscanf(digits + 2 * n, "%2x", &byte) == 1; n++)
+        to[n] = (unsigned char)byte;
+    return n;
+}
+
+static void put_random(unsigned char *to, size_t n)
+{
+    while (n > 0)
+        to[--n] = (unsigned char)rnd(256);
+}
+
+/* A message under AES-GCM, and how it is called. */
+struct sealed {
+    unsigned char key[32], iv[20], ad[100], tag[16];
+    size_t iv_len, ad_len, len;
+    unsigned key_bits;
+};
+
+/* En- or decrypts s's bytes in pieces of random lengths, from 1 to most, in
+   their place; leaves the tag in s. In pieces of less than 16 Mbed TLS gets
+   no whole block, and so does it its own way. */
+static void gcm_pieces(struct sealed *s, int mode, unsigned char *text,
+                       unsigned most)
+{
+    mbedtls_gcm_context gcm;
+    size_t n, done, got;
+
+    mbedtls_gcm_init(&gcm);
+    check(mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, s->key,
+                             s->key_bits) == 0, "key");
+    check(mbedtls_gcm_starts(&gcm, mode, s->iv, s->iv_len) == 0, "starts");
+    for (done = 0; done < s->ad_len; done += n) {
+        n = 1 + rnd((unsigned)(s->ad_len - done));
+        check(mbedtls_gcm_update_ad(&gcm, s->ad + done, n) == 0, "AD");
+    }
+    for (done = 0; done < s->len; done += n) {
+        n = 1 + rnd(most);
+        n = n < s->len - done ? n : s->len - done;
+        check(mbedtls_gcm_update(&gcm, text + done, n, text + done, n, &got)
+              == 0 && got == n, "update");
+    }
+    check(mbedtls_gcm_finish(&gcm, NULL, 0, &got, s->tag, 16) == 0, "finish");
+    mbedtls_gcm_free(&gcm);
+}
+
+/* Decrypts text at once into to, by the tag in s; returns what comes back. */
+static int gcm_open(const struct sealed *s, const unsigned char *text,
+                    unsigned char *to)
+{
+    mbedtls_gcm_context gcm;
+    int ret;
+
+    mbedtls_gcm_init(&gcm);
+    mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, s->key, s->key_bits);
+    ret = mbedtls_gcm_auth_decrypt(&gcm, s->len, s->iv, s->iv_len, s->ad,
+                                   s->ad_len, s->tag, 16, text, to);
+    mbedtls_gcm_free(&gcm);
+    return ret;
+}
+
+/* Test cases 4 and 16 of McGrew and Viega's GCM, and a thousand zeros, whose
+   counter's 32 bits overflow at the thirteenth block, as OpenSSL has them. */
+static void test_gcm_known(void)
+{
+#define KEY "feffe9928665731c6d6a8f9467308308"
+#define TEXT "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a" \
+             "721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
+    static const char ad[] = "feedfacedeadbeeffeedfacedeadbeefabaddad2",
+                      iv[] = "cafebabefacedbaddecaf888";
+    static const struct { const char *key, *iv, *ad, *text, *tag; } cases[] = {
+        { KEY, iv, ad, TEXT, "5bc94fbc3221a5db94fae95ae7121a47" },
+        { KEY KEY, iv, ad, TEXT, "76fc6ece0f4e1768cddf8853bb2d551b" },
+        { "59454c4c4f57205355424d4152494e45", "77726170733a34313031393238",
+          "6164", NULL, "abd744909068496f264b48582d104c88" }
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        unsigned char text[1000] = { 0 }, tag[16];
+        struct sealed s = { .key_bits = 8 * (unsigned)unhex(s.key,
+                                                            cases[i].key) };
+
+        s.iv_len = unhex(s.iv, cases[i].iv);
+        s.ad_len = unhex(s.ad, cases[i].ad);
+        s.len = cases[i].text ? unhex(text, cases[i].text) : sizeof text;
+        unhex(tag, cases[i].tag);
+        gcm_pieces(&s, MBEDTLS_GCM_ENCRYPT, text, 1000);
+        check(memcmp(s.tag, tag, 16) == 0, "case %zu: another tag", i);
+    }
+}
+
+/* At once, in pieces, and without whole blocks: all the same. */
+static void test_gcm_random(void)
+{
+    enum { MOST = 20000 };
+    static unsigned char plain[MOST], slow[MOST], fast[MOST], opened[MOST];
+
+    rnd_start(seed);
+    for (int i = 0; i < 3000 && complaints == 0; i++) {
+        struct sealed s = {
+            .key_bits = 128 + 64 * rnd(3), .ad_len = rnd(sizeof s.ad),
+            .iv_len = rnd(4) ? 12 : 1 + rnd(sizeof s.iv),
+            .len = rnd(rnd(32) ? 700 : MOST)
+        }, t;
+
+        put_random(s.key, sizeof s.key);
+        put_random(s.iv, sizeof s.iv);
+        put_random(s.ad, sizeof s.ad);
+        put_random(plain, s.len);
+        memcpy(slow, plain, s.len);
+        memcpy(fast, plain, s.len);
+        t = s;
+        gcm_pieces(&t, MBEDTLS_GCM_ENCRYPT, slow, 15);
+        gcm_pieces(&s, MBEDTLS_GCM_ENCRYPT, fast, rnd(2) ? 300 : MOST);
+        check(memcmp(s.tag, t.tag, 16) == 0 &&
+              memcmp(fast, slow, s.len) == 0, "message %d: sealed", i);
+        check(gcm_open(&s, slow, opened) == 0 &&
+              memcmp(opened, plain, s.len) == 0, "message %d: opened", i);
+        gcm_pieces(&t, MBEDTLS_GCM_DECRYPT, fast, 300);
+        check(memcmp(s.tag, t.tag, 16) == 0 &&
+              memcmp(fast, plain, s.len) == 0, "message %d: in pieces", i);
+    }
+}
+
+/* One bit changed, anywhere, is noticed, and nothing comes out. */
+static void test_gcm_forged(void)
+{
+    static const unsigned char zeros[500];
+    unsigned char text[500] = "a message", to[500];
+    struct sealed s = { .key_bits = 128, .iv_len = 12, .ad_len = 13,
+                        .len = sizeof text };
+
+    gcm_pieces(&s, MBEDTLS_GCM_ENCRYPT, text, 500);
+    check(gcm_open(&s, text, to) == 0, "as it was");
+    for (size_t bit = 0; bit < 8 * (500 + 13 + 16); bit++) {
+        unsigned char *p = bit < 4000 ? text + bit / 8 : bit < 4104 ?
+            s.ad + (bit - 4000) / 8 : s.tag + (bit - 4104) / 8;
+
+        *p ^= (unsigned char)(1 << bit % 8);
+        memset(to, 1, sizeof to);
+        check(gcm_open(&s, text, to) == MBEDTLS_ERR_GCM_AUTH_FAILED &&
+              memcmp(to, zeros, sizeof to) == 0, "bit %zu", bit);
+        *p ^= (unsigned char)(1 << bit % 8);
+    }
+}
+
 /* ==== relaying ==========================================================
    A flow without descriptors: what a client and a server say is put into its
    buffers in random pieces, and what comes out at the other end must be the
@@ -2574,6 +2727,9 @@ int main(void)
     test("match: the logic of three values", test_match_logic);
     test("match: errors tell where", test_match_errors);
     test_certificates();
+    test("AES-GCM: known answers", test_gcm_known);
+    test("AES-GCM: by eight blocks as by one", test_gcm_random);
+    test("AES-GCM: what was changed is refused", test_gcm_forged);
     test("relayed bytes are the bytes that came", test_relay);
     test("a server that stops half way", test_half_way);
     test("nonsense is survived", test_spoilt);
