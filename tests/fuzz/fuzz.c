@@ -42,6 +42,12 @@ static void *exact(const void *p, size_t n)
     return copy;
 }
 
+/* Whether n bytes are the same; none always are. */
+static bool equal(const void *a, const void *b, size_t n)
+{
+    return n == 0 || memcmp(a, b, n) == 0;
+}
+
 /* A part of n bytes to be tried, 40 of them: the longest, and some others. */
 enum { PARTS = 40 };
 static size_t part_of(size_t n, size_t i)
@@ -196,7 +202,7 @@ static void fuzz_chunked(const unsigned char *p, size_t n)
         CHECK(end_a < 0 || (other == took && a.len == b.len),
               "%zu bytes, %zu data, and in pieces %zu, %zu", took, a.len,
               other, b.len);
-        CHECK(a.len == 0 || memcmp(buf_at(&a), buf_at(&b), a.len) == 0,
+        CHECK(equal(buf_at(&a), buf_at(&b), a.len),
               "other data in pieces");
         buf_eat(&b, b.len);
     }
@@ -210,7 +216,7 @@ static void fuzz_chunked(const unsigned char *p, size_t n)
     buf_put(&text, p, n);
     took = chunks_read(buf_at(&text), text.len, RANDOM, &b, &end_b);
     CHECK(took == text.len - n && end_b == 1 && b.len == n &&
-          (n == 0 || memcmp(buf_at(&b), p, n) == 0), "other data come back");
+          equal(buf_at(&b), p, n), "other data come back");
     buf_free(&a);
     buf_free(&b);
     buf_free(&text);
@@ -377,8 +383,8 @@ static void names_check(const mbedtls_x509_crt *server,
 
     CHECK(m == n || m == n + 1, "of %zu names there are %zu", n, m);
     for (size_t i = 0; i < n; i++)
-        CHECK(a[i]->len == b[m - 1 - i]->len && (a[i]->len == 0 ||
-              memcmp(a[i]->p, b[m - 1 - i]->p, a[i]->len) == 0),
+        CHECK(a[i]->len == b[m - 1 - i]->len &&
+              equal(a[i]->p, b[m - 1 - i]->p, a[i]->len),
               "name %zu is another", i);
     free(a);
     free(b);
@@ -472,7 +478,9 @@ static enum ending message_read(const struct buf *b, size_t *at, bool request,
    and how the client's connection ended. */
 struct outcome {
     struct buf client, servers;
-    bool fin, rst;
+    bool fin, rst;          /* the client has heard these */
+    bool surprise;          /* a server has said what nobody asked for: what
+                               becomes of that depends on when it comes */
 };
 
 static void outcome_free(struct outcome *o)
@@ -483,8 +491,7 @@ static void outcome_free(struct outcome *o)
 
 static bool same_bytes(const struct buf *a, const struct buf *b)
 {
-    return a->len == b->len &&
-           (a->len == 0 || memcmp(buf_at(a), buf_at(b), a->len) == 0);
+    return a->len == b->len && equal(buf_at(a), buf_at(b), a->len);
 }
 
 /* The page by which the proxy tells of an error. */
@@ -569,8 +576,8 @@ static void check_whole(const struct outcome *o)
         return;
     CHECK(s->ended && !s->reset, "the end of an answer that was broken off "
           "looks well");
-    CHECK(s->said.len <= o->client.len && memcmp(buf_at(&s->said),
-          buf_at(&o->client) + o->client.len - s->said.len, s->said.len) == 0,
+    CHECK(s->said.len <= o->client.len && equal(buf_at(&s->said),
+          buf_at(&o->client) + o->client.len - s->said.len, s->said.len),
           "an answer that looks whole is not");
 }
 
@@ -586,12 +593,14 @@ static struct outcome relay_run(const unsigned char *p, size_t n, int pieces)
     buf_put(&o.client, buf_at(&world.client.heard), world.client.heard.len);
     o.fin = world.client.in && world.client.in->writers == 0;
     o.rst = o.fin && world.client.in->reset;
+    o.surprise = world_told("nobody asked for");
     if (world.filters == 0) {
         if (opt.reverse.port != 0) {
             check_up();
             check_down();
         }
-        check_whole(&o);
+        if (opt.proxy.at.port == 0) /* which has its own conversation */
+            check_whole(&o);
     }
     return o;
 }
@@ -607,7 +616,7 @@ static void fuzz_relay(const unsigned char *p, size_t n)
     world_free();
     b = relay_run(p, n, hash(p, n) % 4 ? RANDOM : SINGLE);
     world_free();
-    if (same) {
+    if (same && !a.surprise && !b.surprise) {
         CHECK(same_bytes(&a.servers, &b.servers), "in pieces servers hear "
               "other bytes");
         CHECK(same_bytes(&a.client, &b.client), "in pieces the client hears "
@@ -638,8 +647,7 @@ static void fuzz_init(void)
         die("cannot start the cryptography");
     ca_init();
     opt.verbose = 2;
-    sinks[0].fd = -1;               /* all is formatted, and not written */
-    sinks[1].fd = getenv("VERBOSE") ? 2 : -1;
+    sinks[0].fd = -1;               /* messages are formatted, not written */
 }
 
 /* The target of this name; NULL: there is none. */

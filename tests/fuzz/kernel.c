@@ -63,7 +63,7 @@ struct proc {
     bool exited;
     int status;             /* as waitpid() has it */
     unsigned char *data;    /* what it has read */
-    size_t len;
+    size_t len, cap;
     int step;               /* how far it is */
 };
 
@@ -86,6 +86,7 @@ static struct {
 static int world_connect(struct desc *d, unsigned port);
 static int world_accept(struct desc *d);
 static pid_t world_fork(void);
+static ssize_t world_log(int fd, const char *p, size_t n);
 static int world_select(int n, fd_set *r, fd_set *w, double left);
 
 /* A number below n: the same again after the same kernel.random. */
@@ -97,13 +98,17 @@ static size_t kernel_random(size_t n)
     return (size_t)(kernel.random >> 11) % n;
 }
 
-/* How many of n > 0 bytes move at once. */
+/* How many of n > 0 bytes move at once: one by one is slow, and so not for
+   long. */
 static size_t kernel_some(size_t n)
 {
     size_t most = (size_t)1 << kernel_random(16);
 
-    return kernel.pieces == WHOLE ? n : kernel.pieces == SINGLE ? 1 :
-           1 + kernel_random(n < most ? n : most);
+    if (kernel.pieces == WHOLE)
+        return n;
+    if (kernel.pieces == SINGLE && kernel.moves < 5000)
+        return 1;
+    return 1 + kernel_random(n < most ? n : most);
 }
 
 /* ---- channels ---------------------------------------------------------- */
@@ -240,21 +245,30 @@ static int kernel_connect(int fd, const struct sockaddr *a)
     return -1;
 }
 
-/* SO_ERROR: the outcome of connect(). */
-static int kernel_getsockopt(int fd, int *value)
+/* SO_ERROR is the outcome of connect(); there is nothing else. */
+static int kernel_getsockopt(int fd, int name, void *value)
 {
+    if (name != SO_ERROR)
+        return -1;
     desc_of(fd)->connecting = false;
-    *value = desc_of(fd)->error;
+    *(int *)value = desc_of(fd)->error;
     kernel.moves++;
+    return 0;
+}
+
+/* The address of either side. */
+static int kernel_name(struct sockaddr *a, socklen_t *len)
+{
+    *len = sizeof(struct sockaddr_in);
+    memset(a, 0, *len);
+    a->sa_family = AF_INET;
     return 0;
 }
 
 static int kernel_accept(int fd, struct sockaddr *a, socklen_t *len)
 {
     (void)fd;
-    *len = sizeof(struct sockaddr_in);
-    memset(a, 0, *len);
-    a->sa_family = AF_INET;
+    kernel_name(a, len);
     fd = desc_new(NULL, NULL);
     if (fd < 0 || world_accept(desc_of(fd)) == 0) {
         kernel.moves++;
@@ -310,8 +324,8 @@ static ssize_t kernel_write(int fd, const void *p, size_t n)
     int pieces = kernel.pieces;
     ssize_t r;
 
-    if (fd == 2)                    /* the log */
-        return (ssize_t)fwrite(p, 1, n, stderr);
+    if (fd < 3)
+        return world_log(fd, p, n);
     kernel.pieces = desc_of(fd)->packets ? WHOLE : kernel.pieces;
     r = channel_write(desc_of(fd)->out, p, n);
     kernel.pieces = pieces;
@@ -323,7 +337,7 @@ static bool kernel_ready(int fd, bool writing)
 {
     const struct desc *d;
 
-    if (fd == 2)
+    if (fd < 3)
         return true;
     d = desc_of(fd);
     if (d->connecting)
@@ -425,6 +439,13 @@ static int kernel_clock(struct timespec *t)
     return 0;
 }
 
+/* All that the program waits for so is ready. */
+static int kernel_poll(const struct pollfd *p, int n, int left)
+{
+    (void)p, (void)left;
+    return n;
+}
+
 /* Forgets all. */
 static void kernel_free(void)
 {
@@ -451,7 +472,7 @@ static void kernel_free(void)
 #define shutdown(fd, how) kernel_shutdown(fd)
 #define setsockopt(fd, level, name, ...) kernel_setsockopt(fd, name)
 #define getsockopt(fd, level, name, value, size) \
-    ((void)(size), kernel_getsockopt(fd, value))
+    ((void)(size), kernel_getsockopt(fd, name, value))
 #define pipe2(fd, flags) kernel_pipe(fd)
 #define socketpair(family, type, protocol, fd) kernel_socketpair(fd)
 #define fork() world_fork()
@@ -462,5 +483,9 @@ static void kernel_free(void)
 #define waitpid(pid, status, flags) kernel_waitpid(status)
 #define select(n, r, w, e, t) \
     world_select(n, r, w, (double)(t)->tv_sec + (double)(t)->tv_usec / 1e6)
+#define poll(...) kernel_poll(__VA_ARGS__)
+#define getsockname(fd, a, len) \
+    ((void)(fd), kernel_name((struct sockaddr *)(a), len))
+#define getpeername(fd, a, len) getsockname(fd, a, len)
 #define fcntl(fd, ...) ((void)(fd), 0)
 #define clock_gettime(id, t) kernel_clock(t)

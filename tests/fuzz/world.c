@@ -16,7 +16,8 @@
      ~Qxy ~Rxy at the start: a filter of requests or responses, the program x
                with the flags y - '@': 1 raw, 2 coprocess, 4 on-error pass, 8
                close, 16 one job
-     ~m        at the start: reverse mode, so that all is as in a tunnel
+     ~m ~u ~v ~a ~w  at the start: reverse mode, so that all is as in a
+               tunnel; an upstream proxy, of HTTP or SOCKS; --proxyauth; -w
 
    When the script is at its end, so are the server's and the client's side,
    and then time passes until no flow is left. */
@@ -40,6 +41,7 @@ static struct {
     char who;               /* has the word: c s o */
     unsigned char last;     /* byte that was said */
     struct buf text;        /* of the filters */
+    struct buf log;         /* what the program has told */
     struct conn client, server[CONNS];
     int servers;
     bool accepted, refuse;
@@ -105,6 +107,17 @@ static pid_t world_fork(void)
     return ++kernel.last_pid;
 }
 
+/* The program writes its log, or, to descriptor 0, a capture. */
+static ssize_t world_log(int fd, const char *p, size_t n)
+{
+    if (fd == 2)
+        buf_put(&world.log, p, n);
+    if (fd == 2 && getenv("VERBOSE") != NULL)
+        fwrite(p, 1, n, stderr);
+    kernel.moves++;
+    return (ssize_t)n;
+}
+
 /* ---- who does something ------------------------------------------------ */
 
 /* Resolvers answer with 127.0.0.1, unless the name begins with x. */
@@ -160,9 +173,12 @@ static bool proc_read(struct proc *p)
     if (p->in == NULL || (p->in->len == 0 && p->in->writers > 0))
         return false;
     n = channel_take(p->in, piece, sizeof piece);
-    if (n == 0)
+    if (n == 0) {
         proc_close_in(p);
-    p->data = realloc(p->data, p->len + n + 1);
+        return true;
+    }
+    if (p->len + n > p->cap)
+        p->data = realloc(p->data, p->cap = 2 * p->cap + sizeof piece);
     memcpy(p->data + p->len, piece, n);
     p->len += n;
     return true;
@@ -431,6 +447,7 @@ static bool world_command(unsigned char command)
         world.who = (char)command;
         break;
     case 'e': case 'r':
+        world.raced |= command == 'r' && world.who == 'c'; /* all is lost */
         conn_end(world.who == 'o' ? NULL : c, command == 'r');
         break;
     case 'p':
@@ -448,6 +465,13 @@ static bool world_command(unsigned char command)
         return true;
     world.hurry = false;
     return false;
+}
+
+/* Whether the program has told this. */
+static bool world_told(const char *what)
+{
+    return world.log.len > 0 && memmem(buf_at(&world.log), world.log.len,
+                                       what, strlen(what)) != NULL;
 }
 
 /* Goes on with the script up to where the loop must come to rest. False: it
@@ -595,19 +619,39 @@ static int world_select(int n, fd_set *r, fd_set *w, double left)
 
 /* ---- a run ------------------------------------------------------------- */
 
-/* Makes the filters that the script has at its start. */
+/* Sets the option of the script's that this letter stands for. */
+static bool world_option(unsigned char letter)
+{
+    switch (letter) {
+    case 'm':
+        opt.reverse = (struct target){ .host = "example.com", .port = 80 };
+        return true;
+    case 'u': case 'v':
+        opt.proxy.at = (struct target){ .host = "proxy", .port = 3128 };
+        opt.proxy.socks = letter == 'v';
+        opt.proxy.login = "name:word";
+        return true;
+    case 'a':
+        opt.proxyauth = "name:word";
+        return true;
+    case 'w':
+        capture->fd = 0;
+        return true;
+    }
+    return false;
+}
+
+/* Sets the options and makes the filters that the script has at its start. */
 static void world_filters(void)
 {
     for (const unsigned char *p = world.p; world.end - p >= 2; p += 2) {
         struct filter *f = &world.filter[world.filters];
         bool request = p[1] == 'Q';
 
-        if (p[0] == '~' && p[1] == 'm')
-            opt.reverse = (struct target){ "example.com", 80, false };
-        if (p[0] != '~' || !strchr("QRm", p[1]) || world.end - p < 4)
-            break;
-        if (p[1] == 'm')
+        if (p[0] == '~' && world_option(p[1]))
             continue;
+        if (p[0] != '~' || !strchr("QR", p[1]) || world.end - p < 4)
+            break;
         if (world.filters < 2 * MAX_FILTERS) {
             unsigned flags = p[3] & 31;
             char *program = world.program[world.filters++];
@@ -638,7 +682,9 @@ static void world_init(const unsigned char *p, size_t n)
     world.who = 'c';
     opt.filters = NULL;
     opt.filters_end = &opt.filters;
-    opt.reverse = (struct target){ .port = 0 };
+    opt.reverse = opt.proxy.at = (struct target){ .port = 0 };
+    opt.proxyauth = NULL;
+    capture->fd = -1;
     for (int i = 0; i < MAX_RESOLVERS; i++)
         resolvers[i] = (struct resolver){ .fd = -1 };
     kernel_pipe(self_pipe);
@@ -646,7 +692,7 @@ static void world_init(const unsigned char *p, size_t n)
     world.listen = channel_new();
     world.listen->writers = 0;      /* which is: ready */
     listener = desc_new(world.listen, NULL);
-    last_id = 0;
+    *last_id = 0;
     fd_limit = FDS;
     accept_after = 0;
     world_filters();
@@ -668,6 +714,8 @@ static void world_run(const unsigned char *p, size_t n, int pieces,
         while (f->copros != NULL)
             copro_end(f->copros, "the end");
     reap();
+    for (struct sink *s = sinks; s < sinks + SINKS; s++)
+        sink_flush(s, true);
     if (runs != NULL || waiting != NULL || nflows != 0)
         fault("something is left");
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
@@ -678,6 +726,7 @@ static void world_run(const unsigned char *p, size_t n, int pieces,
 static void world_free(void)
 {
     buf_free(&world.text);
+    buf_free(&world.log);
     buf_free(&world.client.said);
     buf_free(&world.client.heard);
     for (int i = 0; i < world.servers; i++) {
