@@ -117,7 +117,8 @@ enum {
     MAX_RESOLVERS = 16,     /* names looked up at the same time */
     MAX_ADDRS = 8,          /* addresses tried of one name */
     MAX_CHAIN = 8,          /* filters a direction */
-    READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once */
+    READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once ... */
+    BULK_SIZE = 256 << 10,  /* ... and from a peer that has sent as many */
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
     WEEK = 7 * 24 * 3600,   /* seconds: longer than any wait */
@@ -274,6 +275,7 @@ struct end {
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it did not */
     unsigned char alert;    /* the number of the last alert in plain text */
+    bool bulk;              /* the last read took all there was room for */
     bool fd_done;           /* the descriptor has no more bytes to give */
     bool done;              /* nothing more will come into in ... */
     bool clean;             /* ... and the peer said so: FIN, close_notify */
@@ -1590,11 +1592,13 @@ static void capture_open(const char *path)
 static bool end_read(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_in : &e->in;
+    size_t room;
     ssize_t n;
 
-    buf_reserve(b, READ_SIZE);
-    n = recv(e->fd, b->data + b->start + b->len, b->cap - b->start - b->len,
-             0);
+    buf_reserve(b, e->bulk ? BULK_SIZE : READ_SIZE);
+    room = b->cap - b->start - b->len;
+    n = recv(e->fd, b->data + b->start + b->len, room, 0);
+    e->bulk = n == (ssize_t)room;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n > 0) {
