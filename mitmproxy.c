@@ -22,17 +22,18 @@
    into, and so a slow reader slows its writer and nobody else.
 
    Sections, bottom-up:
-      1 platform and limits       10 children
-      2 types                     11 resolver
-      3 utilities                 12 HTTP framing
-      4 buffers                   13 match expressions
-      5 log                       14 filters
-      6 options                   15 entry modes
-      7 sockets                   16 flows
-      8 certificates              17 loop
-      9 TLS sessions              18 main
+      1 platform and limits       11 resolver
+      2 types                     12 HTTP framing
+      3 utilities                 13 match expressions
+      4 buffers                   14 filters
+      5 log                       15 entry modes
+      6 options                   16 servers
+      7 sockets                   17 messages
+      8 certificates              18 flows
+      9 TLS sessions              19 loop
+     10 children                  20 main
 
-   To learn how it works, read 2, 18, 17 and 16, in that order. */
+   To learn how it works, read 2, 20, 19, 18 and 17, in that order. */
 
 /* ==== 1 platform and limits ============================================= */
 
@@ -4624,7 +4625,10 @@ static bool connect_target(const char *p, const struct head *h,
            parse_authority(p + h->target.at, h->target.len, 0, t);
 }
 
-/* ==== 16 flows ========================================================== */
+/* ==== 16 servers =========================================================
+   How a flow reaches its server, or comes to know why it cannot: a name is
+   looked up, a hop connected to, a proxy asked, a handshake made. Each step
+   is a state of the server; whoever waits for it looks at that. */
 
 /* A number for a new exchange: the count is one of all workers. */
 static unsigned long next_id(void)
@@ -5159,6 +5163,11 @@ static bool server_step(struct flow *f)
         return moved;
     return true;
 }
+
+/* ==== 17 messages ========================================================
+   One message in one direction: its head is read, the filters get it, what
+   they print is mended, or all passes as it is. All that is here works on
+   struct dir, whose two directions know no difference but which is up. */
 
 /* Prints what has been collected of d's message, once. */
 static void dir_show(struct dir *d)
@@ -6277,6 +6286,11 @@ static bool exchange_end(struct flow *f)
     return true;
 }
 
+/* ==== 18 flows ===========================================================
+   What a client's connection goes through before messages pass: SOCKS, the
+   first bytes of a tunnel, the two handshakes of an intercepted one. And how
+   long it may wait for what, its birth, and its end. */
+
 /* A SOCKS client has shown no user and password, or wrong ones. */
 static void socks_refuse(struct flow *f)
 {
@@ -6829,7 +6843,7 @@ static void flow_free(struct flow *f)
     free(f);
 }
 
-/* ==== 17 loop =========================================================== */
+/* ==== 19 loop ============================================================ */
 
 /* What an end waits for. */
 static void end_arm(const struct end *e)
@@ -7250,7 +7264,7 @@ static void end_children(void)
             close(r->fd);           /* which ends it at once */
 }
 
-/* ==== 18 main =========================================================== */
+/* ==== 20 main ============================================================ */
 
 /* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
 static void fix_stdio(void)
