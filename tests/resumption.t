@@ -59,6 +59,34 @@ def _():
               ['New'] + ['Reused'] * 5, 'handshakes')
 
 
+def sockets(session):
+    """How many descriptors each process of a session has."""
+    return {pid: len(os.listdir('/proc/%d/fd' % pid))
+            for pid in alive(session)}
+
+
+@test('what one worker gave, another takes')
+def _():
+    with Origin(answer(reply(b'page')), tls=True) as origin, \
+            Proxy('-j', '3') as proxy:
+        for version in VERSIONS.values():
+            context = client_context(proxy.ca, version)
+            before = sockets(proxy.pid)
+            conn = proxy.tunnel(origin).start_tls(context, 'localhost')
+            conn.send(get('/'))
+            conn.read_message()
+            busy = [pid for pid, n in sockets(proxy.pid).items()
+                    if n > before.get(pid, n)]
+            equal(len(busy), 1, 'workers that have more descriptors')
+            os.kill(busy[0], signal.SIGSTOP)
+            try:
+                other = proxy.tunnel(origin).start_tls(
+                    context, 'localhost', conn.tls.session)
+                check(other.tls.session_reused, 'it is not resumed')
+            finally:
+                os.kill(busy[0], signal.SIGCONT)
+
+
 @test('a ticket of a proxy that was started anew: a full handshake')
 def _():
     ca, kept = scratch('cert.pem'), scratch('sess')
