@@ -22,8 +22,7 @@ def capture(*ports):
                      name) as child:
             def begun():
                 if child.poll() is not None:
-                    raise Skip('no capture: %s' % ' '.join(
-                        slurp(child.output).decode().split()))
+                    raise Skip('dumpcap may not capture, or cannot')
                 return mark(b'mark: begin')
             wait_for(begun, 'the capture')
             yield name
