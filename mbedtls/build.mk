@@ -25,7 +25,10 @@ $(OUT)/libmbedtls.a: $(OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(OBJECTS)
 
-$(OUT)/%.o: %.c $(wildcard mbedtls/*.h) $(OUT)/flags
+# See x25519_alt.c.
+$(OUT)/psa_crypto_ecp.o: INCLUDE += -Dmbedtls_ecp_mul=x25519_alt_mul
+
+$(OUT)/%.o: %.c mbedtls/build.mk $(wildcard mbedtls/*.h) $(OUT)/flags
 	@echo "  $(CC) $(<F)"
 	@$(CC) $(FLAGS) $(INCLUDE) -c -o $@ $<
 

@@ -2211,6 +2211,151 @@ static void test_gcm_forged(void)
     }
 }
 
+/* A key pair in PSA, X25519's or P-256's: of that secret, or random. */
+static psa_key_id_t ecdh_key(psa_ecc_family_t family,
+                             const unsigned char *secret)
+{
+    psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
+    psa_key_id_t key = 0;
+
+    psa_set_key_type(&attributes, PSA_KEY_TYPE_ECC_KEY_PAIR(family));
+    psa_set_key_bits(&attributes, family == PSA_ECC_FAMILY_MONTGOMERY ? 255
+                                                                      : 256);
+    psa_set_key_algorithm(&attributes, PSA_ALG_ECDH);
+    psa_set_key_usage_flags(&attributes, PSA_KEY_USAGE_DERIVE |
+                            PSA_KEY_USAGE_EXPORT);
+    check((secret ? psa_import_key(&attributes, secret, 32, &key)
+                  : psa_generate_key(&attributes, &key)) == 0, "no key");
+    return key;
+}
+
+/* The vectors of RFC 7748, 5.2 and 6.1, by PSA: a secret, a point, and what
+   they are multiplied. The last point is 9: the secret's public key. */
+static void test_x25519_known(void)
+{
+#define BOB "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"
+    static const struct { const char *secret, *point, *product; } cases[] = {
+        { "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+          "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+          "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552" },
+        { "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+          "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+          "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957" },
+        { BOB,
+          "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
+          "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742" },
+        { BOB, NULL,
+          "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f" }
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        unsigned char secret[32], point[32], want[32], got[32];
+        psa_key_id_t key;
+        size_t n;
+
+        unhex(secret, cases[i].secret);
+        unhex(want, cases[i].product);
+        key = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, secret);
+        if (cases[i].point == NULL)
+            psa_export_public_key(key, got, sizeof got, &n);
+        else
+            psa_raw_key_agreement(PSA_ALG_ECDH, key, point,
+                                  unhex(point, cases[i].point), got,
+                                  sizeof got, &n);
+        check(n == 32 && memcmp(got, want, 32) == 0, "case %zu", i);
+        psa_destroy_key(key);
+    }
+}
+
+/* PSA's public keys and shared secrets are those of mbedtls_ecp_mul(). */
+static void test_x25519_random(void)
+{
+    mbedtls_ecp_group group;
+    mbedtls_ecp_point point;
+    mbedtls_mpi d;
+
+    mbedtls_ecp_group_init(&group);
+    mbedtls_ecp_point_init(&point);
+    mbedtls_mpi_init(&d);
+    mbedtls_ecp_group_load(&group, MBEDTLS_ECP_DP_CURVE25519);
+    for (int i = 0; i < 100 && complaints == 0; i++) {
+        psa_key_id_t ours = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, NULL);
+        psa_key_id_t theirs = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, NULL);
+        unsigned char secret[32], public[32], other[32], got[32], want[32];
+        size_t n;
+
+        psa_export_key(ours, secret, 32, &n);
+        psa_export_public_key(ours, public, 32, &n);
+        psa_export_public_key(theirs, other, 32, &n);
+        psa_raw_key_agreement(PSA_ALG_ECDH, ours, other, 32, got, 32, &n);
+        mbedtls_mpi_read_binary_le(&d, secret, 32);
+        mbedtls_ecp_mul(&group, &point, &d, &group.G, mbedtls_psa_get_random,
+                        MBEDTLS_PSA_RANDOM_STATE);
+        mbedtls_ecp_point_write_binary(&group, &point,
+                                       MBEDTLS_ECP_PF_COMPRESSED, &n, want, 32);
+        check(n == 32 && memcmp(public, want, 32) == 0, "public key %d", i);
+        mbedtls_ecp_point_read_binary(&group, &point, other, 32);
+        mbedtls_ecp_mul(&group, &point, &d, &point, mbedtls_psa_get_random,
+                        MBEDTLS_PSA_RANDOM_STATE);
+        mbedtls_ecp_point_write_binary(&group, &point,
+                                       MBEDTLS_ECP_PF_COMPRESSED, &n, want, 32);
+        check(n == 32 && memcmp(got, want, 32) == 0, "shared secret %d", i);
+        psa_destroy_key(ours);
+        psa_destroy_key(theirs);
+    }
+    mbedtls_mpi_free(&d);
+    mbedtls_ecp_point_free(&point);
+    mbedtls_ecp_group_free(&group);
+}
+
+/* P-256 is not Everest's: the key of RFC 6979, A.2.5. */
+static void test_other_curve(void)
+{
+    static const char *const numbers[] = {
+        "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721",
+        "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6",
+        "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299"
+    };
+    unsigned char secret[32], want[65] = { 4 }, got[65];
+    psa_key_id_t key;
+    size_t n;
+
+    unhex(secret, numbers[0]);
+    unhex(want + 1, numbers[1]);
+    unhex(want + 33, numbers[2]);
+    key = ecdh_key(PSA_ECC_FAMILY_SECP_R1, secret);
+    check(psa_export_public_key(key, got, 65, &n) == PSA_SUCCESS && n == 65 &&
+          memcmp(got, want, 65) == 0, "another public key");
+    psa_destroy_key(key);
+}
+
+/* Points of low order, by which every shared secret is zero (RFC 7748, 6.1),
+   also with the highest bit, which is to be ignored. */
+static void test_x25519_refused(void)
+{
+    static const char *const points[] = {
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"
+    };
+    psa_key_id_t key = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, NULL);
+
+    for (size_t i = 0; i < 2 * COUNT_OF(points); i++) {
+        unsigned char point[32], secret[32];
+        size_t n;
+
+        unhex(point, points[i / 2]);
+        point[31] |= i % 2 ? 0x80 : 0;
+        check(psa_raw_key_agreement(PSA_ALG_ECDH, key, point, 32, secret, 32,
+                                    &n) != PSA_SUCCESS, "point %zu", i);
+    }
+    psa_destroy_key(key);
+}
+
 /* ==== relaying ==========================================================
    A flow without descriptors: what a client and a server say is put into its
    buffers in random pieces, and what comes out at the other end must be the
@@ -2730,6 +2875,10 @@ int main(void)
     test("AES-GCM: known answers", test_gcm_known);
     test("AES-GCM: by eight blocks as by one", test_gcm_random);
     test("AES-GCM: what was changed is refused", test_gcm_forged);
+    test("X25519: known answers", test_x25519_known);
+    test("X25519: by Everest as by Mbed TLS", test_x25519_random);
+    test("X25519: P-256 is left alone", test_other_curve);
+    test("X25519: points of low order are refused", test_x25519_refused);
     test("relayed bytes are the bytes that came", test_relay);
     test("a server that stops half way", test_half_way);
     test("nonsense is survived", test_spoilt);
