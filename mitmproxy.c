@@ -514,7 +514,11 @@ static int fd_limit;                /* descriptors we may have */
 static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
-static unsigned long own_id, *last_id = &own_id; /* of the newest exchange */
+static struct shared {              /* by all workers */
+    unsigned long last_id;          /* of the newest exchange */
+    uint32_t goes[65536];           /* where a connection of ours from that
+                                       port goes: address_sum(); 0: none */
+} alone, *shared = &alone;
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;
 
@@ -1362,6 +1366,40 @@ static bool address_is_listener(const struct sockaddr_storage *a)
                                   : same_address(a, &here);
 }
 
+/* Adds the n bytes at p, as 16-bit numbers, to an Internet checksum. */
+static uint32_t sum16(uint32_t sum, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        sum += (uint32_t)p[i] << (i % 2 ? 0 : 8);
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    return sum;
+}
+
+/* A number for an address with its port; not 0. */
+static uint32_t address_sum(const struct sockaddr_storage *a)
+{
+    const void *ip;
+    size_t n;
+    unsigned port = address_parts(a, &ip, &n);
+
+    return 1 + sum16(port, ip, n);
+}
+
+/* Notes where a connection of ours goes, in transparent mode. to may be NULL:
+   it ends. */
+static void own_note(int fd, const struct sockaddr_storage *to)
+{
+    struct sockaddr_storage here;
+    const void *ip;
+    size_t n;
+
+    if (!opt.transparent || fd < 0)
+        return;
+    here = address_of(fd, false);
+    shared->goes[address_parts(&here, &ip, &n)] = to ? address_sum(to) : 0;
+}
+
 /* Opens the listening socket; dies on failure. */
 static int listen_open(const char *host, const char *port)
 {
@@ -1443,16 +1481,6 @@ struct tap {
     struct sockaddr_storage from[2]; /* the client, the server */
     uint32_t next[2];       /* sequence number that each is at */
 };
-
-/* Adds the n bytes at p, as 16-bit numbers, to an Internet checksum. */
-static uint32_t sum16(uint32_t sum, const unsigned char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        sum += (uint32_t)p[i] << (i % 2 ? 0 : 8);
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    return sum;
-}
 
 /* Writes v in network byte order, 2 or 4 bytes. */
 static void put_number(unsigned char *p, size_t size, uint32_t v)
@@ -2531,6 +2559,7 @@ static void end_close(struct end *e)
         free(e->own);
     }
     tap_free(e->tap);
+    own_note(e->fd, NULL);
     if (e->fd >= 0)
         close(e->fd);
     buf_free(&e->wire_in);
@@ -4600,20 +4629,43 @@ static bool proxy_target(const char *p, const struct head *h,
 
 /* Where a client of transparent mode wanted to go: REDIRECT keeps that in
    the kernel's table of connections, and TPROXY lets the socket have it. */
-static struct target original_target(int fd)
+static struct sockaddr_storage original_address(int fd)
 {
     struct sockaddr_storage a = { 0 };
     socklen_t len = sizeof a;
-    struct target t = { .host = "" };
-    const void *ip;
-    size_t n;
 
     if (getsockopt(fd, SOL_IP, ORIGINAL_DST, &a, &len) != 0 &&
         (len = sizeof a, getsockopt(fd, SOL_IPV6, ORIGINAL_DST, &a, &len)) != 0)
         a = address_of(fd, false);
+    return a;
+}
+
+static struct target original_target(int fd)
+{
+    struct sockaddr_storage a = original_address(fd);
+    struct target t = { .host = "" };
+    const void *ip;
+    size_t n;
+
     t.port = address_parts(&a, &ip, &n);
     inet_ntop(n == 4 ? AF_INET : AF_INET6, ip, t.host, sizeof t.host);
     return t;
+}
+
+/* Whether a client is one of our own connections to servers, which the rules
+   of this machine's packet filter have sent back to us. */
+static bool client_is_us(int fd)
+{
+    struct sockaddr_storage client, server;
+    const void *ip;
+    size_t n;
+
+    if (!opt.transparent)
+        return false;
+    client = address_of(fd, true);
+    server = original_address(fd);
+    return shared->goes[address_parts(&client, &ip, &n)] ==
+           address_sum(&server) && address_is_ours(client);
 }
 
 /* Whether the head at p is a CONNECT; then, where to. */
@@ -4633,7 +4685,7 @@ static bool connect_target(const char *p, const struct head *h,
 /* A number for a new exchange: the count is one of all workers. */
 static unsigned long next_id(void)
 {
-    return __atomic_add_fetch(last_id, 1, __ATOMIC_RELAXED);
+    return __atomic_add_fetch(&shared->last_id, 1, __ATOMIC_RELAXED);
 }
 
 static bool same_target(const struct target *a, const struct target *b)
@@ -4973,13 +5025,15 @@ static void server_connect(struct flow *f)
                         SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         print_address(text, sizeof text, a, len);
-        if (address_is_listener(a)) {
+        /* another worker may have just begun it */
+        if (address_is_listener(a) || client_is_us(f->client.fd)) {
             errno = ELOOP;
             close(fd);
             fd = -1;
         }
         if (fd >= 0 && (connect(fd, (struct sockaddr *)a, len) == 0 ||
                         errno == EINPROGRESS)) {
+            own_note(fd, a);
             s->end.fd = fd;
             server_enter(f, SERVER_CONNECT);
             return;
@@ -6780,21 +6834,6 @@ static void flow_expire(struct flow *f, enum wait w)
     }
 }
 
-/* Whether a client is one of our own connections to servers, which the rules
-   of this machine's packet filter have sent back to us. */
-static bool client_is_us(const struct sockaddr_storage *client)
-{
-    if (!opt.transparent || !address_is_ours(*client))
-        return false;
-    for (const struct flow *f = flows; f != NULL; f = f->next) {
-        struct sockaddr_storage a = address_of(f->server.end.fd, false);
-
-        if (same_address(&a, client))
-            return true;
-    }
-    return false;
-}
-
 /* A flow for a client that has connected; NULL: there is no memory. */
 static struct flow *flow_new(int fd, const void *addr, socklen_t len)
 {
@@ -6814,7 +6853,7 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
     f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->since = f->moved = f->woken = now;
     print_address(f->peer, sizeof f->peer, addr, len);
-    if (client_is_us(addr)) {
+    if (client_is_us(fd)) {
         say(0, "our own connection to %s:%u comes back to us: closed (the "
             "packet filter must leave this proxy's user out)", f->home.host,
             f->home.port);
@@ -7370,9 +7409,9 @@ static void workers_run(void)
     double pause = 0;
     int left = 0;
 
-    last_id = mmap(NULL, sizeof *last_id, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (last_id == MAP_FAILED || pipe2(parent_pipe, O_CLOEXEC) != 0)
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED || pipe2(parent_pipe, O_CLOEXEC) != 0)
         die("cannot prepare for workers: %s", strerror(errno));
     do {
         unsigned char byte = 0;

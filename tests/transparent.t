@@ -110,22 +110,23 @@ for way, family in WAYS:
                 network().nft('')
             equal(origin.conns, [], 'connections of the server')
 
-for family in 4, 6:
+for family, workers in (4, 1), (6, 1), (4, 3):
     @test("IPv%d: the router's own connections, and so the proxy's, come to "
-          'the proxy' % family)
-    def _(family=family):
-        comes_back = r'our own connection to \S+ comes back to us'
-        with routed('redirect_own', family, answer(reply(b'x'))) as (
-                origin, proxy, connect):
-            for lines in 1, 2, 3:
+          'the proxy of %d workers' % (family, workers))
+    def _(family=family, workers=workers):
+        itself = 'comes back to us|that is this proxy itself'
+        with routed('redirect_own', family, answer(reply(b'x')), '-v', '-j',
+                    str(workers)) as (origin, proxy, connect):
+            for count in range(1, 10):
                 client = connect('router')
-                if lines < 3:           # the last is silent
+                if count != 3:          # that one is silent
                     client.send(get('/', host='a.test'))
                     equal(client.read_message().status, 502, 'the answer')
                 else:
                     equal(client.read_all(), b'', 'the answer')
-                equal(len(re.findall(comes_back, proxy.log())), lines,
-                      proxy.log())
+                equal(len(re.findall(itself, proxy.log())), count, proxy.log())
+                # each connection comes back once
+                equal(proxy.log().count('connected to'), count, proxy.log())
             equal(origin.conns, [], 'connections of the server')
 
 
@@ -154,6 +155,31 @@ def _():
                      'CapInh:\t' + 16 * '0', 'CapAmb:\t' + 16 * '0'):
             check(line + '\n' in status, 'no ' + line, status)
         like(status, r'Groups:\t%d *\n' % user.pw_gid, 'its groups')
+
+
+@test("a client is not taken for the proxy because of a port that both use")
+def _():
+    root()
+    net = network()
+    with net.origin(answer(reply(b'other'))) as other, \
+            routed('redirect', 4, answer(reply(b'x')), '--user',
+                   'nobody') as (origin, proxy, connect):
+        ports = '/proc/sys/net/ipv4/ip_local_port_range'
+        with net.inside('router'):
+            usual = slurp(ports)
+            with open(ports, 'w') as f:
+                f.write('1999 1999')
+        far = connect()
+        far.send(get('/'))
+        equal(far.read_message().body, b'x', 'from one server')
+        net.redirect_own(proxy.port, 'meta skuid != nobody')
+        near = net.connect(proxy, net.server[4], other.port, 'router')
+        with net.inside('router'), open(ports, 'wb') as f:
+            f.write(usual)
+        near.send(get('/'))
+        equal(near.read_message().body, b'other', 'from the other')
+        equal(origin.conns[0].sock.getpeername(), near.sock.getsockname(),
+              'the address of the two')
 
 
 @test('--user keeps what TPROXY needs')
@@ -220,6 +246,25 @@ for family in 4, 6:
             client = net.connect(proxy, net.server[family], origin.port)
             client.send(get('/x'))
             equal(client.read_message().body, get('/x'), 'the request')
+
+
+@test('-w: HTTPS on port 443 is HTTP for tshark, as it is')
+def _():
+    need('tshark')
+    name = scratch('capture')
+    with routed('redirect', 6, answer(reply(b'x')), '-w', name, tls=True,
+                port=443) as (origin, proxy, connect):
+        client = connect()
+        port = str(client.sock.getsockname()[1])
+        client.start_tls(client_context(proxy.ca), 'origin.test')
+        client.send(get('/x'))
+        client.read_message()
+    text = command('tshark', '-r', name, '-Y', 'http.request', '-T', 'fields',
+                   '-e', 'ipv6.src', '-e', 'tcp.srcport', '-e', 'ipv6.dst',
+                   '-e', 'tcp.dstport', '-e', 'http.request.uri')
+    line, = (s for s in text.decode().splitlines() if '\t' in s)
+    equal(line.split('\t'),
+          [CLIENT[6][1:-1], port, Net.server[6], '443', '/x'], 'the request')
 
 
 @test('http://mitm.it/ is here, too')

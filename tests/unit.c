@@ -2692,7 +2692,7 @@ static void relay(uint64_t number)
     struct talk t;
     struct flow *f = flow_make();
     struct buf up = { 0 }, down = { 0 };
-    unsigned long before = *last_id;
+    unsigned long before = shared->last_id;
     bool over;
 
     rnd_start(number);
@@ -2710,10 +2710,10 @@ static void relay(uint64_t number)
     check(f->stream == (t.end >= SWITCHED), "seed %llu: %s",
           (unsigned long long)number, f->stream ? "it became a stream"
                                                 : "no stream");
-    check(*last_id - before >= (unsigned long)t.count -
-          (t.end == ODD_REQUEST) && *last_id - before <=
+    check(shared->last_id - before >= (unsigned long)t.count -
+          (t.end == ODD_REQUEST) && shared->last_id - before <=
           (unsigned long)t.count, "seed %llu: %lu exchanges, not %d",
-          (unsigned long long)number, *last_id - before, t.count);
+          (unsigned long long)number, shared->last_id - before, t.count);
     check(!f->client.cut, "seed %llu: it was cut off",
           (unsigned long long)number);
     flow_free(f);
