@@ -6984,8 +6984,8 @@ static void flow_hear(void *it)
         flow_wake(f);
 }
 
-/* Accepts clients. When descriptors run short that pauses for a moment, and
-   who comes waits in the kernel's queue. */
+/* Accepts clients. When descriptors run short, of which each may want one for
+   its server, too, that pauses, and who comes waits in the kernel's queue. */
 static void accept_new(void)
 {
     struct sockaddr_storage addr;
@@ -6994,18 +6994,19 @@ static void accept_new(void)
     /* of several workers each takes what it has the time for */
     for (int i = opt.workers > 1 ? ACCEPTS - 1 : 0; i < ACCEPTS;
          i++, len = sizeof addr) {
-        int fd = accept4(listener, (struct sockaddr *)&addr, &len,
-                         SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int used = highest > 2 * nflows ? highest : 2 * nflows;
+        bool full = used >= fd_limit - FD_RESERVE;
+        int fd = full ? -1 : accept4(listener, (struct sockaddr *)&addr, &len,
+                                     SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct flow *f;
 
-        if (fd >= fd_limit - FD_RESERVE ||
-            (fd < 0 && (errno == EMFILE || errno == ENFILE ||
-                        errno == ENOBUFS || errno == ENOMEM))) {
+        if (full || (fd < 0 && (errno == EMFILE || errno == ENFILE ||
+                                errno == ENOBUFS || errno == ENOMEM))) {
             if (now - accept_after > 10)
                 say(0, "%d clients are too many for %d descriptors: others "
                     "wait (ulimit -n)", nflows, fd_limit);
             accept_after = now + 0.1;
-            i = ACCEPTS;
+            return;
         }
         if (fd < 0)
             return;
