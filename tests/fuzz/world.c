@@ -692,7 +692,7 @@ static void world_init(const unsigned char *p, size_t n)
     world.listen = channel_new();
     world.listen->writers = 0;      /* which is: ready */
     listener = desc_new(world.listen, NULL);
-    *last_id = 0;
+    shared->last_id = 0;
     fd_limit = FDS;
     accept_after = 0;
     world_filters();
