@@ -124,8 +124,10 @@ for family, workers in (4, 1), (6, 1), (4, 3):
                     equal(client.read_message().status, 502, 'the answer')
                 else:
                     equal(client.read_all(), b'', 'the answer')
+                # each connection comes back once; each worker has its own log
+                wait_for(lambda: len(re.findall(itself, proxy.log())) >= count,
+                         'a line in the log')
                 equal(len(re.findall(itself, proxy.log())), count, proxy.log())
-                # each connection comes back once
                 equal(proxy.log().count('connected to'), count, proxy.log())
             equal(origin.conns, [], 'connections of the server')
 
