@@ -137,10 +137,10 @@ enum {
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
 
-/* Seconds for which a flow counts as awake; those at most for which the loop
-   waits for such flows alone; and those between two turns that look at all
-   flows, for each of them: a tenth of the time goes into looking at all. */
-static const double AWAKE = 0.1, NAP = 0.002, LOOK = 2.5e-6;
+/* Seconds for which a flow counts as awake, and those between two turns that
+   look at all flows, for each of them: it takes about a tenth of the time
+   of a busy proxy, and who has slept waits so much longer for it. */
+static const double AWAKE = 0.1, LOOK = 1e-5;
 
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
@@ -7170,9 +7170,11 @@ static void step_flows(void)
 /* Asks for names that could not be asked for, as all resolvers were busy. */
 static void ask_again(void)
 {
-    for (struct flow *f = flows; f != NULL; f = f->next)
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);
         if (f->server.state == SERVER_LOOKUP && f->server.resolver == NULL)
             server_lookup(f);
+    }
 }
 
 /* Takes note of the children that have ended. */
@@ -7256,18 +7258,17 @@ static void run_loop(void)
 {
     double looked = 0, left;
     struct timeval t;
-    int ready = 0;
 
     while (!stopped()) {
-        full_turn = stopping || ready <= 0 || nflows <= FEW ||
-                    now - looked > nflows * LOOK;
+        full_turn = false;          /* which next_flow() looks at */
+        full_turn = stopping || nflows <= FEW || next_flow(NULL) == NULL ||
+                    now > looked + nflows * LOOK;
         left = arm();
-        if (!full_turn && left > NAP)
-            left = NAP;
+        if (!full_turn)
+            sooner(&left, looked + nflows * LOOK - now);
         t = (struct timeval){ (time_t)left, (left - (long)left) * 1e6 };
-        ready = select(highest + 1, (fd_set *)readable.bits,
-                       (fd_set *)writable.bits, NULL, &t);
-        if (ready < 0) {
+        if (select(highest + 1, (fd_set *)readable.bits,
+                   (fd_set *)writable.bits, NULL, &t) < 0) {
             fds_clear(&readable);
             fds_clear(&writable);
         }
