@@ -5362,7 +5362,8 @@ static void stream_filter(struct dir *d)
 }
 
 /* Whether the filters of a request that has been read are not done with it.
-   What the server has said already, and cannot be framed, waits for that. */
+   What the server has said already, and cannot be framed, waits for that; so
+   does the end that follows the answer. */
 static bool request_in_filters(const struct flow *f)
 {
     return f->up.chain != NULL && f->up.body.done && !f->stream;
@@ -5437,7 +5438,8 @@ static bool dir_complete(struct dir *d)
     if (d->last && (!d->up || d->answer)) {
         if (d->body.framing == UNTIL_CLOSE && d->from->done)
             d->to->cut = !d->from->clean;
-        flow_close(d->flow);
+        if (d->up || !request_in_filters(d->flow))
+            flow_close(d->flow);
     }
     return true;
 }
@@ -5758,7 +5760,7 @@ static bool mend_end(struct dir *d)
     }
     if (d->body.done)
         return dir_complete(d);
-    if (!d->up) {                   /* the filters did not want the rest */
+    if (!d->up && !request_in_filters(f)) { /* they did not want the rest */
         server_drop(f);
         d->last |= f->up.state != DIR_TURN; /* nobody takes its rest */
         d->body.done = true;
@@ -6234,7 +6236,8 @@ static bool dir_turn(struct dir *d)
     struct end *to = d->to;
 
     if (!d->up) {
-        if (!f->server.end.done || f->up.state == DIR_TURN)
+        if (!f->server.end.done || f->up.state == DIR_TURN ||
+            request_in_filters(f))
             return false;
         flow_close(f);              /* nobody takes the rest of a request */
         return true;
