@@ -508,14 +508,14 @@ static bool is_page(const unsigned char *p, size_t n)
    what the client has heard in that time; an error page may follow. */
 static void check_down(void)
 {
-    const struct buf *heard = &world.client.heard;
+    const struct buf *heard = &world.client[0].heard;
 
     for (int i = 0; i < world.servers; i++) {
         const struct conn *c = &world.server[i];
         size_t from = c->before, n, k = 0, page;
 
         n = i + 1 < world.servers ? world.server[i + 1].before : heard->len;
-        if (world.client.reset || n > heard->len || from > n)
+        if (world.client[0].reset || n > heard->len || from > n)
             return;                 /* it did not want to hear it */
         n -= from;
         while (k < n && k < c->said.len &&
@@ -533,7 +533,7 @@ static void check_down(void)
 /* What the servers have heard, one after the other, the client has said. */
 static void check_up(void)
 {
-    const struct buf *said = &world.client.said;
+    const struct buf *said = &world.client[0].said;
     size_t at = 0;
 
     for (int i = 0; i < world.servers; i++) {
@@ -554,14 +554,19 @@ static void check_up(void)
    client has heard a FIN, then so have we, and all before it. */
 static void check_whole(const struct outcome *o)
 {
+    static const char established[] = "HTTP/1.1 200 Connection established"
+                                      "\r\n\r\n";
     const struct conn *s = world_server();
     struct head h;
     struct exchange ex = { .minor = 1 };
-    size_t up = 0, down = 0;
+    size_t up = 0, down = sizeof established - 1;
     enum ending end;
 
-    if (!o->fin || o->rst || world.client.reset || s == NULL)
+    if (!o->fin || o->rst || world.client[0].reset || s == NULL)
         return;
+    if (o->client.len < down ||
+        memcmp(buf_at(&o->client), established, down) != 0)
+        down = 0;                   /* it did not ask for a tunnel */
     do {
         end = message_read(&o->servers, &up, true, &ex, &h, NULL);
         if (end == STREAM || end == NOTHING)
@@ -586,21 +591,21 @@ static struct outcome relay_run(const unsigned char *p, size_t n, int pieces)
 {
     struct outcome o = { .fin = false };
 
-    world_run(p, n, pieces, hash(p, n));
+    world_run(p, n, pieces, hash(p, n), false);
     for (int i = 0; i < world.servers; i++)
         buf_put(&o.servers, buf_at(&world.server[i].heard),
                 world.server[i].heard.len);
-    buf_put(&o.client, buf_at(&world.client.heard), world.client.heard.len);
-    o.fin = world.client.in && world.client.in->writers == 0;
-    o.rst = o.fin && world.client.in->reset;
+    buf_put(&o.client, buf_at(&world.client[0].heard),
+            world.client[0].heard.len);
+    o.fin = world.client[0].in && world.client[0].in->writers == 0;
+    o.rst = o.fin && world.client[0].in->reset;
     o.surprise = world_told("nobody asked for");
-    if (world.filters == 0) {
+    if (world.filters == 0 && world.clients == 1 && opt.proxy.at.port == 0) {
         if (opt.reverse.port != 0) {
             check_up();
             check_down();
         }
-        if (opt.proxy.at.port == 0) /* which has its own conversation */
-            check_whole(&o);
+        check_whole(&o);
     }
     return o;
 }
@@ -610,7 +615,7 @@ static struct outcome relay_run(const unsigned char *p, size_t n, int pieces)
 static void fuzz_relay(const unsigned char *p, size_t n)
 {
     struct outcome a = relay_run(p, n, WHOLE), b;
-    bool same = !world.raced && world.filters == 0 && n < MAX_HEAD / 2;
+    bool same = !world.raced && world.filters == 0 && world.clients == 1 && n < MAX_HEAD / 2;
 
     same &= n == 0 || memmem(p, n, "~*", 2) == NULL;
     world_free();
@@ -628,6 +633,8 @@ static void fuzz_relay(const unsigned char *p, size_t n)
     outcome_free(&b);
 }
 
+#include "pairs.c"
+
 /* ==== main ============================================================== */
 
 static const struct {
@@ -637,6 +644,7 @@ static const struct {
     { "head", fuzz_head }, { "chunked", fuzz_chunked },
     { "hello", fuzz_hello }, { "target", fuzz_target },
     { "match", fuzz_match }, { "leaf", fuzz_leaf }, { "relay", fuzz_relay },
+    { "pairs", fuzz_pairs },
 };
 enum { TARGETS = sizeof targets / sizeof *targets };
 

@@ -4,7 +4,9 @@
    What they do is told by a script, in which ~ begins a command and all else
    is said by whoever has the word:
 
-     ~c ~s ~o  the client, the server, or the filters' text has the word
+     ~c ~d ~f ~s ~o  the first, second or third client, the newest server, or
+               the filters' text has the word
+     ~gx ~hx   a client asks, a server answers, as x says (pairs.c)
      ~n        CR LF              ~~  a ~
      ~*        the byte before, a thousand times more
      ~,        the next command is done at once; others wait until the loop
@@ -24,7 +26,8 @@
 
 #include <setjmp.h>
 
-enum { CONNS = 32, MAX_FILTERS = 3, MAX_SAID = 4 << 20 };
+enum { CONNS = 32, CLIENTS = 3, MAX_FILTERS = 3, MAX_SAID = 4 << 20,
+       MAX_TAGS = 64 };
 
 /* A peer's connection to the program. */
 struct conn {
@@ -34,18 +37,21 @@ struct conn {
     bool paused;            /* reads nothing for now */
     bool ended, reset;      /* it has said its last, or broke it off */
     size_t before;          /* bytes the client had heard when it began */
+    size_t answered;        /* bytes of heard that were (pairs.c) */
+    int tag[MAX_TAGS], tags; /* of what this client has asked */
 };
 
 static struct {
     const unsigned char *p, *end; /* what is left of the script */
-    char who;               /* has the word: c s o */
+    char who;               /* has the word: c d f s o */
+    bool pairs;             /* it may ask and answer, and say nothing else */
     unsigned char last;     /* byte that was said */
     struct buf text;        /* of the filters */
     struct buf log;         /* what the program has told */
-    struct conn client, server[CONNS];
-    int servers;
-    bool accepted, refuse;
-    struct channel *listen; /* ready while nobody is accepted */
+    struct conn client[CLIENTS], server[CONNS];
+    int clients, accepted, servers;
+    bool refuse;
+    struct channel *listen; /* ready while there is somebody to accept */
     struct channel *ask[MAX_RESOLVERS], *tell[MAX_RESOLVERS];
     int resolvers;
     int finale;             /* steps after the script's end */
@@ -53,6 +59,7 @@ static struct {
     unsigned long moves;    /* as they were in the turn before */
     bool hurry, late;       /* ~, and ~t ask for something yet */
     bool raced, timed;      /* ... or have made the outcome less sure */
+    bool broken;            /* a peer has ended early, or was refused */
     struct filter filter[2 * MAX_FILTERS];
     char program[2 * MAX_FILTERS][3];
     int filters;
@@ -75,13 +82,20 @@ static void conn_open(struct conn *c, struct desc *d)
     c->out = d->in = channel_new();
 }
 
+/* Sees to it that so many clients have come, or are about to. */
+static void world_clients(int n)
+{
+    if (world.clients < n)
+        world.clients = n;
+    world.listen->writers = world.accepted == world.clients;
+}
+
 static int world_accept(struct desc *d)
 {
-    if (world.accepted)
+    if (world.accepted == world.clients)
         return -1;
-    world.accepted = true;
-    world.listen->writers = 1;
-    conn_open(&world.client, d);
+    conn_open(&world.client[world.accepted++], d);
+    world_clients(0);
     return 0;
 }
 
@@ -95,7 +109,7 @@ static int world_connect(struct desc *d, unsigned port)
     }
     c = &world.server[world.servers++];
     conn_open(c, d);
-    c->before = world.client.heard.len + world.client.in->len +
+    c->before = world.client[0].heard.len + world.client[0].in->len +
                 flows->client.out.len;
     return 0;
 }
@@ -380,7 +394,8 @@ static bool world_act(void)
 
     resolvers_act();
     procs_act();
-    conn_act(&world.client);
+    for (int i = 0; i < world.accepted; i++)
+        conn_act(&world.client[i]);
     for (int i = 0; i < world.servers; i++)
         conn_act(&world.server[i]);
     return kernel.moves != before;
@@ -403,27 +418,53 @@ static void conn_end(struct conn *c, bool reset)
     kernel.moves++;
 }
 
-/* Says n bytes, as whoever has the word. */
-static void world_say(const void *p, size_t n)
+/* Whoever has the word; NULL: the filters' text, or nobody. */
+static struct conn *world_speaker(void)
 {
-    struct conn *c = world.who == 'c' ? &world.client : world_server();
+    switch (world.who) {
+    case 'c':
+        return &world.client[0];
+    case 'd':
+        return &world.client[1];
+    case 'f':
+        return &world.client[2];
+    case 's':
+        return world_server();
+    }
+    return NULL;
+}
 
-    if (world.who == 'o' && world.text.len < MAX_SAID)
-        buf_put(&world.text, p, n);
-    if (n > 0)
-        world.last = ((const unsigned char *)p)[n - 1];
-    if (world.who == 'o' || c == NULL || c->out == NULL || c->ended ||
-        c->out->readers == 0 || c->said.len > MAX_SAID)
+/* Says n bytes at a connection. */
+static void conn_say(struct conn *c, const void *p, size_t n)
+{
+    if (c->out == NULL || c->ended || c->out->readers == 0 ||
+        c->said.len > MAX_SAID)
         return;
     buf_put(&c->said, p, n);
     channel_put(c->out, p, n);
 }
 
+/* Says n bytes, as whoever has the word. */
+static void world_say(const void *p, size_t n)
+{
+    struct conn *c = world_speaker();
+
+    if (world.who == 'o' && world.text.len < MAX_SAID)
+        buf_put(&world.text, p, n);
+    if (n > 0)
+        world.last = ((const unsigned char *)p)[n - 1];
+    if (c != NULL && !world.pairs)
+        conn_say(c, p, n);
+}
+
+static void pairs_ask(struct conn *c, unsigned char how);
+static void pairs_answer(unsigned char how);
+
 /* Does what the command asks. False: it was of those that only say something,
    and more may follow before the loop must come to rest. */
 static bool world_command(unsigned char command)
 {
-    struct conn *c = world.who == 'c' ? &world.client : world_server();
+    struct conn *c = world_speaker();
     char many[1000];
 
     switch (command) {
@@ -443,19 +484,34 @@ static bool world_command(unsigned char command)
     case 'Q': case 'R':             /* seen to by world_filters() */
         world.p += world.end - world.p < 2 ? 0 : 2;
         return false;
+    case 'f':
+        world_clients(3);
+        /* fall through */
+    case 'd':
+        world_clients(2);
+        /* fall through */
     case 'c': case 's': case 'o':
         world.who = (char)command;
         break;
+    case 'g': case 'h':
+        if (world.p == world.end || !world.pairs)
+            break;
+        if (command == 'h')
+            pairs_answer(*world.p++);
+        else if (c != NULL && world.who != 's')
+            pairs_ask(c, *world.p++);
+        break;
     case 'e': case 'r':
-        world.raced |= command == 'r' && world.who == 'c'; /* all is lost */
-        conn_end(world.who == 'o' ? NULL : c, command == 'r');
+        world.raced |= command == 'r' && world.who != 's'; /* all is lost */
+        world.broken = true;
+        conn_end(c, command == 'r');
         break;
     case 'p':
         if (c != NULL)
             c->paused ^= true;
         break;
     case 'x':
-        world.refuse = true;
+        world.refuse = world.broken = true;
         break;
     case 't':
         world.late = true;
@@ -506,14 +562,15 @@ static bool world_finish(void)
     unsigned long before = kernel.moves;
     int step = world.finale++;
 
-    world.client.paused = false;
+    for (int i = 0; i < world.clients; i++)
+        world.client[i].paused = false;
     for (int i = 0; i < world.servers; i++) {
         world.server[i].paused = false;
         if (step > 0)
             conn_end(&world.server[i], false);
     }
-    if (step > 1)
-        conn_end(&world.client, false);
+    for (int i = 0; i < world.clients && step > 1; i++)
+        conn_end(&world.client[i], false);
     return step < 2 || kernel.moves != before;
 }
 
@@ -581,7 +638,7 @@ static void world_rest(double left)
     if (world.finale > 300)
         fault("a flow or filter stays for ever");
     world.timed = true;
-    kernel.time += left;
+    kernel.time += left + 1e-6;
     kernel.moves++;
 }
 
@@ -591,9 +648,9 @@ static int world_select(int n, fd_set *r, fd_set *w, double left)
     if (kernel.pieces == RANDOM && kernel_random(2))
         world_act();
     for (;;) {
-        if (flows != NULL && (flows->state == FLOW_SERVER ||
-                              flows->server.state == SERVER_TLS))
-            longjmp(world.over, 1); /* cryptography: not here */
+        for (struct flow *f = flows; f != NULL; f = f->next)
+            if (f->state == FLOW_SERVER || f->server.state == SERVER_TLS)
+                longjmp(world.over, 1); /* cryptography: not here */
         if (left <= 0 || world_ready(n, r, w, false) > 0)
             break;
         if (world_act())
@@ -601,7 +658,7 @@ static int world_select(int n, fd_set *r, fd_set *w, double left)
         if (world.late) {
             world.late = false;
             world.timed = true;
-            kernel.time += left;
+            kernel.time += left + 1e-6;
             kernel.moves++;
             break;
         }
@@ -665,6 +722,8 @@ static void world_filters(void)
             for (struct filter *g = opt.filters; g != NULL; g = g->next)
                 if (g->request == request)
                     f->raw = g->raw;
+            if (world.pairs && f->raw && strchr("cs", program[0]) == NULL)
+                program[0] = 'c';   /* raw, nothing mends what others do */
             *opt.filters_end = f;
             opt.filters_end = &f->next;
         }
@@ -690,7 +749,7 @@ static void world_init(const unsigned char *p, size_t n)
     kernel_pipe(self_pipe);
     kernel.signals = desc_of(self_pipe[0])->in;
     world.listen = channel_new();
-    world.listen->writers = 0;      /* which is: ready */
+    world_clients(1);
     listener = desc_new(world.listen, NULL);
     shared->last_id = 0;
     fd_limit = FDS;
@@ -701,8 +760,9 @@ static void world_init(const unsigned char *p, size_t n)
 /* Lets the program run with a script. The world is as it was then, until it
    is freed. */
 static void world_run(const unsigned char *p, size_t n, int pieces,
-                      uint64_t random)
+                      uint64_t random, bool pairs)
 {
+    world.pairs = pairs;
     world_init(p, n);
     kernel.pieces = pieces;
     kernel.random = random | 1;
@@ -727,8 +787,10 @@ static void world_free(void)
 {
     buf_free(&world.text);
     buf_free(&world.log);
-    buf_free(&world.client.said);
-    buf_free(&world.client.heard);
+    for (int i = 0; i < CLIENTS; i++) {
+        buf_free(&world.client[i].said);
+        buf_free(&world.client[i].heard);
+    }
     for (int i = 0; i < world.servers; i++) {
         buf_free(&world.server[i].said);
         buf_free(&world.server[i].heard);
