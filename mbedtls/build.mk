@@ -25,12 +25,15 @@ $(OUT)/libmbedtls.a: $(OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(OBJECTS)
 
-# See x25519_alt.c.
-$(OUT)/psa_crypto_ecp.o: INCLUDE += -Dmbedtls_ecp_mul=x25519_alt_mul
+# PSA's multiplications go to x25519_alt.c. Everest's loops of five want to be
+# unrolled and not vectorized: so gcc makes it 2.6 times faster than at -O2.
+$(OUT)/psa_crypto_ecp.o: MORE = -Dmbedtls_ecp_mul=x25519_alt_mul
+$(OUT)/Hacl_Curve25519_joined.o: MORE = $(if $(findstring -Os,$(FLAGS)),, \
+                                        -O3 -fno-tree-vectorize)
 
 $(OUT)/%.o: %.c mbedtls/build.mk $(wildcard mbedtls/*.h) $(OUT)/flags
 	@echo "  $(CC) $(<F)"
-	@$(CC) $(FLAGS) $(INCLUDE) -c -o $@ $<
+	@$(CC) $(FLAGS) $(INCLUDE) $(MORE) -c -o $@ $<
 
 # Other flags, another compiler or another SRC compile everything anew.
 $(OUT)/flags: FORCE
