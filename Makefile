@@ -5,6 +5,7 @@
 #   make test       the unit and behaviour tests
 #   make asan       the same tests with the address and undefined sanitizers
 #   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
+#   make soak       mixed work for half an hour, and whether memory grows
 #   make bench      what it costs, beside the peers that are installed
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean      leaves the fetched source; distclean does not
@@ -30,7 +31,7 @@ ASAN   = -O1 -g -fPIE -fno-omit-frame-pointer \
          -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ   = $(ASAN) -fno-sanitize=pointer-overflow -fsanitize=address
 
-.PHONY: all demo test asan fuzz bench install clean distclean FORCE
+.PHONY: all demo test asan fuzz soak bench install clean distclean FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -150,6 +151,10 @@ FUZZ_SECONDS = 60
 fuzz: build/fuzz/fuzz
 	@tests/need $(FUZZ_CC) openssl python3
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(TARGETS)
+
+# Mixed work for a long time (MITM_SECONDS, 1800): does it stay as it was?
+soak: mitmproxy
+	MITMPROXY=./mitmproxy tests/soak
 
 bench: mitmproxy
 	@CC='$(CC)' tests/bench/run $(BENCH)
