@@ -592,7 +592,8 @@ static struct outcome relay_run(const unsigned char *p, size_t n, int pieces)
     struct outcome o = { .fin = false };
 
     world_run(p, n, pieces, hash(p, n), false);
-    for (int i = 0; i < world.servers; i++)
+    /* a proxy on the way may be told more or less before it refuses */
+    for (int i = 0; i < world.servers && opt.proxy.at.port == 0; i++)
         buf_put(&o.servers, buf_at(&world.server[i].heard),
                 world.server[i].heard.len);
     buf_put(&o.client, buf_at(&world.client[0].heard),
@@ -635,6 +636,65 @@ static void fuzz_relay(const unsigned char *p, size_t n)
 
 #include "pairs.c"
 
+/* ==== coprocesses ======================================================= */
+
+/* What a coprocess that says these n bytes has made of one message: -1 it
+   broke the protocol, 0 said more than its answer, 1 a new one, of which *len
+   bytes are the length's line, 2 nothing, 3 failed. */
+static int copro_says(const char *p, size_t n, size_t *len)
+{
+    const char *lf = n > 0 ? memchr(p, '\n', n) : NULL;
+    uint64_t length = 0;
+    size_t line = lf ? (size_t)(lf - p) - (lf > p && lf[-1] == '\r') : 0;
+
+    if (lf == NULL)
+        return -1;
+    *len = (size_t)(lf - p) + 1;
+    if (*p == '!')
+        return *len == n ? 3 : 0;
+    if (*p == '-')
+        return line != 1 ? -1 : *len == n ? 2 : 0;
+    if (!parse_length(p, line, &length) || length > n - *len)
+        return -1;
+    return *len + length == n ? 1 : 0;
+}
+
+/* The input is what a coprocess answers, each time that it is asked. */
+static void fuzz_copro(const unsigned char *p, size_t n)
+{
+    static const unsigned char script[] = "~RoB~m~cGET / HTTP/1.1~n~n~s"
+        "HTTP/1.1 200 OK~nContent-Length: 5~n~nhello~cGET / HTTP/1.1~n~n~s"
+        "HTTP/1.1 200 OK~nTransfer-Encoding: chunked~n~n5~nworld~n0~n~n";
+    struct outcome o[2];
+    size_t line = 0;
+    int says = copro_says((const char *)p, n, &line);
+
+    world_text = p;
+    world_text_len = n;
+    for (int i = 0; i < 2; i++) {
+        size_t first = strlen("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+                              "hello");
+
+        o[i] = relay_run(script, sizeof script - 1, i ? RANDOM : WHOLE);
+        if (says == 2)
+            CHECK(o[i].client.len > first &&
+                  memcmp(buf_at(&o[i].client), buf_at(&world.server[0].said),
+                         first) == 0, "an unchanged answer is another");
+        if (says == 3 || says == -1)
+            CHECK(is_page(buf_at(&o[i].client), o[i].client.len),
+                  "no page tells of a failure");
+        if (says == 1 && n == line)
+            CHECK(o[i].client.len == 0 && o[i].fin, "nothing is something");
+        world_free();
+    }
+    if (says > 0)
+        CHECK(same_bytes(&o[0].client, &o[1].client),
+              "in pieces the client hears other bytes");
+    outcome_free(&o[0]);
+    outcome_free(&o[1]);
+    world_text_len = 0;
+}
+
 /* ==== main ============================================================== */
 
 static const struct {
@@ -644,7 +704,7 @@ static const struct {
     { "head", fuzz_head }, { "chunked", fuzz_chunked },
     { "hello", fuzz_hello }, { "target", fuzz_target },
     { "match", fuzz_match }, { "leaf", fuzz_leaf }, { "relay", fuzz_relay },
-    { "pairs", fuzz_pairs },
+    { "pairs", fuzz_pairs }, { "copro", fuzz_copro },
 };
 enum { TARGETS = sizeof targets / sizeof *targets };
 

@@ -17,7 +17,7 @@
      ~t        time passes: as much as the loop would wait
      ~Qxy ~Rxy at the start: a filter of requests or responses, the program x
                with the flags y - '@': 1 raw, 2 coprocess, 4 on-error pass, 8
-               close, 16 one job
+               close, 16 one job, 32 GET or 200 only
      ~m ~u ~v ~a ~w  at the start: reverse mode, so that all is as in a
                tunnel; an upstream proxy, of HTTP or SOCKS; --proxyauth; -w
 
@@ -66,6 +66,8 @@ static struct {
     jmp_buf over;
 } world;
 
+static const void *world_text;      /* what filters' text begins with ... */
+static size_t world_text_len;       /* ... of so many bytes */
 static char world_input[PATH_MAX] = "this input"; /* where it is from */
 
 /* ---- what the kernel asks ---------------------------------------------- */
@@ -638,13 +640,14 @@ static void world_rest(double left)
     if (world.finale > 300)
         fault("a flow or filter stays for ever");
     world.timed = true;
-    kernel.time += left + 1e-6;
+    kernel.time += left;
     kernel.moves++;
 }
 
 /* The loop asks what is ready: lets others act until something is. */
 static int world_select(int n, fd_set *r, fd_set *w, double left)
 {
+    kernel.time += 1e-6;
     if (kernel.pieces == RANDOM && kernel_random(2))
         world_act();
     for (;;) {
@@ -658,7 +661,7 @@ static int world_select(int n, fd_set *r, fd_set *w, double left)
         if (world.late) {
             world.late = false;
             world.timed = true;
-            kernel.time += left + 1e-6;
+            kernel.time += left;
             kernel.moves++;
             break;
         }
@@ -710,7 +713,8 @@ static void world_filters(void)
         if (p[0] != '~' || !strchr("QR", p[1]) || world.end - p < 4)
             break;
         if (world.filters < 2 * MAX_FILTERS) {
-            unsigned flags = p[3] & 31;
+            unsigned flags = p[3] & 63;
+            char error[256];
             char *program = world.program[world.filters++];
 
             program[0] = (char)p[2];
@@ -719,6 +723,9 @@ static void world_filters(void)
                 .raw = flags & 1, .coprocess = flags & 2, .timeout = 30,
                 .on_error = flags & 4 ? PASS : flags & 8 ? CLOSE : FAIL,
                 .jobs = flags & (16 | 2) ? 1 : 64 };
+            if (flags & 32)
+                f->match = match_compile(request ? "~m GET" : "~c 200",
+                                         error);
             for (struct filter *g = opt.filters; g != NULL; g = g->next)
                 if (g->request == request)
                     f->raw = g->raw;
@@ -755,6 +762,7 @@ static void world_init(const unsigned char *p, size_t n)
     fd_limit = FDS;
     accept_after = 0;
     world_filters();
+    buf_put(&world.text, world_text, world_text_len);
 }
 
 /* Lets the program run with a script. The world is as it was then, until it
@@ -795,6 +803,8 @@ static void world_free(void)
         buf_free(&world.server[i].said);
         buf_free(&world.server[i].heard);
     }
+    for (int i = 0; i < world.filters; i++)
+        match_free(world.filter[i].match);
     memset(&world, 0, sizeof world);
     kernel_free();
 }
