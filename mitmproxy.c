@@ -3945,13 +3945,15 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
 
 /* Whether f may be given a message of which something beyond the head has
-   come, or all. A peer that stalls must not hold what others need: a
-   coprocess is for whole messages, and half of the --jobs for begun ones. */
+   come, or all. A peer that stalls must not hold what others need: a quarter
+   of the --jobs is for whole messages, another for begun ones, too, and a
+   coprocess for whole ones alone. */
 static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 {
-    return f->coprocess ? whole && f->running < f->jobs &&
-                          now >= f->not_before
-                        : f->running < (begun ? f->jobs : (f->jobs + 1) / 2);
+    int kept = whole ? 0 : begun ? f->jobs / 4 : f->jobs / 2;
+
+    return f->running < f->jobs - kept &&
+           (!f->coprocess || (whole && now >= f->not_before));
 }
 
 /* A coprocess of f's that has nothing to do, started when there is none;
@@ -4442,8 +4444,9 @@ static void start_filters(void)
 
         next = c->next;
         for (int i = 0; i < c->count; i++)
-            free_now &= filter_is_free(c->run[i]->filter, begun,
-                                       whole || i > 0);
+            free_now &= filter_is_free(c->run[i]->filter, begun, whole ||
+                                       (i > 0 &&
+                                        c->run[i]->filter->coprocess));
         if (!free_now)
             continue;
         chain_unqueue(c);
