@@ -102,7 +102,8 @@ def _():
     with pinned_page() as origin:
         with Proxy('--pass-pinned', *FILTER) as proxy:
             words = ('--socks5', '127.0.0.1:%d' % proxy.port, '--cacert',
-                     make_ca(), '-sS', '--noproxy', '', origin.url())
+                     make_ca(), '-sS', '--noproxy', '', '--resolve',
+                     'localhost:%d:127.0.0.1' % origin.port, origin.url())
             command('curl', *words, status=60)
             proxy.wait_log(REFUSED)
             equal(command('curl', *words), b'page', 'by SOCKS')

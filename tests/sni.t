@@ -155,7 +155,7 @@ def _():
 
 for what, name in (
         ('an empty one', b''), ('300 letters', b'a' * 300),
-        ('256 letters', b'a' * 256), ('15,000 letters', b'a' * 15000),
+        ('256 letters', b'a' * 256), ('14,000 letters', b'a' * 14000),
         ('a control byte', b'sni\1.test'), ('a newline', b'sni\n.test'),
         ('NUL', b'localhost\0.evil.test'), ('a space', b'sni .test'),
         ('a slash', b'sni/.test'), ('a quote', b'sni".test'),
