@@ -69,6 +69,11 @@ def sockets(session):
 def _():
     with Origin(answer(reply(b'page')), tls=True) as origin, \
             Proxy('-j', '3') as proxy:
+        def started():
+            counts = sockets(proxy.pid)
+            counts.pop(proxy.pid)
+            return len(counts) == 3 and len(set(counts.values())) == 1
+        wait_for(started, 'three workers that are alike')
         for version in VERSIONS.values():
             context = client_context(proxy.ca, version)
             before = sockets(proxy.pid)
