@@ -4010,7 +4010,8 @@ static void copro_end(struct copro *p, const char *why)
     if (f->pause > waits[WAIT_PAUSE].seconds)
         f->pause = waits[WAIT_PAUSE].seconds;
     f->not_before = now + f->pause * SECOND;
-    say(0, "the coprocess %s is to be started anew: %s", f->command, why);
+    say(0, "the coprocess %s is to be started anew in %g s: %s", f->command,
+        f->pause, why);
     if (p->pid > 0)
         kill(-p->pid, SIGKILL);
     close(p->in);
@@ -6835,10 +6836,14 @@ static void flow_expire(struct flow *f, enum wait w)
     }
     switch (w) {
     case WAIT_SILENT:
-        say(1, "%s is silent: perhaps the server speaks first", f->peer);
+        say(1, "%s: waited %g seconds for %s: perhaps the server speaks first",
+            f->peer, waits[w].seconds, waits[w].what);
         server_want(f, &f->home);
         return;
     case WAIT_CONNECT_MORE:
+        say(1, "%s:%u: waited %g seconds for %s: the next is tried",
+            f->server.target.host, f->server.target.port, waits[w].seconds,
+            waits[w].what);
         server_connect(f);
         return;
     case WAIT_LOOKUP:
@@ -6996,10 +7001,16 @@ static double arm(void)
     for (struct run *r = runs; r != NULL; r = r->next) {
         double rest = r->killed + waits[WAIT_KILL].seconds * SECOND - now;
 
-        if (r->killed != 0 && rest <= 0)
+        if (r->killed == 0)
+            continue;
+        if (rest <= 0) {
+            say(0, "waited %g seconds for %s: killed: %s",
+                waits[WAIT_KILL].seconds, waits[WAIT_KILL].what,
+                r->filter->command);
             kill(-r->group, SIGKILL);
-        if (r->killed != 0)
-            sooner(&left, rest > 0 ? rest : 0.1);
+            r->killed = now + WEEK; /* once is enough */
+        }
+        sooner(&left, rest > 0 ? rest : 0.1);
     }
     sooner(&left, copros_arm());
     if (stopping)
@@ -7255,8 +7266,13 @@ static bool stopped(void)
         return false;
     for (struct flow *f = flows; f != NULL; f = f->next)
         f->over |= flow_idle(f);
-    return flows == NULL ||
-           now - stop_since > waits[WAIT_FINISH].seconds * SECOND;
+    if (flows == NULL ||
+        now - stop_since <= waits[WAIT_FINISH].seconds * SECOND)
+        return flows == NULL;
+    if (stopping == 1)
+        say(0, "waited %g seconds for %s: cut off", waits[WAIT_FINISH].seconds,
+            waits[WAIT_FINISH].what);
+    return true;
 }
 
 /* One turn after the other, until a signal ends it. */

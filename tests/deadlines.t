@@ -13,8 +13,12 @@ if not os.access(QUICK, os.X_OK):
 mitm.PROGRAM = QUICK
 
 
+proxies = []
+
+
 def quick(second, *args):
-    return Proxy('-v', *args, env={'SECOND': str(second)})
+    proxies.append(Proxy('-v', *args, env={'SECOND': str(second)}))
+    return proxies[-1]
 
 
 def hello():
@@ -173,6 +177,147 @@ def _():
         client = proxy.tunnel(origin)
         origin.next().send(b'220 hello\r\n')
         equal(client.read_exact(11), b'220 hello\r\n', 'the greeting')
+
+
+@test("a look-up that has no end: 502")
+def _():
+    with Origin(answer(reply(b'x'))) as origin, quick(0.05) as proxy:
+        client = proxy.connect()
+        client.send(get('http://127.1:%d/' % origin.port))
+        equal(client.read_message().body, b'x', 'an odd name')
+        helper, = [pid for pid in processes(proxy.pid)
+                   if pid != proxy.pid]
+        os.kill(helper, signal.SIGSTOP)
+        try:
+            stuck = proxy.connect()
+            stuck.send(get('http://127.1:%d/' % origin.port))
+            with meanwhile(proxy, stuck):
+                message = stuck.read_message()
+                equal(message.status, 502, 'the status')
+                like(message.body, rb"20 seconds .* the server's address",
+                     'why')
+                os.kill(helper, signal.SIGKILL)
+                client.close()
+        finally:
+            with contextlib.suppress(OSError):
+                os.kill(helper, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def deaf(port=0):
+    """A port of 127.0.0.1 where no connection gets through."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(('127.0.0.1', port))
+        listener.listen(0)
+        while True:
+            conn = stack.enter_context(socket.socket())
+            conn.setblocking(False)
+            conn.connect_ex(listener.getsockname())
+            if not select.select([], [conn], [], 0.2)[1]:
+                break
+        yield listener.getsockname()[1]
+
+
+@test('a server that does not accept the connection: 502')
+def _():
+    with deaf() as port, quick(0.05) as proxy:
+        client = proxy.connect()
+        client.send(get('http://127.0.0.1:%d/' % port))
+        with meanwhile(proxy, client):
+            message = client.read_message()
+            equal(message.status, 502, 'the status')
+            like(message.body, rb"20 seconds .* the server to accept", 'why')
+
+
+@test('an address that does not answer: the next is tried')
+def _():
+    try:
+        origin = Origin(answer(reply(b'x')), host='::1')
+    except OSError as error:
+        raise Skip('no IPv6: %s' % error) from None
+    with origin, deaf(origin.port), quick(0.05) as proxy:
+        client = proxy.connect()
+        client.send(get('http://localhost:%d/' % origin.port))
+        equal(client.read_message().body, b'x', 'the page')
+        proxy.wait_log("waited 4 seconds for the server's first address")
+
+
+@test('a stream where nothing moves is closed')
+def _():
+    with Origin(lambda conn: conn.send(b'220 hello') and conn.read_all()) \
+            as origin, quick(0.0005, '-m', 'reverse:http://' + origin.auth) \
+            as proxy:
+        def stream():               # the other waits are very short
+            client = proxy.connect()
+            client.read_all()
+            return bytes(client.rx) == b'220 hello'
+        wait_for(stream, 'a stream')
+        proxy.wait_log('waited 7200 seconds for more of a stream: cut off')
+
+
+@test('a client that does not close is closed')
+def _():
+    with Origin(answer(reply(b'x', 'Connection: close'))) as origin, \
+            quick(0.1) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        client.read_message()
+        equal(client.read_all(), b'', 'behind it')
+        proxy.wait_log('waited 5 seconds for the client to close')
+
+
+@test('a filter that does not heed SIGTERM is killed')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            quick(0.1, '--raw', '--timeout', '0', '--response',
+                  'trap "" TERM; echo hello; sleep 1000; :') as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        equal(client.read_exact(6), b'hello\n', 'what it prints')
+        client.reset()
+        wait_for(lambda: not proxy.children(), 'the end of the filter')
+        proxy.wait_log('waited 2 seconds for a filter to heed SIGTERM')
+
+
+@test('at the end, messages have a while to finish')
+def _():
+    with Origin() as origin, quick(0.1) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        origin.next().read_head()
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'the exit status')
+        like(proxy.log(), 'waited 5 seconds for running messages to finish',
+             'the log')
+
+
+@test('a coprocess that keeps dying is started ever more rarely')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            quick(0.01, '--coprocess', '--response', 'false') as proxy:
+        def rare():
+            client = proxy.connect()
+            client.send(get(origin.url()))
+            client.read_all()
+            return 'anew in 30 s' in proxy.log()
+        wait_for(rare, 'the longest pause')
+        pauses = re.findall('anew in (.*) s', proxy.log())
+        equal(pauses[:4], ['0.1', '0.2', '0.4', '0.8'], 'the pauses')
+
+
+@test('each wait of the table has had its line in the log')
+def _():
+    if sys.argv[1:]:
+        raise Skip('not all tests were run')
+    table = slurp(os.path.join(HERE, '..', 'mitmproxy.c')).decode()
+    table = re.search(r'(?s) waits\[\] = {(.*?)\n};', table).group(1)
+    names = re.findall(r'"(.*)"', table)
+    check(len(names) > 10, 'the table', table)
+    log = ''.join(proxy.log() for proxy in proxies)
+    for name in names:
+        if 'keeps dying' not in name:   # it is a pause
+            like(log, re.escape(name), 'the log')
 
 
 run()
