@@ -6364,7 +6364,7 @@ static bool exchange_end(struct flow *f)
     if (f->up.state != DIR_TURN ||
         (f->down.state != DIR_TURN && !f->up.answer))
         return false;
-    if (f->up.last || f->down.last) {
+    if (f->up.last || f->down.last || stopping) {
         flow_close(f);
         return true;
     }
@@ -7256,7 +7256,8 @@ static bool flow_idle(const struct flow *f)
 {
     return f->state == FLOW_CLOSING ? f->client.shut :
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
-           (f->up.state == DIR_HEAD && f->client.in.len == 0);
+           (f->up.state == DIR_HEAD && f->client.in.len == 0 &&
+            f->client.out.len == 0 && f->client.wire_out.len == 0);
 }
 
 /* Ends idle flows when we were asked to stop; whether all is done. */

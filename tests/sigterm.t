@@ -42,6 +42,23 @@ def _():
         equal(client.read_all(), b'', 'at the client')
 
 
+@test('requests behind the running one are not begun')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/1') + get('/2'))
+        server = origin.next()
+        equal(server.read_head(), get('/1'), 'the first')
+        server.send(reply(b'0123456789')[:-5])
+        client.read_until(b'01234')
+        proxy.process.terminate()
+        wait_for(lambda: refused(proxy), 'no more connections')
+        server.send(b'56789')
+        equal(client.read_all(), b'56789', 'the rest')
+        equal(server.read_all(), b'', 'at the server')
+        equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+
+
 @test('a message that does not end holds it up for five seconds')
 def _():
     with Origin() as origin, Proxy() as proxy:

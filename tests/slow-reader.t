@@ -40,14 +40,14 @@ def kernel(conn):
     return sent + waits, unread + going
 
 
-def fill(source, sink, head=0):
+def fill(source, sink, piece=b'x' * PIECE, head=0):
     """Send until something waits in the proxy itself, as the way to sink is
     full, and nothing before it.  How many bytes it was."""
     total = 0
     while True:
         check(total < 64 << 20, 'the proxy takes all')
-        source.send(b'x' * PIECE)
-        total += PIECE
+        source.send(piece)
+        total += len(piece)
         wait_for(lambda: kernel(source)[1] == 0, 'the proxy reads')
         until = time.monotonic() + 0.3
         while kernel(sink)[0] < total + head:
@@ -110,6 +110,25 @@ def _():
         equal(proxy.fetch(other).body, b'x', 'the proxy knows')
         equal(len(server.read_all()), total, 'bytes')
         equal(server.end, 'eof', 'the end')
+
+
+@test('SIGTERM lets who reads slowly have the rest of an answer')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.read_head()
+        server.send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        client.read_head()
+        piece = b'%x\r\n%s\r\n' % (PIECE, b'x' * PIECE)
+        total = fill(server, client, piece)
+        server.send(b'0\r\n\r\n')
+        wait_for(lambda: kernel(server)[1] == 0, 'the proxy reads it all')
+        proxy.process.terminate()
+        proxy.wait_log('stopping')
+        equal(len(client.read_all()), total + 5, 'bytes')
+        equal(proxy.process.wait(DEADLINE), 0, 'exit status')
 
 
 run()
