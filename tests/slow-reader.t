@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Who reads slowly gets all the same, also when the sender is gone."""
-import unittest.mock
+import ctypes, unittest.mock
 from mitm import *
 
 QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
     HERE, '..', 'build', 'mitmproxy-quick')))    # see deadlines.t
-PIECE = 16384
+PIECE = 4096
 
 
 def queues(local, remote):
@@ -40,20 +40,47 @@ def kernel(conn):
     return sent + waits, unread + going
 
 
-def fill(source, sink, piece=b'x' * PIECE, head=0):
+def narrow(proxy, sink):
+    """Make the kernel hold little of what the proxy sends to sink: by itself
+    it takes megabytes, and more when one thinks that it is full."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    fds = '/proc/%d/fd/' % proxy.process.pid
+    with open(os.pidfd_open(proxy.process.pid)) as child:
+        for fd in os.listdir(fds):
+            if not os.readlink(fds + fd).startswith('socket:'):
+                continue
+            copy = call(438, child.fileno(), int(fd), 0)    # pidfd_getfd(2)
+            if copy < 0:
+                raise Skip('no pidfd_getfd: error %d' % ctypes.get_errno())
+            with socket.socket(fileno=copy) as s, \
+                    contextlib.suppress(OSError):
+                if s.getpeername() == sink.sock.getsockname():
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
+                    return
+    check(False, 'the proxy has a socket to this one')
+
+
+def settled(sink):
+    """What waits in the kernel for a sink, once acknowledgements, which may
+    be delayed, are no longer on their way."""
+    before = None
+    while before != (before := kernel(sink)[0]):
+        time.sleep(0.25)
+    return before
+
+
+def fill(proxy, source, sink, piece=b'x' * PIECE):
     """Send until something waits in the proxy itself, as the way to sink is
     full, and nothing before it.  How many bytes it was."""
+    narrow(proxy, sink)
     total = 0
     while True:
         check(total < 64 << 20, 'the proxy takes all')
         source.send(piece)
         total += len(piece)
         wait_for(lambda: kernel(source)[1] == 0, 'the proxy reads')
-        until = time.monotonic() + 0.3
-        while kernel(sink)[0] < total + head:
-            if time.monotonic() > until:
-                return total
-            time.sleep(0.01)
+        if kernel(sink)[0] < total and settled(sink) < total - 4 * PIECE:
+            return total
 
 
 @contextlib.contextmanager
@@ -70,7 +97,7 @@ def page_left(second):
         server.read_head()
         server.send(b'HTTP/1.1 200 OK\r\n\r\n')
         client.read_head()
-        total = fill(server, client)
+        total = fill(proxy, server, client)
         server.finish()
         yield proxy, client, total
 
@@ -105,7 +132,7 @@ def _():
         server.send(b'down')
         server.cut()
         equal(client.read_all(), b'down', 'what came down')
-        total = fill(client, server)
+        total = fill(proxy, client, server)
         client.cut()
         equal(proxy.fetch(other).body, b'x', 'the proxy knows')
         equal(len(server.read_all()), total, 'bytes')
@@ -122,7 +149,7 @@ def _():
         server.send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
         client.read_head()
         piece = b'%x\r\n%s\r\n' % (PIECE, b'x' * PIECE)
-        total = fill(server, client, piece)
+        total = fill(proxy, server, client, piece)
         server.send(b'0\r\n\r\n')
         wait_for(lambda: kernel(server)[1] == 0, 'the proxy reads it all')
         proxy.process.terminate()
