@@ -500,8 +500,8 @@ static bool is_page(const unsigned char *p, size_t n)
     static const char type[] = "Content-Type: text/plain; charset=utf-8\r\n"
                                "Content-Length: ";
 
-    return n > 120 && memcmp(p, "HTTP/1.1 ", 9) == 0 &&
-           memmem(p, 120, type, sizeof type - 1) != NULL;
+    return n > 9 && memcmp(p, "HTTP/1.1 ", 9) == 0 &&
+           memmem(p, n < 120 ? n : 120, type, sizeof type - 1) != NULL;
 }
 
 /* What a server has said after it was reached, and before the next was, is
