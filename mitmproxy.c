@@ -5432,6 +5432,15 @@ static void dir_take(struct dir *d, size_t n, struct buf *to)
         buf_eat(in, n);
 }
 
+/* Whether what ended the message may have been a cut: TLS that ends without
+   close_notify. Too many servers do so for a page to be made of it, but a
+   client's TLS ends in the same way then. Without TLS it cannot be told. */
+static bool dir_in_doubt(const struct dir *d)
+{
+    return d->body.framing == UNTIL_CLOSE && d->from->done &&
+           !d->from->clean && d->to->ssl != NULL;
+}
+
 /* A message has been read, and its successor written, to the end. */
 static bool dir_complete(struct dir *d)
 {
@@ -5440,8 +5449,7 @@ static bool dir_complete(struct dir *d)
     d->chain = NULL;
     d->state = DIR_TURN;
     if (d->last && (!d->up || d->answer)) {
-        if (d->body.framing == UNTIL_CLOSE && d->from->done)
-            d->to->cut = !d->from->clean;
+        d->to->cut |= dir_in_doubt(d);
         if (d->up || !request_in_filters(d->flow))
             flow_close(d->flow);
     }
@@ -5693,7 +5701,11 @@ static bool mend_held(struct dir *d)
 
     if (!whole && n <= MAX_HOLD)
         return false;
-    if (whole && (h->has_length ? h->length == n && !h->unclear
+    if (whole && dir_in_doubt(d)) { /* a length would make it look well */
+        d->out = OUT_COPY;
+        d->last = true;
+        dir_put_head(d, src, h, SET_NONE, 0);
+    } else if (whole && (h->has_length ? h->length == n && !h->unclear
                                 : n == 0 && d->body.framing == NO_BODY &&
                                   !d->answer)) {
         d->out = OUT_COPY;
@@ -5752,6 +5764,10 @@ static bool mend_end(struct dir *d)
     if (d->out == OUT_EXACT && d->left != 0) {
         flow_fail(f, 502, "the filter changed the length of a request that "
                   "is too long to be held, and HTTP/1.0 has no other way");
+        return true;
+    }
+    if (d->out == OUT_CHUNKED && dir_in_doubt(d)) {
+        flow_cut(f);
         return true;
     }
     if (d->out == OUT_CHUNKED) {

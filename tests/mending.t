@@ -182,4 +182,23 @@ def _():
         equal(origin.rx, get('/horse'), 'at the server')
 
 
+@test('what TLS may have cut does not look whole, whatever the filter printed')
+def _():
+    for field in (b'', b'Content-Length: 5\r\n', b'Content-Length: 9\r\n',
+                  b'Transfer-Encoding: chunked\r\n'):
+        out = b'HTTP/1.1 200 OK\r\nA: b\r\n' + field + b'\r\nhello'
+        with Origin(tls=True) as origin, \
+                Proxy('--response', printer(out)) as proxy:
+            client = proxy.tls(origin)
+            client.send(get('/'))
+            server = origin.next()
+            server.read_head()
+            server.send(b'HTTP/1.1 200 OK\r\n\r\nhello')
+            server.cut()
+            got = client.read_all()
+            equal(client.end, 'cut', 'the end')
+            like(got, b'hello', 'message')
+            unlike(got, b'Length|\r\n0\r\n', 'its end')
+
+
 run()
