@@ -83,4 +83,32 @@ def _():
         equal(one, two, 'certificate')
 
 
+@test('a server that has a new certificate gets a new leaf')
+def _():
+    with Origin(tls=True) as origin, Proxy() as proxy:
+        like(leaf(proxy, origin), r'O=Origin Works', 'the old subject')
+        origin.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        origin.context.load_cert_chain(make_leaf('/O=New Works/CN=localhost'))
+        for _ in range(2):
+            like(leaf(proxy, origin), r'O=New Works', 'the new subject')
+
+
+@test('leaves are kept of the last 512 servers')
+def _():
+    with Proxy('-q') as proxy:
+        context = client_context(proxy.ca)
+
+        def shown(number):      # no server there: a leaf for its page
+            name = 'n%d.test' % number
+            with proxy.tunnel('127.0.0.1:1') as client:
+                client.start_tls(context, name)
+                der = client.tls.getpeercert(True)
+            proxy.clients.remove(client)
+            return der
+        first = shown(0)
+        for number in range(1, 513):
+            shown(number)
+        check(shown(0) != first, 'the first is made anew')
+
+
 run()
