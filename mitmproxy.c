@@ -2706,82 +2706,100 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
     return false;
 }
 
-/* Reads a ClientHello, in any number of records, off the n bytes at p
-   (RFC 8446, 4.1.2). 1: h is filled; 0: need more; -1: it is none. */
-static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
+/* Glues a ClientHello, which may come in any number of records (RFC 8446,
+   5.1), together from the n bytes at p in msg, which has room for MAX_HELLO.
+   Returns its bytes; 0: need more; -1: it is none, or too long. */
+static int hello_glue(const unsigned char *p, size_t n, unsigned char *msg)
 {
-    static unsigned char msg[MAX_HELLO];
-    size_t len = 0, want = 4, i = 0, end;
+    size_t len = 0, want = 4, i = 0, piece;
 
-    *h = (struct hello){ .sni = "" };
-    while (len < want) {            /* glue the records' pieces together */
-        size_t piece;
-
+    for (; len < want; i += 5 + piece) {
         if (n - i < 5)
             return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
                    ? -1 : 0;
         piece = (size_t)p[i + 3] << 8 | p[i + 4];
         if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
-            len + piece > sizeof msg)
+            len + piece > MAX_HELLO)
             return -1;
-        if (n - i < 5 + piece && n - i < 5 + 1)
-            return 0;
-        if (len == 0 && p[i + 5] != 1)
+        if (len == 0 && n - i > 5 && p[i + 5] != 1)
             return -1;
         if (n - i < 5 + piece)
             return 0;
         memcpy(msg + len, p + i + 5, piece);
         len += piece;
-        i += 5 + piece;
         if (len >= 4)
             want = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
-        if (want > sizeof msg)
+        if (want > MAX_HELLO)
             return -1;
     }
-    /* skip version and random, session id, cipher suites, compression */
-    i = 4 + 2 + 32;
+    return (int)want;
+}
+
+/* Notes the name in a server_name extension, n bytes at p (RFC 6066, 3).
+   False: it is malformed. */
+static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
+{
+    size_t size;
+
+    if (n < 5)
+        return true;
+    size = (size_t)p[3] << 8 | p[4];
+    if (5 + size > n)
+        return false;
+    h->absurd = size > MAX_HOST || size == 0;
+    for (size_t i = 5; i < 5 + size && !h->absurd; i++)
+        h->absurd = !isalnum(p[i]) && (!p[i] || !strchr("-._:", p[i]));
+    if (!h->absurd)
+        snprintf(h->sni, sizeof h->sni, "%.*s", (int)size, (char *)p + 5);
+    return true;
+}
+
+/* Notes the names in an ALPN extension, n bytes at p (RFC 7301, 3.1). */
+static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
+{
+    for (size_t i = 2; i < n && i + p[i] < n; i += 1u + p[i]) {
+        const char *name = (char *)p + i + 1;
+
+        h->http11 |= same_word(name, p[i], "http/1.1") ||
+                     same_word(name, p[i], "h2");
+        if (p[i] > 0 && memchr(name, 0, p[i]) == NULL &&
+            h->alpn.len + p[i] < (int)sizeof h->alpn.names - 1) {
+            memcpy(h->alpn.names + h->alpn.len, p + i, 1u + p[i]);
+            h->alpn.len += (unsigned char)(1 + p[i]);
+        }
+    }
+}
+
+/* Reads a ClientHello off the n bytes at p (RFC 8446, 4.1.2). 1: h is
+   filled; 0: need more; -1: it is none. */
+static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
+{
+    static unsigned char msg[MAX_HELLO];
+    int whole = hello_glue(p, n, msg);
+    size_t len = (size_t)whole, i = 4 + 2 + 32, end; /* version, random */
+
+    *h = (struct hello){ .sni = "" };
+    if (whole <= 0)
+        return whole;
+    /* skip session id, cipher suites, compression */
     for (int width = 1, k = 0; k < 3; k++, width = k == 1 ? 2 : 1) {
-        if (i + (size_t)width > want)
+        if (i + (size_t)width > len)
             return -1;
         i += (size_t)width +
              (width == 1 ? msg[i] : (size_t)msg[i] << 8 | msg[i + 1]);
     }
-    if (i + 2 > want)
-        return i == want ? 1 : -1;  /* no extensions at all */
-    for (i += 2; i + 4 <= want; i = end) {
+    if (i + 2 > len)
+        return i == len ? 1 : -1;   /* no extensions at all */
+    for (i += 2; i + 4 <= len; i = end) {
         unsigned type = (unsigned)msg[i] << 8 | msg[i + 1];
 
         end = i + 4 + ((size_t)msg[i + 2] << 8 | msg[i + 3]);
-        if (end > want)
+        if (end > len)
             return -1;
-        if (type == 0 && end - i >= 9) {    /* server_name, RFC 6066 */
-            size_t size = (size_t)msg[i + 7] << 8 | msg[i + 8];
-
-            if (i + 9 + size > end)
-                return -1;
-            h->absurd = size > MAX_HOST || size == 0;
-            if (h->absurd)
-                continue;
-            for (size_t k = 0; k < size; k++)
-                h->absurd |= !isalnum(msg[i + 9 + k]) &&
-                             (!msg[i + 9 + k] ||
-                              !strchr("-._:", msg[i + 9 + k]));
-            memcpy(h->sni, msg + i + 9, size);
-            h->sni[size] = '\0';
-        } else if (type == 16) {            /* ALPN, RFC 7301 */
-            for (size_t k = i + 6; k < end && k + msg[k] < end;
-                 k += 1u + msg[k]) {
-                const char *name = (char *)msg + k + 1;
-
-                h->http11 |= same_word(name, msg[k], "http/1.1") ||
-                             same_word(name, msg[k], "h2");
-                if (msg[k] > 0 && memchr(name, 0, msg[k]) == NULL &&
-                    h->alpn.len + msg[k] < (int)sizeof h->alpn.names - 1) {
-                    memcpy(h->alpn.names + h->alpn.len, msg + k, 1u + msg[k]);
-                    h->alpn.len += (unsigned char)(1 + msg[k]);
-                }
-            }
-        }
+        if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
+            return -1;
+        if (type == 16)
+            hello_alpn(h, msg + i + 4, end - i - 4);
     }
     return 1;
 }
