@@ -14,6 +14,19 @@ def _():
               b'HOST:  x\r\nAlpha:2 \r\n\r\n', 'at the server')
 
 
+@test('a target without a path becomes / or, of OPTIONS, *')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, Proxy() as proxy:
+        client = proxy.connect()
+        for method, path, form in (
+                ('GET', '', '/'), ('GET', '?q', '/?q'), ('OPTIONS', '', '*'),
+                ('OPTIONS', '/', '/'), ('HEAD', '#x', '/#x')):
+            client.send(get(origin.url(path), method=method))
+            client.read_message(method == 'HEAD')
+            equal(origin.rx.split(b'\r\n\r\n')[-2], get(
+                form, method=method)[:-4], 'at the server')
+
+
 @test('one connection asks many servers in turn, many times')
 def _():
     with contextlib.ExitStack() as stack:
