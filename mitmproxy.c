@@ -614,6 +614,17 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+/* Closes a descriptor, unless it is -1, which it becomes; errno stays. */
+static void fd_close(int *fd)
+{
+    int error = errno;
+
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+    errno = error;
+}
+
 /* Whether the n bytes at p are the word, in any case. */
 static bool same_word(const char *p, size_t n, const char *word)
 {
@@ -1109,20 +1120,18 @@ static void add_detour(const char *text)
     const char *p = text;
     bool good = true;
 
-    for (int i = 0; i < 2; i++) {
-        size_t host = *p == '[' ? strcspn(p, "]") + 1 : strcspn(p, ":");
-        size_t n = 0;
+    for (int i = 0; good && i < 2; i++) {
+        size_t host = *p == '[' ? strcspn(p, "]") + 1 : strcspn(p, ":"), n;
 
-        if (strlen(p) < host || p[host] != ':')
-            misuse("--connect-to takes host1:port1:host2:port2, not '%s'",
-                   text);
-        n = strspn(p + host + 1, "0123456789");
-        if (host > 0 && !parse_authority(p, host, 1, side[i]))
-            good = false;
-        side[i]->port = (unsigned)atoi(p + host + 1);
-        p += host + 1 + n;
-        good &= n < 6 && side[i]->port < 65536 && *p == (i ? '\0' : ':');
-        p += !i && good;
+        good = strlen(p) > host && p[host] == ':' &&
+               (host == 0 || parse_authority(p, host, 1, side[i]));
+        if (!good)
+            break;
+        p += host + 1;
+        n = strspn(p, "0123456789");
+        side[i]->port = (unsigned)atoi(p);
+        good = n < 6 && side[i]->port < 65536 && p[n] == (i ? '\0' : ':');
+        p += n + 1;
     }
     if (!good)
         misuse("--connect-to takes host1:port1:host2:port2, not '%s'", text);
@@ -1369,8 +1378,7 @@ static bool address_is_ours(struct sockaddr_storage a)
 
     ((struct sockaddr_in *)&a)->sin_port = 0; /* where IPv6 has it, too */
     ours = bind(fd, (struct sockaddr *)&a, address_size(&a)) == 0;
-    if (fd >= 0)
-        close(fd);
+    fd_close(&fd);
     return ours;
 }
 
@@ -2104,25 +2112,20 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     enum { LIMIT = 8 << 20 };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error;
     char *text = NULL;
+    ssize_t got = -1;
 
-    if (fd < 0)
-        return NULL;
     *n = 0;
-    if (fstat(fd, st) == 0) {
-        ssize_t got;
-
+    if (fd >= 0 && fstat(fd, st) == 0) {
         text = alloc(LIMIT + 1);
         while ((got = read(fd, text + *n, LIMIT - *n)) > 0)
             *n += (size_t)got;
-        if (got < 0) {
-            error = errno;
-            free(text);
-            text = NULL;
-            errno = error;
-        }
     }
     error = errno;
-    close(fd);
+    fd_close(&fd);
+    if (got < 0) {
+        free(text);
+        text = NULL;
+    }
     errno = error;
     return text;
 }
@@ -2417,8 +2420,7 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     if (write(key_log, buf_at(&line), line.len) != (ssize_t)line.len) {
         say(0, "SSLKEYLOGFILE: %s: no more keys are written",
             strerror(errno));
-        close(key_log);
-        key_log = -1;
+        fd_close(&key_log);
     }
     mbedtls_platform_zeroize(line.data, line.cap);
     buf_free(&line);
@@ -2587,8 +2589,7 @@ static void end_close(struct end *e)
     }
     tap_free(e->tap);
     own_note(e->fd, NULL);
-    if (e->fd >= 0)
-        close(e->fd);
+    fd_close(&e->fd);
     buf_free(&e->wire_in);
     buf_free(&e->wire_out);
     buf_free(&e->in);
@@ -2922,36 +2923,25 @@ static pid_t spawn(const struct filter *f, char **env, int in, int out)
    ends. Its pid, or -1, errno. */
 static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
 {
-    int to[2], from[2], error;
+    int to[2], from[2];
     pid_t pid;
 
     if (pipe2(to, O_CLOEXEC) != 0)
         return -1;
     if (pipe2(from, O_CLOEXEC) != 0) {
-        error = errno;
-        close(to[0]);
-        close(to[1]);
-        errno = error;
+        fd_close(&to[0]);
+        fd_close(&to[1]);
         return -1;
     }
     pid = spawn(f, env, to[0], from[1]);
-    error = errno;
     if (pid < 0) {
-        close(to[1]);
-        close(from[0]);
+        fd_close(&to[1]);
+        fd_close(&from[0]);
     } else {
         set_nonblocking(*in = to[1]);
         set_nonblocking(*out = from[0]);
     }
-    errno = error;
     return pid;
-}
-
-static void run_close(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
 }
 
 /* Tells a child, and all it has started, to stop: first kindly. When it has
@@ -2963,8 +2953,8 @@ static void run_kill(struct run *r)
         r->killed = now;
     } else if (r->pid == 0 && r->group > 0 && r->out >= 0)
         kill(-r->group, SIGKILL);
-    run_close(&r->in);
-    run_close(&r->out);
+    fd_close(&r->in);
+    fd_close(&r->out);
 }
 
 /* Frees a run that has been reaped, or was never started. */
@@ -2975,8 +2965,8 @@ static void run_free(struct run *r)
             *p = r->next;
             break;
         }
-    run_close(&r->in);
-    run_close(&r->out);
+    fd_close(&r->in);
+    fd_close(&r->out);
     free(r);
 }
 
@@ -3039,9 +3029,9 @@ static bool resolver_start(struct resolver *r)
         mbedtls_pk_free(&ca.leaf_key);
         resolver_run(3);
     }
-    close(pair[1]);
+    fd_close(&pair[1]);
     if (pid < 0) {
-        close(pair[0]);
+        fd_close(&pair[0]);
         return false;
     }
     set_nonblocking(pair[0]);
@@ -3084,8 +3074,7 @@ static void resolver_read(struct resolver *r)
     r->busy = false;
     r->flow = NULL;
     if (n < (ssize_t)offsetof(struct answer, addr)) {
-        close(r->fd);
-        r->fd = -1;                 /* it is started again when needed */
+        fd_close(&r->fd);           /* it is started again when needed */
         if (f != NULL)
             s->resolver = NULL;     /* another will be asked */
         return;
@@ -4374,11 +4363,11 @@ static void run_write(struct chain *c, int i)
         if (n < 0 && errno == EAGAIN)
             return;
         if (n < 0) {                /* it reads no further, which is fine */
-            run_close(&r->in);
+            fd_close(&r->in);
             buf_free(b);
             if (i > 0) {
                 c->run[i - 1]->unread = true;
-                run_close(&c->run[i - 1]->out);
+                fd_close(&c->run[i - 1]->out);
             }
             flow_wake(c->dir->flow);
             return;
@@ -4388,7 +4377,7 @@ static void run_write(struct chain *c, int i)
         flow_wake(c->dir->flow);
     }
     if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
-        run_close(&r->in);
+        fd_close(&r->in);
         r->moved = now;
     }
 }
@@ -4411,7 +4400,7 @@ static void run_read(struct chain *c, int i)
     if (n > 0)
         b->len += (size_t)n;
     else
-        run_close(&r->out);
+        fd_close(&r->out);
     r->moved = now;
     flow_wake(c->dir->flow);
 }
@@ -5061,11 +5050,24 @@ static void server_connected(struct flow *f)
         server_reached(f);
 }
 
+/* Notes why the address tried last cannot be connected to. */
+static void server_refused(struct server *s, int error)
+{
+    char text[80];
+
+    print_address(text, sizeof text, &s->addr[s->tried - 1],
+                  sizeof(struct sockaddr_in6));
+    snprintf(s->failure, sizeof s->failure,
+             "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
+             text, error == ELOOP ? "that is this proxy itself"
+                                  : strerror(error));
+    s->error = error;
+}
+
 /* Tries the server's next address. */
 static void server_connect(struct flow *f)
 {
     struct server *s = &f->server;
-    char text[80];
 
     end_close(&s->end);
     while (s->tried < s->addrs) {
@@ -5074,12 +5076,10 @@ static void server_connect(struct flow *f)
         int fd = socket(a->ss_family,
                         SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-        print_address(text, sizeof text, a, len);
         /* another worker may have just begun it */
         if (address_is_listener(a) || client_is_us(f->client.fd)) {
+            fd_close(&fd);
             errno = ELOOP;
-            close(fd);
-            fd = -1;
         }
         if (fd >= 0 && (connect(fd, (struct sockaddr *)a, len) == 0 ||
                         errno == EINPROGRESS)) {
@@ -5088,13 +5088,8 @@ static void server_connect(struct flow *f)
             server_enter(f, SERVER_CONNECT);
             return;
         }
-        snprintf(s->failure, sizeof s->failure,
-                 "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
-                 text, errno == ELOOP ? "that is this proxy itself"
-                                      : strerror(errno));
-        s->error = errno;
-        if (fd >= 0)
-            close(fd);
+        server_refused(s, errno);
+        fd_close(&fd);
     }
     server_enter(f, SERVER_FAILED);
 }
@@ -5103,7 +5098,6 @@ static void server_connect(struct flow *f)
 static void server_connect_end(struct flow *f)
 {
     struct server *s = &f->server;
-    char text[80];
     int error = 0;
     socklen_t len = sizeof error;
 
@@ -5112,12 +5106,7 @@ static void server_connect_end(struct flow *f)
         server_connected(f);
         return;
     }
-    print_address(text, sizeof text, &s->addr[s->tried - 1],
-                  sizeof(struct sockaddr_in6));
-    snprintf(s->failure, sizeof s->failure,
-             "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
-             text, strerror(error));
-    s->error = error;
+    server_refused(s, error);
     server_connect(f);
 }
 
@@ -7271,8 +7260,7 @@ static void stop(void)
     if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) /* else the parent does */
         say(0, "stopping: running messages may finish");
     stop_since = now;
-    close(listener);
-    listener = -1;
+    fd_close(&listener);
 }
 
 /* Takes the signals that have come since the last turn. */
@@ -7386,8 +7374,7 @@ static void end_children(void)
             reap();
         }
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        if (r->fd >= 0)
-            close(r->fd);           /* which ends it at once */
+        fd_close(&r->fd);           /* which ends it at once */
 }
 
 /* ==== 20 main ============================================================ */
@@ -7458,9 +7445,9 @@ static pid_t worker_start(void)
         say(0, "cannot start a worker: %s", strerror(errno));
     if (pid != 0)
         return pid;
-    run_close(&self_pipe[0]);
-    run_close(&self_pipe[1]);
-    run_close(&parent_pipe[1]);
+    fd_close(&self_pipe[0]);
+    fd_close(&self_pipe[1]);
+    fd_close(&parent_pipe[1]);
     signals_init();                 /* with a pipe of its own */
     signal(SIGINT, SIG_IGN);        /* the terminal's ^C is the parent's */
     return 0;
