@@ -152,7 +152,7 @@ enum wait {
     WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_PROXY, WAIT_SERVER_TLS,
     WAIT_CLIENT_TLS,
     WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
-    WAIT_KILL, WAIT_FINISH, WAIT_PAUSE
+    WAIT_KILL, WAIT_FINISH, WAIT_PAUSE, WAIT_PERSON, WAIT_UNCLEAR
 };
 static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_FIRST]        = { 60, "the client's first byte" },
@@ -172,7 +172,9 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_CLOSE]        = { 5, "the client to close" },
     [WAIT_KILL]         = { 2, "a filter to heed SIGTERM" },
     [WAIT_FINISH]       = { 5, "running messages to finish" },
-    [WAIT_PAUSE]        = { 30, "a coprocess that keeps dying" }
+    [WAIT_PAUSE]        = { 30, "a coprocess that keeps dying" },
+    [WAIT_PERSON]       = { 1e9, "a filter that may take for ever" },
+    [WAIT_UNCLEAR]      = { 5, "more of an answer whose end is not clear" }
 };
 
 /* Whether the processor computes AES: then AES-GCM is several times faster
@@ -249,6 +251,7 @@ struct head {
     bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
                                that ends in chunked; any at all */
     bool expect;            /* Expect: 100-continue */
+    bool upgrade;           /* Upgrade is there */
     bool close, keep_alive; /* as Connection has it; close is stronger */
     uint64_t length;
     const char *unclear;    /* why nobody can tell where the body ends */
@@ -363,6 +366,7 @@ struct copro {
     struct run *run;        /* whom it serves; NULL: nobody, or one who left */
     bool busy;              /* an answer is due */
     pid_t pid;              /* 0: has ended */
+    pid_t group;            /* its process group's, which may outlive it */
     int in, out;            /* our ends of its stdin and stdout */
     struct buf question;    /* still to be written */
     struct buf answer;      /* what has come of it */
@@ -382,7 +386,7 @@ struct run {
     int in, out;            /* our ends of its stdin and stdout; -1 closed */
     bool exited;
     int status;             /* of waitpid() */
-    bool unread;            /* its reader left: SIGPIPE is no failure */
+    bool unread;            /* its reader left: its status does not matter */
     double moved;           /* when it last made progress */
     double killed;          /* when it was told to stop; 0: was not */
 };
@@ -447,7 +451,10 @@ struct dir {
 /* What is known of the exchange under way, for filters and matches. */
 struct exchange {
     unsigned long id;
-    bool head, connect;     /* HEAD, CONNECT: rule the response's framing */
+    bool head, connect;     /* the server was asked by HEAD, CONNECT: rules
+                               the response's framing ... */
+    bool bodiless;          /* ... but the client asked by HEAD */
+    bool upgrade;           /* another protocol was asked for */
     bool continued;         /* the proxy has answered 100 itself */
     int minor;              /* of the client's HTTP version; the server's is
                                taken to be no other */
@@ -625,6 +632,11 @@ static void fd_close(int *fd)
     errno = error;
 }
 
+static bool set_nonblocking(int fd)
+{
+    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
+}
+
 /* Whether the n bytes at p are the word, in any case. */
 static bool same_word(const char *p, size_t n, const char *word)
 {
@@ -799,17 +811,20 @@ static void buf_trim(struct buf *b)
 /* ==== 5 log =============================================================
    Messages go to standard output, everything else to standard error. Both
    wait in buffers that the loop empties when select() says it can, so that
-   a reader who sleeps holds up nobody; what it then misses is counted. The
-   third of them is -w's file. */
+   a reader who sleeps holds up nobody; what it then misses is counted. -w's
+   file is a third of them, and SSLKEYLOGFILE a fourth. */
 
 static struct sink {
     int fd;
+    const char *name;
+    bool file;              /* takes any number of bytes at once */
     struct buf buf;
     unsigned long lost;     /* lines or packets */
-    bool file;              /* takes any number of bytes at once */
-} sinks[] = { { .fd = 1 }, { .fd = 2 }, { .fd = -1 } };
-enum { SINKS = 3 };
-static struct sink *const capture = &sinks[2];
+} sinks[] = { { .fd = 1, .name = "standard output" },
+              { .fd = 2, .name = "standard error" },
+              { .fd = -1 }, { .fd = -1, .name = "SSLKEYLOGFILE" } };
+enum { SINKS = 4 };
+static struct sink *const capture = &sinks[2], *const key_log = &sinks[3];
 
 PRINTF(2, 3) static void say(int level, const char *format, ...);
 
@@ -825,14 +840,13 @@ static void sink_flush(struct sink *s, bool all)
         if (poll(&room, 1, all ? 500 : 0) <= 0)
             return;                 /* another writer took the room */
         n = write(s->fd, s->buf.data + s->buf.start, len);
-
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN) {
             buf_eat(&s->buf, s->buf.len);
-            s->fd = -1;             /* the reader left: no harm done */
-            if (s == capture)
-                say(0, "%s: %s: the capture ends here", opt.capture,
+            s->fd = -1;
+            if (errno != EPIPE || s == capture) /* else the reader left */
+                say(0, "%s: %s: nothing more is written to it", s->name,
                     strerror(errno));
         }
         if (n <= 0)
@@ -857,14 +871,50 @@ static void sink_put(struct sink *s, const void *line, size_t n)
 
         s->lost = 0;
         if (s == capture)
-            say(0, "%s misses %lu packets: too slow a reader", opt.capture,
-                lost);
+            say(0, "%s misses %lu packets: too slow a reader", s->name, lost);
         else
             buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
                        "reader\n", lost);
     }
     if (s->lost == 0)
         buf_put(&s->buf, line, n);
+}
+
+/* Lets a sink write to fd. */
+static void sink_open(struct sink *s, int fd)
+{
+    struct stat st;
+
+    s->fd = fd;
+    s->file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Lets a sink write to fd, which we share with others: where that is no file,
+   by a description of our own, which does not block. */
+static void sink_share(struct sink *s, int fd)
+{
+    char path[32];
+
+    sink_open(s, fd);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    fd = s->file ? -1 : open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY |
+                             O_CLOEXEC);
+    if (fd >= 0)
+        s->fd = fd;
+}
+
+/* Lets a sink write to a file, opened with these flags, too; dies on failure.
+   A FIFO waits for its reader. */
+static void sink_file(struct sink *s, const char *path, int flags)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | flags,
+                  0600);
+
+    if (fd < 0)
+        die("cannot write %s%s: %s", path, s == key_log ?
+            ", which SSLKEYLOGFILE names" : "", strerror(errno));
+    set_nonblocking(fd);
+    sink_open(s, fd);
 }
 
 /* One line on standard error, if the user asked for as much: level 0 is
@@ -1298,11 +1348,6 @@ static void options_parse(char **argv)
 
 /* ==== 7 sockets ========================================================= */
 
-static bool set_nonblocking(int fd)
-{
-    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
-}
-
 /* Writes "address:port" of a socket address, "[...]:port" for IPv6. */
 static void print_address(char *text, size_t size, const void *addr,
                           socklen_t len)
@@ -1459,47 +1504,40 @@ static int listen_open(const char *host, const char *port)
     return fd;
 }
 
-/* Descriptors for select(): a bitmap of our own, which may be longer than an
-   fd_set, as the kernel does not mind. */
-struct fds { unsigned long *bits; int words; };
+/* Descriptors for select(): bitmaps of our own, with room for all that we may
+   have, which the kernel does not mind. */
+static unsigned long *readable, *writable;
+static int highest;                 /* descriptor in either */
 enum { WORD = 8 * sizeof(unsigned long) };
 
-static struct fds readable, writable;
-static int highest;                 /* descriptor in either */
-
-/* Makes room for descriptors up to fd. */
-static void fds_grow(struct fds *s, int fd)
+/* Makes them, at the start, when it is known how many there may be. */
+static void fds_make(void)
 {
-    int words = 2 * (fd / WORD + 16);
-
-    if (fd / WORD < s->words)
-        return;
-    s->bits = realloc(s->bits, (size_t)words * sizeof *s->bits);
-    if (s->bits == NULL)
-        die("out of memory");
-    memset(s->bits + s->words, 0,
-           (size_t)(words - s->words) * sizeof *s->bits);
-    s->words = words;
+    readable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *readable);
+    writable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *writable);
 }
 
-static void fds_add(struct fds *s, int fd)
+static void fds_add(unsigned long *set, int fd)
 {
-    fds_grow(s, fd);
-    s->bits[fd / WORD] |= 1UL << fd % WORD;
+    assert(fd <= fd_limit);
+    set[fd / WORD] |= 1UL << fd % WORD;
     if (fd > highest)
         highest = fd;
 }
 
-static bool fds_has(const struct fds *s, int fd)
+static bool fds_has(const unsigned long *set, int fd)
 {
-    return fd >= 0 && fd / WORD < s->words &&
-           (s->bits[fd / WORD] >> fd % WORD & 1);
+    return fd >= 0 && fd <= highest && (set[fd / WORD] >> fd % WORD & 1);
 }
 
-static void fds_clear(struct fds *s)
+/* Empties both. */
+static void fds_clear(void)
 {
-    if (s->words > 0)
-        memset(s->bits, 0, (size_t)s->words * sizeof *s->bits);
+    size_t n = ((size_t)highest / WORD + 1) * sizeof(unsigned long);
+
+    memset(readable, 0, n);
+    memset(writable, 0, n);
+    highest = 0;
 }
 
 /* ---- capture: what passes between us and the servers, decrypted, goes into
@@ -1635,16 +1673,11 @@ static void capture_open(const char *path)
         0x0a0d0d0a, 28, 0x1a2b3c4d, 1u << SHORT, -1u, -1u, 28,
         1, 20, 101u << SHORT, 0, 20
     };
-    struct stat st;
 
-    capture->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND |
-                       O_CLOEXEC, 0600);
-    if (capture->fd < 0 || fstat(capture->fd, &st) != 0)
-        die("cannot write %s: %s", path, strerror(errno));
-    capture->file = S_ISREG(st.st_mode);
+    capture->name = path;
+    sink_file(capture, path, O_TRUNC);
     if (!capture->file && opt.workers > 1)
         die("%s is no file, and so takes one worker's packets: -j 1", path);
-    set_nonblocking(capture->fd);
     sink_put(capture, start, sizeof start);
 }
 
@@ -1676,6 +1709,15 @@ static bool end_read(struct end *e)
     return true;
 }
 
+/* Has e's connection, if there is one, reset when it is closed, so that the
+   peer does not take what it has for whole. */
+static void end_reset(const struct end *e)
+{
+    if (e->fd >= 0)
+        setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
+                   &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+}
+
 /* Writes what waits for e's descriptor, and passes on the end behind it. */
 static bool end_write(struct end *e)
 {
@@ -1700,9 +1742,7 @@ static bool end_write(struct end *e)
     }
     if (e->finish && !e->shut && (e->ssl == NULL || e->sealed || e->broken)) {
         if (e->reset)
-            setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
-                       &(struct linger){ .l_onoff = 1 },
-                       sizeof(struct linger)); /* close() sends RST */
+            end_reset(e);
         else
             shutdown(e->fd, SHUT_WR);
         e->broken |= e->reset;
@@ -1729,6 +1769,12 @@ static bool end_wants_read(const struct end *e)
     return e->fd >= 0 && !e->fd_done &&
            (e->ssl ? e->wire_in.len < MAX_BUF / 2 : true) &&
            e->in.len <= MAX_HEAD;
+}
+
+/* Whether e has not ended but was broken off, without any doubt. */
+static bool end_failed(const struct end *e)
+{
+    return e->done && !e->clean && (e->ssl == NULL || e->broken);
 }
 
 /* ==== 8 certificates ====================================================
@@ -2197,7 +2243,6 @@ static mbedtls_ssl_ticket_context tls_tickets;
 static mbedtls_x509_crt trusted;
 static bool trusted_loaded;
 static struct known *all_known;
-static int key_log = -1;            /* of SSLKEYLOGFILE */
 
 /* Loads the CAs that servers' certificates are checked against: at the
    first use, as few do without. False: there are none. */
@@ -2349,11 +2394,8 @@ static void tls_init(void)
     const char *log = getenv("SSLKEYLOGFILE");
     int error = 0;
 
-    if (log != NULL && *log != '\0' &&
-        (key_log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-                        0600)) < 0)
-        die("cannot write %s, which SSLKEYLOGFILE names: %s", log,
-            strerror(errno));
+    if (log != NULL && *log != '\0')
+        sink_file(key_log, log, 0);
     key_make(&ca.leaf_key);
     mbedtls_ssl_ticket_init(&tls_tickets);
     error |= mbedtls_ssl_ticket_setup(&tls_tickets, random_bytes, NULL,
@@ -2417,11 +2459,7 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     for (size_t i = 0; i < n; i++)
         buf_printf(&line, "%02x", secret[i]);
     buf_put(&line, "\n", 1);
-    if (write(key_log, buf_at(&line), line.len) != (ssize_t)line.len) {
-        say(0, "SSLKEYLOGFILE: %s: no more keys are written",
-            strerror(errno));
-        fd_close(&key_log);
-    }
+    sink_put(key_log, buf_at(&line), line.len);
     mbedtls_platform_zeroize(line.data, line.cap);
     buf_free(&line);
 }
@@ -2465,9 +2503,11 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     memory_map(true);
     error = mbedtls_ssl_setup(e->ssl, conf);
     memory_map(false);
-    if (error != 0)
+    if (error != 0) {               /* mbedtls_ssl_free() may need it yet */
+        e->ssl->MBEDTLS_PRIVATE(conf) = conf;
         return false;
-    if (key_log >= 0)
+    }
+    if (key_log->fd >= 0)
         mbedtls_ssl_set_export_keys_cb(e->ssl, tls_log_keys, NULL);
     mbedtls_ssl_set_user_data_p(e->ssl, k);
     mbedtls_ssl_set_bio(e->ssl, e, tls_send, tls_recv, NULL);
@@ -2585,8 +2625,8 @@ static void end_close(struct end *e)
     if (e->ssl != NULL) {
         mbedtls_ssl_free(e->ssl);
         free(e->ssl);
-        free(e->own);
     }
+    free(e->own);
     tap_free(e->tap);
     own_note(e->fd, NULL);
     fd_close(&e->fd);
@@ -2835,6 +2875,7 @@ static void signals_init(void)
     sigaction(SIGTERM, &a, NULL);
     a.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &a, NULL);
+    sigaction(SIGXFSZ, &a, NULL);   /* a file may grow no more: write() says */
 }
 
 /* Splits a command that uses nothing of the shell's but quotes into words,
@@ -3098,9 +3139,14 @@ static void resolver_read(struct resolver *r)
 /* Stops working for s, whose flow is about to be freed or changes its mind. */
 static void resolver_forget(struct server *s)
 {
-    if (s->resolver != NULL)
-        s->resolver->flow = NULL;
+    struct resolver *r = s->resolver;
+
     s->resolver = NULL;
+    if (r == NULL)
+        return;
+    r->flow = NULL;
+    if (r->pid > 0)
+        kill(r->pid, SIGKILL);      /* it may be stuck: others need its place */
 }
 
 /* ==== 12 HTTP framing ===================================================
@@ -3209,6 +3255,8 @@ static void head_field(struct head *h, const char *base, const char *p,
         else if (same_word(p, name, "Connection"))
             h->close |= list_has(value, len, "close", false),
             h->keep_alive |= list_has(value, len, "keep-alive", false);
+        else if (same_word(p, name, "Upgrade"))
+            h->upgrade = true;
         else if (same_word(p, name, "Expect"))
             h->expect = list_has(value, len, "100-continue", false);
         return;
@@ -3820,6 +3868,16 @@ static struct match *match_compile(const char *text, char *error)
     return m;
 }
 
+/* Whether the text matches. */
+static bool matches(const regex_t *regex, const char *text)
+{
+    int r = regexec(regex, text, 0, NULL, 0);
+
+    if (r != 0 && r != REG_NOMATCH)
+        no_memory();                /* for want of it none is let through */
+    return r == 0;
+}
+
 /* Whether any field line matches. */
 static bool match_lines(const regex_t *regex, const struct subject *s)
 {
@@ -3833,7 +3891,7 @@ static bool match_lines(const regex_t *regex, const struct subject *s)
         for (size_t i = 0; i < len; i++)
             if (text[i] == '\0')
                 text[i] = ' ';      /* regexec() would stop there */
-        found = len > 0 && regexec(regex, text, 0, NULL, 0) == 0;
+        found = len > 0 && matches(regex, text);
         free(text);
         at += line;
     }
@@ -3872,7 +3930,7 @@ static int match_eval(const struct match *m, const struct subject *s)
         if (s->h == NULL)
             return 3;
         type = copy_text(s->head + s->h->type.at, s->h->type.len);
-        a = regexec(&m->regex, type, 0, NULL, 0) == 0 ? 1 : 2;
+        a = matches(&m->regex, type) ? 1 : 2;
         free(type);
         return a;
     case 'd':
@@ -3885,7 +3943,7 @@ static int match_eval(const struct match *m, const struct subject *s)
         text = s->url;
         break;
     }
-    return regexec(&m->regex, text ? text : "", 0, NULL, 0) == 0 ? 1 : 2;
+    return matches(&m->regex, text ? text : "") ? 1 : 2;
 }
 
 /* ==== 14 filters ========================================================
@@ -3953,14 +4011,12 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
 
 /* Whether f may be given a message of which something beyond the head has
    come, or all. A peer that stalls must not hold what others need: a quarter
-   of the --jobs is for whole messages, another for begun ones, too, and a
-   coprocess for whole ones alone. */
+   of the --jobs is for whole messages, another for begun ones, too. */
 static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 {
     int kept = whole ? 0 : begun ? f->jobs / 4 : f->jobs / 2;
 
-    return f->running < f->jobs - kept &&
-           (!f->coprocess || (whole && now >= f->not_before));
+    return f->running < f->jobs - kept && now >= f->not_before;
 }
 
 /* A coprocess of f's that has nothing to do, started when there is none;
@@ -3974,7 +4030,7 @@ static struct copro *copro_get(struct filter *f)
     if (p != NULL)
         return p;
     p = alloc(sizeof *p);
-    p->pid = spawn_piped(f, environ, &p->in, &p->out);
+    p->pid = p->group = spawn_piped(f, environ, &p->in, &p->out);
     if (p->pid < 0) {
         free(p);
         return NULL;
@@ -4019,8 +4075,7 @@ static void copro_end(struct copro *p, const char *why)
     f->not_before = now + f->pause * SECOND;
     say(0, "the coprocess %s is to be started anew in %g s: %s", f->command,
         f->pause, why);
-    if (p->pid > 0)
-        kill(-p->pid, SIGKILL);
+    kill(-p->group, SIGKILL);
     close(p->in);
     close(p->out);
     buf_free(&p->question);
@@ -4034,7 +4089,11 @@ static void copro_ask(struct chain *c, int i)
 {
     struct run *r = c->run[i];
     struct buf *q = &r->copro->question;
+    size_t n = c->buf[i].len + 32;
 
+    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1)
+        n += strlen(v) + 1;
+    buf_reserve(q, n);              /* half a question would stay one */
     r->asked = true;
     r->moved = r->copro->moved = now;
     buf_printf(q, "%zu", c->buf[i].len);
@@ -4159,19 +4218,21 @@ static double copros_arm(void)
 
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         for (struct copro *p = f->copros, *next; p != NULL; p = next) {
-            double left = p->moved + f->timeout * SECOND - now;
+            double left = p->moved - now + SECOND *
+                          (p->pid ? f->timeout : waits[WAIT_KILL].seconds);
 
             next = p->next;
-            if (p->busy && p->run == NULL && f->timeout > 0) {
+            if (p->pid == 0 || (p->busy && !p->run && f->timeout > 0)) {
                 nearest = left < nearest ? left : nearest;
-                if (left <= 0) {
-                    copro_end(p, "it made no progress");
+                if (left <= 0) {    /* what it started may hold its output */
+                    copro_end(p, p->pid ? "it made no progress"
+                                        : "it has ended");
                     continue;
                 }
             }
-            fds_add(&readable, p->out);
+            fds_add(readable, p->out);
             if (p->question.len > 0)
-                fds_add(&writable, p->in);
+                fds_add(writable, p->in);
         }
         if (f->coprocess && waiting != NULL && f->not_before > now &&
             f->not_before - now < nearest)
@@ -4186,9 +4247,9 @@ static void copros_move(void)
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
         for (struct copro *p = f->copros, *next; p != NULL; p = next) {
             next = p->next;
-            if (fds_has(&writable, p->in))
+            if (fds_has(writable, p->in))
                 copro_write(p);
-            if (fds_has(&readable, p->out) && !attempt(copro_read, p))
+            if (fds_has(readable, p->out) && !attempt(copro_read, p))
                 copro_end(p, "out of memory");
         }
 }
@@ -4291,7 +4352,8 @@ static bool run_is_deaf(const struct chain *c, int i)
 {
     const struct run *r = c->run[i];
 
-    return c->started && (r->filter->coprocess ? r->exited : r->in < 0);
+    return c->started && (r->filter->coprocess ? r->exited : r->in < 0 ||
+                          (r->exited && r->out < 0));
 }
 
 /* Whether all that filter i prints is there. */
@@ -4343,13 +4405,29 @@ static bool chain_done(const struct chain *c)
     return true;
 }
 
+/* Whether run r is still to be given a coprocess. */
+static bool run_waits(const struct run *r)
+{
+    return r->filter->coprocess && r->copro == NULL && !r->exited;
+}
+
+/* Run i has taken input: that is its progress, and run i - 1, whose output it
+   was, could make none before. i may be count, for who takes the last's. */
+static void run_moved(struct chain *c, int i)
+{
+    if (i < c->count)
+        c->run[i]->moved = now;
+    if (i > 0)
+        c->run[i - 1]->moved = now;
+}
+
 /* Moves bytes into run i's standard input; closes that behind the last. */
 static void run_write(struct chain *c, int i)
 {
     struct run *r = c->run[i];
     struct buf *b = &c->buf[i];
 
-    if (r->copro != NULL && !r->asked && b->len > MAX_WHOLE)
+    if (run_waits(r) && b->len > MAX_WHOLE)
         chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
     else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
         copro_ask(c, i);
@@ -4373,7 +4451,7 @@ static void run_write(struct chain *c, int i)
             return;
         }
         buf_eat(b, (size_t)n);
-        r->moved = now;
+        run_moved(c, i);
         flow_wake(c->dir->flow);
     }
     if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
@@ -4401,11 +4479,12 @@ static void run_read(struct chain *c, int i)
         b->len += (size_t)n;
     else
         fd_close(&r->out);
-    r->moved = now;
+    r->moved = c->dir->flow->moved = now;
     flow_wake(c->dir->flow);
 }
 
-/* Starts the filters of c; one that cannot be started is a failure. */
+/* Starts the filters of c, but for coprocesses; one that cannot be started is
+   a failure. */
 static void chain_start(void *it)
 {
     struct chain *c = it;
@@ -4416,23 +4495,36 @@ static void chain_start(void *it)
         struct run *r = c->run[i];
 
         r->moved = now;
-        r->filter->running++;
         if (r->filter->coprocess)
-            r->copro = copro_get(r->filter);
-        else
-            r->pid = r->group = spawn_piped(r->filter, env, &r->in, &r->out);
-        if (r->filter->coprocess ? r->copro == NULL : r->pid < 0) {
-            chain_fail(c, r, "cannot be started: %s", strerror(errno));
-            r->pid = r->group = 0;
-            r->exited = true;
-            r->filter->running--;
-        } else if (r->filter->coprocess) {
-            r->copro->run = r;
-            r->copro->busy = true;
+            continue;
+        r->pid = r->group = spawn_piped(r->filter, env, &r->in, &r->out);
+        if (r->pid > 0) {
+            r->filter->running++;
+            continue;
         }
+        chain_fail(c, r, "cannot be started: %s", strerror(errno));
+        r->pid = r->group = 0;
+        r->exited = true;
     }
     free(env);
     flow_wake(c->dir->flow);
+}
+
+/* Gives a run its coprocess, which is started when there is none yet. */
+static void run_serve(void *it)
+{
+    struct run *r = it;
+
+    r->copro = copro_get(r->filter);
+    if (r->copro == NULL) {
+        chain_fail(r->chain, r, "cannot be started: %s", strerror(errno));
+        r->exited = true;
+        return;
+    }
+    r->copro->run = r;
+    r->copro->busy = true;
+    r->filter->running++;
+    flow_wake(r->chain->dir->flow);
 }
 
 /* There is no memory for f: it ends, and others may have what it had. */
@@ -4442,24 +4534,60 @@ static void flow_starve(struct flow *f)
     f->over = true;
 }
 
-/* Starts those chains that wait for --jobs and whose turn has come. One that
-   cannot start yet keeps its place before others that want its filters. */
+/* About how many descriptors are in use. A flow may want two. */
+static int fds_used(void)
+{
+    int n = 16 + 2 * nflows;        /* standard ones, listener, pipes, files */
+
+    for (int i = 0; i < MAX_RESOLVERS; i++)
+        n += resolvers[i].fd >= 0;
+    for (const struct filter *f = opt.filters; f != NULL; f = f->next) {
+        n += f->coprocess ? 0 : 2 * f->running;
+        for (const struct copro *p = f->copros; p != NULL; p = p->next)
+            n += 2;
+    }
+    return n;
+}
+
+/* Whether there are processes and descriptors for the filters of c now. When
+   none of the latter, others will give some back. */
+static bool chain_may_start(const struct chain *c)
+{
+    bool begun = c->fed || c->buf[0].len > c->head, others = false;
+
+    for (int i = 0; i < c->count; i++)
+        if (!c->run[i]->filter->coprocess &&
+            !filter_is_free(c->run[i]->filter, begun, c->fed))
+            return false;
+    for (const struct filter *f = opt.filters; f != NULL; f = f->next)
+        others |= f->running > 0;
+    return !others || fds_used() + 2 * c->count + 2 < fd_limit;
+}
+
+/* Starts the filters of those messages that wait for --jobs and whose turn has
+   come. One that cannot start yet keeps its place before others that want its
+   filters. Coprocesses are given to whole messages alone, so that no peer that
+   stalls holds one. */
 static void start_filters(void)
 {
     for (struct chain *c = waiting, *next; c != NULL; c = next) {
-        bool free_now = true, begun = c->fed || c->buf[0].len > c->head;
-        bool whole = c->fed || c->buf[0].len > MAX_WHOLE;
+        bool good = true, left = false;
 
         next = c->next;
-        for (int i = 0; i < c->count; i++)
-            free_now &= filter_is_free(c->run[i]->filter, begun, whole ||
-                                       (i > 0 &&
-                                        c->run[i]->filter->coprocess));
-        if (!free_now)
-            continue;
-        chain_unqueue(c);
-        if (!attempt(chain_start, c))
+        if (!c->started && chain_may_start(c))
+            good = attempt(chain_start, c);
+        for (int i = 0; good && i < c->count; i++) {
+            struct run *r = c->run[i];
+
+            if (c->started && run_waits(r) && run_fed(c, i) &&
+                filter_is_free(r->filter, true, true))
+                good = attempt(run_serve, r);
+            left |= run_waits(r);
+        }
+        if (!good)
             flow_starve(c->dir->flow);
+        if (!good || (c->started && !left))
+            chain_unqueue(c);
     }
 }
 
@@ -4504,7 +4632,9 @@ static void run_exited(struct run *r, int status)
         return;
     }
     flow_wake(r->chain->dir->flow);
-    if (WIFSIGNALED(status) && !(r->unread && WTERMSIG(status) == SIGPIPE))
+    if (r->unread)
+        return;                     /* it may have minded that: as in a shell */
+    if (WIFSIGNALED(status))
         chain_fail(r->chain, r, "killed by signal %d (%s)",
                    WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
@@ -4753,6 +4883,8 @@ static void server_drop(struct flow *f)
     struct server *s = &f->server;
 
     resolver_forget(s);
+    if (f->stream && !s->end.finish) /* a stream that was not ended, is cut */
+        end_reset(&s->end);
     end_close(&s->end);
     known_drop(s->known);
     *s = (struct server){ .end = { .fd = -1 } };
@@ -4823,7 +4955,7 @@ static bool host_matches(const regex_t *r, const struct flow *f)
 
     for (int i = 0; r != NULL && i < 2 && *host; i++, host = f->hello.sni) {
         snprintf(text, sizeof text, "%s:%u", host, f->home.port);
-        if (regexec(r, text, 0, NULL, 0) == 0)
+        if (matches(r, text))
             return true;
     }
     return false;
@@ -5072,7 +5204,6 @@ static void server_connect(struct flow *f)
     end_close(&s->end);
     while (s->tried < s->addrs) {
         struct sockaddr_storage *a = &s->addr[s->tried++];
-        socklen_t len = address_size(a);
         int fd = socket(a->ss_family,
                         SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -5081,7 +5212,8 @@ static void server_connect(struct flow *f)
             fd_close(&fd);
             errno = ELOOP;
         }
-        if (fd >= 0 && (connect(fd, (struct sockaddr *)a, len) == 0 ||
+        if (fd >= 0 && (connect(fd, (struct sockaddr *)a,
+                                address_size(a)) == 0 ||
                         errno == EINPROGRESS)) {
             own_note(fd, a);
             s->end.fd = fd;
@@ -5305,8 +5437,8 @@ static void flow_cut(struct flow *f)
     f->client.cut = true;
     f->client.reset = f->client.ssl == NULL &&
                       (f->stream || f->down.last ||
-                       (f->up.answer && f->up.last) ||
-                       f->down.body.framing == UNTIL_CLOSE);
+                       (f->up.answer && (f->up.last || f->up.raw)) ||
+                       f->down.raw || f->down.body.framing == UNTIL_CLOSE);
     flow_close(f);
 }
 
@@ -5346,7 +5478,7 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
                    body.len);
         show_message(f->ex.id, false, (char *)buf_at(&f->client.out),
                      f->client.out.len);
-        if (!f->ex.head)
+        if (!f->ex.bodiless)
             buf_put(&f->client.out, buf_at(&body), body.len);
         buf_free(&body);
         flow_close(f);
@@ -5412,6 +5544,25 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
     }
 }
 
+/* Where d's message ends cannot be known, for this reason: all that follows
+   belongs to it. In a tunnel both ways become a stream. Otherwise the client's
+   next request may be for another server, to which alone it may go: so this
+   one is the last, and ends with its connection. */
+static void dir_unclear(struct dir *d, const char *why)
+{
+    struct flow *f = d->flow;
+
+    if (f->tunnel) {
+        flow_stream(f, !f->spoken, why);
+        return;
+    }
+    say(1, "#%lu goes on until its connection ends: %s", f->ex.id, why);
+    d->state = DIR_BODY;
+    d->head.unclear = why;
+    d->body = (struct body){ .framing = UNTIL_CLOSE };
+    d->last = true;
+}
+
 /* n bytes leave from.in: they are shown and kept, where that is asked for,
    and put into to, unless it is NULL. */
 static void dir_take(struct dir *d, size_t n, struct buf *to)
@@ -5440,12 +5591,11 @@ static void dir_take(struct dir *d, size_t n, struct buf *to)
 }
 
 /* Whether what ended the message may have been a cut: TLS that ends without
-   close_notify. Too many servers do so for a page to be made of it, but a
-   client's TLS ends in the same way then. Without TLS it cannot be told. */
+   close_notify (RFC 9112, 9.8). Too many servers do that for a page to be made
+   of it: filters get the message, and what they print ends in doubt, too. */
 static bool dir_in_doubt(const struct dir *d)
 {
-    return d->body.framing == UNTIL_CLOSE && d->from->done &&
-           !d->from->clean && d->to->ssl != NULL;
+    return d->body.framing == UNTIL_CLOSE && d->from->done && !d->from->clean;
 }
 
 /* A message has been read, and its successor written, to the end. */
@@ -5457,6 +5607,7 @@ static bool dir_complete(struct dir *d)
     d->state = DIR_TURN;
     if (d->last && (!d->up || d->answer)) {
         d->to->cut |= dir_in_doubt(d);
+        d->to->reset |= d->to->cut && d->to->ssl == NULL;
         if (d->up || !request_in_filters(d->flow))
             flow_close(d->flow);
     }
@@ -5489,8 +5640,7 @@ static bool dir_failed(struct dir *d)
     enum on_error what = d->chain->on_error;
 
     strcpy(why, d->chain->failure);
-    if (d->state == DIR_STREAM || d->sent || what == FAIL ||
-        (what == PASS && !d->keep)) {
+    if (d->sent || what == FAIL || (what == PASS && !d->keep)) {
         flow_fail(f, 502, "the filter failed: %s%s", why,
                   d->sent || what == FAIL ? "" :
                   " (and the message is too long to pass as it was)");
@@ -5508,6 +5658,7 @@ static bool dir_failed(struct dir *d)
     d->kept = (struct buf){ 0 };
     dir_show(d);
     dir_reset(d);
+    d->state = f->stream ? DIR_STREAM : DIR_HEAD;
     d->pass = true;
     return true;
 }
@@ -5543,8 +5694,7 @@ static bool chain_feed(struct dir *d)
         moved = true;
     }
     if (!d->body.done && in->len == 0 && d->from->done) {
-        if (d->body.framing != UNTIL_CLOSE ||
-            (!d->from->clean && d->from->ssl == NULL))
+        if (d->body.framing != UNTIL_CLOSE || end_failed(d->from))
             return dir_truncated(d);
         d->body.done = true;
     }
@@ -5560,12 +5710,13 @@ static bool method_is(const char *p, const struct head *h, const char *name)
            memcmp(p + h->method.at, name, h->method.len) == 0;
 }
 
-/* Notes what the method of the request at p says about its answer. */
+/* Notes what the request at p says about its answer. */
 static void exchange_method(struct flow *f, const char *p,
                             const struct head *h)
 {
     f->ex.head = method_is(p, h, "HEAD");
     f->ex.connect = method_is(p, h, "CONNECT");
+    f->ex.upgrade = h->upgrade;
 }
 
 /* Whether a response filter that wants text may match the answer to the
@@ -5667,33 +5818,41 @@ static bool dir_has_room(struct dir *d)
     return dir_out(d)->len < MAX_BUF;
 }
 
+/* Whether what the filters print may be sent in chunks (RFC 9112, 6.1). */
+static bool mend_may_chunk(const struct dir *d)
+{
+    return d->flow->ex.minor > 0 && d->printed.minor > 0;
+}
+
 /* The filters have printed a head: decides how their body is framed, and
    writes the head, unless the length must be known first. */
 static void mend_begin(struct dir *d)
 {
     const struct head *h = &d->printed;
     enum framing was = d->answer ? BY_LENGTH : d->body.framing;
+    bool request = d->up && !d->answer, bare = !h->coded && !h->has_length;
 
     d->state = DIR_BODY;
-    if (h->status != 0 && (d->flow->ex.head || h->status < 200 ||
+    if (h->status != 0 && (d->flow->ex.bodiless || h->status < 200 ||
                            h->status == 204 || h->status == 304))
         d->out = OUT_DROP;
-    else if (h->chunked || (!h->coded && !h->has_length && was == CHUNKED &&
-                            d->flow->ex.minor > 0)) {
+    else if (mend_may_chunk(d) && (h->chunked || (bare && was == CHUNKED))) {
         d->out = OUT_CHUNKED;
         dir_put_head(d, chain_out(d->chain), h,
                      h->chunked && !h->has_length ? STAYS : SET_CHUNKED, 0);
         buf_eat(chain_out(d->chain), h->len);
         return;
-    } else if (!h->coded && (h->has_length || was == BY_LENGTH ||
-                             was == NO_BODY)) {
+    } else if (request ? h->chunked || !h->coded
+                       : !h->coded && (h->has_length || was == BY_LENGTH ||
+                                       was == NO_BODY)) {
         d->out = OUT_HOLD;
         return;
     } else {
         d->out = OUT_COPY;
         d->last = true;
     }
-    dir_put_head(d, chain_out(d->chain), h, STAYS, 0);
+    dir_put_head(d, chain_out(d->chain), h,
+                 d->out == OUT_COPY && h->chunked ? SET_NONE : STAYS, 0);
     buf_eat(chain_out(d->chain), h->len);
 }
 
@@ -5720,7 +5879,7 @@ static bool mend_held(struct dir *d)
     } else if (whole) {
         d->out = OUT_COPY;
         dir_put_head(d, src, h, SET_LENGTH, n);
-    } else if (d->flow->ex.minor > 0) {
+    } else if (mend_may_chunk(d)) {
         d->out = OUT_CHUNKED;
         dir_put_head(d, src, h, SET_CHUNKED, 0);
     } else if (!d->up || d->answer) {
@@ -5746,6 +5905,7 @@ static bool mend_body(struct dir *d)
         return mend_held(d);
     if (n == 0 || !dir_has_room(d))
         return false;
+    run_moved(d->chain, d->chain->count);
     if (d->out == OUT_DROP) {
         buf_eat(src, n);
         return true;
@@ -5779,7 +5939,7 @@ static bool mend_end(struct dir *d)
     }
     if (d->out == OUT_CHUNKED) {
         buf_puts(dir_out(d), "0\r\n");
-        if (d->trailers.len > 0)
+        if (d->body.done && d->trailers.len > 0)
             buf_put(dir_out(d), buf_at(&d->trailers), d->trailers.len);
         else
             buf_puts(dir_out(d), "\r\n");
@@ -5794,6 +5954,15 @@ static bool mend_end(struct dir *d)
         return dir_complete(d);
     }
     return false;                   /* the client still has to send it */
+}
+
+/* Whether d is the body of an answer that the client does not expect: it had
+   asked by HEAD, of which a filter made something else. */
+static bool dir_is_spare(const struct dir *d)
+{
+    const struct exchange *ex = &d->flow->ex;
+
+    return !d->up && ex->bodiless && !ex->head && !d->head.unclear;
 }
 
 /* Relays a body that no filter sees, as it comes. */
@@ -5812,10 +5981,10 @@ static bool dir_copy(struct dir *d)
         }
         if (n < 0) {
             d->body = before;
-            flow_stream(d->flow, false, "a chunk is malformed");
+            dir_unclear(d, "a chunk is malformed");
             return true;
         }
-        dir_take(d, (size_t)n, &d->to->out);
+        dir_take(d, (size_t)n, dir_is_spare(d) ? NULL : &d->to->out);
         moved = true;
     }
     if (d->body.done)
@@ -5824,7 +5993,7 @@ static bool dir_copy(struct dir *d)
         if (d->body.framing != UNTIL_CLOSE)
             return dir_truncated(d);
         d->last = d->body.done = true;
-        if (!d->from->clean && d->from->ssl == NULL) {
+        if (end_failed(d->from)) {
             flow_cut(d->flow);
             return true;
         }
@@ -5918,7 +6087,7 @@ static bool dir_server(struct dir *d)
     dir_put_head(d, &d->from->in, &d->head, STAYS, 0);
     dir_take(d, d->head.len, NULL);
     if (unclear != NULL)
-        flow_stream(f, false, unclear);
+        dir_unclear(d, unclear);
     return true;
 }
 
@@ -6087,6 +6256,7 @@ static bool request_begin(struct dir *d)
     }
     f->ex.minor = d->head.minor;
     exchange_method(f, p, &d->head);
+    f->ex.bodiless = f->ex.head;
     if (!f->tunnel && !proxy_target(p, &d->head, &t)) {
         flow_fail(f, 400, "this is a proxy: it takes http://host/path, or "
                   "CONNECT host:port");
@@ -6124,7 +6294,8 @@ static bool response_begin(struct dir *d)
     struct flow *f = d->flow;
     int status = d->head.status;
 
-    if (status == 101 || (f->ex.connect && status / 100 == 2)) {
+    if ((status == 101 && (f->tunnel || f->ex.upgrade)) ||
+        (f->ex.connect && status / 100 == 2)) {
         if (request_in_filters(f))
             return false;
         d->show = true;
@@ -6141,7 +6312,7 @@ static bool response_begin(struct dir *d)
         return true;
     }
     d->show = !d->pass;
-    d->last = d->head.close;
+    d->last = d->head.close || f->up.last || (f->ex.head && !f->ex.bodiless);
     d->body = body_begin(&d->head, &f->ex);
     if (dir_filter(d))
         return true;
@@ -6158,13 +6329,15 @@ static bool dir_unframed(struct dir *d, const char *why)
 {
     struct flow *f = d->flow;
 
-    if (d->up && !f->tunnel && f->server.state == SERVER_NONE)
+    if (d->up && !f->tunnel)
         flow_fail(f, 400, "this is no request that a proxy understands: %s",
                   why);
     else if (!d->up && request_in_filters(f))
         return false;
-    else
-        flow_stream(f, !f->spoken, why);
+    else {
+        d->show = d->sent = true;
+        dir_unclear(d, why);
+    }
     return true;
 }
 
@@ -6194,6 +6367,19 @@ static bool dir_ended(struct dir *d)
     return true;
 }
 
+/* The server's connection is of no use any more, while filters have a request
+   in hand, of which it has heard nothing: another is made for it. */
+static void server_renew(struct flow *f)
+{
+    struct target t = f->server.target;
+
+    server_drop(f);
+    if (f->up.answer || f->up.state == DIR_PRINT)
+        return;
+    server_want(f, &t);
+    f->up.state = DIR_SERVER;
+}
+
 /* Nothing is asked of the server: what it says or does now is its own. */
 static bool server_idle(struct flow *f)
 {
@@ -6206,8 +6392,14 @@ static bool server_idle(struct flow *f)
     else if (e->in.len > 0) {
         say(0, "#%lu the server sent something that nobody asked for: closed",
             f->ex.id);
-        flow_close(f);
-    } else if (e->done && !f->spoken && *server_wish(f) != '\0')
+        if (f->up.state != DIR_HEAD && f->server.used)
+            server_renew(f);
+        else
+            flow_close(f);
+    } else if (e->done && f->server.used && f->up.state == DIR_BODY &&
+               !f->up.answer)
+        server_renew(f);
+    else if (e->done && !f->spoken && *server_wish(f) != '\0')
         server_fail(f, "%s:%u gave no answer%s", f->server.target.host,
                     f->server.target.port, server_wish(f));
     else if (e->done && f->up.state == DIR_HEAD && f->client.in.len == 0)
@@ -6274,9 +6466,9 @@ static bool dir_turn(struct dir *d)
         to->finish = true;
         return true;
     }
-    if (d->from->in.len > 0 && f->down.state == DIR_HEAD && !to->finish &&
-        head_parse((char *)buf_at(&d->from->in), d->from->in.len, true,
-                   &d->head) < 0) {
+    if (f->tunnel && d->from->in.len > 0 && f->down.state == DIR_HEAD &&
+        !to->finish && head_parse((char *)buf_at(&d->from->in),
+                                     d->from->in.len, true, &d->head) < 0) {
         flow_stream(f, false, "what follows the request is not HTTP/1");
         return true;
     }
@@ -6311,8 +6503,12 @@ static bool dir_stream(struct dir *d)
     bool moved = false, over = from->done && in->len == 0;
     size_t n;
 
-    if (to->finish || (d->flow->server.state != SERVER_UP &&
-                       d->flow->server.state != SERVER_FAILED))
+    if (to->finish) {               /* what still comes, nobody wants */
+        buf_eat(in, in->len);
+        return false;
+    }
+    if (d->flow->server.state != SERVER_UP &&
+        d->flow->server.state != SERVER_FAILED)
         return false;
     if (d->up && in->len > 0 && stream_upgrades(d->flow))
         return d->flow->state != FLOW_RELAY;
@@ -6337,18 +6533,20 @@ static bool dir_stream(struct dir *d)
     }
     n = src->len;
     if (n > 0 && (to->broken || to->out.len < MAX_BUF)) {
+        if (d->chain != NULL)
+            run_moved(d->chain, d->chain->count);
         if (src == in)
             dir_take(d, n, to->broken ? NULL : &to->out);
         else if (to->broken)
             buf_eat(src, n);
         else
             buf_move(&to->out, src, n);
-        moved = true;
+        d->sent = moved = true;
     }
     if (over && src->len == 0) {
-        to->finish = moved = true;
-        to->cut = !from->clean;
-        to->reset = !from->clean && from->ssl == NULL && to->ssl == NULL;
+        to->finish = moved = true;  /* a filter may have had enough before */
+        to->cut = from->done && !from->clean;
+        to->reset = to->cut && to->ssl == NULL;
     }
     return moved;
 }
@@ -6801,6 +6999,17 @@ static bool chain_at_work(const struct chain *c)
     return c != NULL && (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
+/* Whether one of them is at work that has --timeout 0: perhaps a person edits
+   in it. */
+static bool chain_may_last(const struct chain *c)
+{
+    for (int i = 0; chain_at_work(c) && i < c->count; i++)
+        if (c->run[i]->filter->timeout <= 0 && !run_printed(c->run[i]) &&
+            c->buf[i + 1].len < chain_limit(c, i + 1))
+            return true;
+    return false;
+}
+
 /* What a flow waits for, and *since when; its deadline follows from that. */
 static enum wait flow_wait(const struct flow *f, double *since)
 {
@@ -6838,6 +7047,11 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->up.state == DIR_HEAD)
         return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
     *since = f->moved;
+    if (f->down.state == DIR_BODY && f->down.head.unclear &&
+        f->up.state == DIR_TURN && f->client.in.len > 0)
+        return WAIT_UNCLEAR;        /* the client takes it for whole */
+    if (chain_may_last(f->up.chain) || chain_may_last(f->down.chain))
+        return WAIT_PERSON;
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
         return WAIT_STREAM;
@@ -6853,8 +7067,6 @@ static void flow_expire(struct flow *f, enum wait w)
         say(0, "%s: waited %g seconds for the client to take the rest: cut "
             "off", f->peer, waits[w].seconds);
         f->over = true;
-        setsockopt(f->client.fd, SOL_SOCKET, SO_LINGER,
-                   &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
         return;
     }
     switch (w) {
@@ -6882,6 +7094,11 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_ANSWER:
         flow_fail(f, w == WAIT_HEAD ? 408 : 504, "waited %g seconds for %s",
                   waits[w].seconds, waits[w].what);
+        return;
+    case WAIT_UNCLEAR:
+        say(1, "#%lu waited %g seconds for %s: closed", f->ex.id,
+            waits[w].seconds, waits[w].what);
+        flow_close(f);
         return;
     case WAIT_BODY:
     case WAIT_STREAM:
@@ -6929,8 +7146,21 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
     return f;
 }
 
+/* Whether a flow has nothing under way that is worth waiting for. */
+static bool flow_idle(const struct flow *f)
+{
+    return f->state == FLOW_CLOSING ? f->client.shut :
+           f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
+           (f->up.state == DIR_HEAD && f->client.in.len == 0 &&
+            f->client.out.len == 0 && f->client.wire_out.len == 0);
+}
+
+/* Frees a flow. A client without TLS that does not have all yet, as we or our
+   memory are at an end, must not take that for the end of what it has. */
 static void flow_free(struct flow *f)
 {
+    if (f->client.ssl == NULL && !f->client.shut && !flow_idle(f))
+        end_reset(&f->client);
     dir_reset(&f->up);
     dir_reset(&f->down);
     server_drop(f);
@@ -6950,9 +7180,9 @@ static void flow_free(struct flow *f)
 static void end_arm(const struct end *e)
 {
     if (end_wants_read(e))
-        fds_add(&readable, e->fd);
+        fds_add(readable, e->fd);
     if (end_wants_write(e))
-        fds_add(&writable, e->fd);
+        fds_add(writable, e->fd);
 }
 
 /* What the filters of a message wait for. */
@@ -6960,9 +7190,9 @@ static void chain_arm(const struct chain *c)
 {
     for (int i = 0; c != NULL && c->started && i < c->count; i++) {
         if (c->run[i]->in >= 0 && (c->buf[i].len > 0 || run_fed(c, i)))
-            fds_add(&writable, c->run[i]->in);
+            fds_add(writable, c->run[i]->in);
         if (run_wants_read(c, i))
-            fds_add(&readable, c->run[i]->out);
+            fds_add(readable, c->run[i]->out);
     }
 }
 
@@ -6989,7 +7219,7 @@ static void flow_arm(struct flow *f, double *left)
     sooner(left, f->wake ? 0 : rest);
     end_arm(&f->client);
     if (f->server.state == SERVER_CONNECT)
-        fds_add(&writable, f->server.end.fd);
+        fds_add(writable, f->server.end.fd);
     else
         end_arm(&f->server.end);
     chain_arm(f->up.chain);
@@ -7001,22 +7231,20 @@ static double arm(void)
 {
     double left = 3600;
 
-    fds_clear(&readable);
-    fds_clear(&writable);
-    highest = 0;
-    fds_add(&readable, self_pipe[0]);
+    fds_clear();
+    fds_add(readable, self_pipe[0]);
     if (parent_pipe[0] >= 0 && !stopping)
-        fds_add(&readable, parent_pipe[0]);
+        fds_add(readable, parent_pipe[0]);
     if (listener >= 0 && now >= accept_after)
-        fds_add(&readable, listener);
+        fds_add(readable, listener);
     else if (listener >= 0)
         sooner(&left, accept_after - now);
     for (struct sink *s = sinks; s < sinks + SINKS; s++)
         if (s->fd >= 0 && s->buf.len > 0)
-            fds_add(&writable, s->fd);
+            fds_add(writable, s->fd);
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
         if (r->fd >= 0)
-            fds_add(&readable, r->fd);
+            fds_add(readable, r->fd);
     for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
         next = next_flow(f);
         flow_arm(f, &left);
@@ -7038,8 +7266,6 @@ static double arm(void)
     sooner(&left, copros_arm());
     if (stopping)
         sooner(&left, 0.1);
-    fds_grow(&readable, highest);
-    fds_grow(&writable, highest);
     return left;
 }
 
@@ -7062,8 +7288,8 @@ static void accept_new(void)
     /* of several workers each takes what it has the time for */
     for (int i = opt.workers > 1 ? ACCEPTS - 1 : 0; i < ACCEPTS;
          i++, len = sizeof addr) {
-        int used = highest > 2 * nflows ? highest : 2 * nflows;
-        bool full = used >= fd_limit - FD_RESERVE;
+        int kept = FD_RESERVE < fd_limit / 4 ? FD_RESERVE : fd_limit / 4;
+        bool full = fds_used() >= fd_limit - kept;
         int fd = full ? -1 : accept4(listener, (struct sockaddr *)&addr, &len,
                                      SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct flow *f;
@@ -7095,7 +7321,7 @@ static void accept_new(void)
 /* Reads from an end that is ready. */
 static bool end_take(struct end *e)
 {
-    return fds_has(&readable, e->fd) && end_wants_read(e) && end_read(e);
+    return fds_has(readable, e->fd) && end_wants_read(e) && end_read(e);
 }
 
 /* Moves bytes from a flow's descriptors that are ready into buffers. */
@@ -7112,17 +7338,17 @@ static void flow_read(void *it)
         flow_wake(f);
     }
     if (f->server.state == SERVER_CONNECT &&
-        fds_has(&writable, f->server.end.fd))
+        fds_has(writable, f->server.end.fd))
         server_connect_end(f);
-    if (fds_has(&writable, f->client.fd) ||
+    if (fds_has(writable, f->client.fd) ||
         (f->server.state != SERVER_CONNECT &&
-         fds_has(&writable, f->server.end.fd)))
+         fds_has(writable, f->server.end.fd)))
         flow_wake(f);
     for (int k = 0; k < 2; k++)
         for (int i = 0; chains[k] && i < chains[k]->count; i++) {
-            if (fds_has(&readable, chains[k]->run[i]->out))
+            if (fds_has(readable, chains[k]->run[i]->out))
                 run_read(chains[k], i);
-            if (fds_has(&writable, chains[k]->run[i]->in))
+            if (fds_has(writable, chains[k]->run[i]->in))
                 flow_wake(f);
         }
 }
@@ -7131,7 +7357,7 @@ static void flow_read(void *it)
 static void read_ready(void)
 {
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        if (fds_has(&readable, r->fd))
+        if (fds_has(readable, r->fd))
             resolver_read(r);
     copros_move();
     for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
@@ -7230,8 +7456,10 @@ static void reap(void)
                 r->pid = 0;
         for (struct filter *f = opt.filters; f != NULL; f = f->next)
             for (struct copro *p = f->copros; p != NULL; p = p->next)
-                if (p->pid == pid)
+                if (p->pid == pid) {
                     p->pid = 0;     /* its end of file tells the rest */
+                    p->moved = now;
+                }
         for (struct run *r = runs; r != NULL; r = r->next)
             if (r->pid == pid) {
                 run_exited(r, status);
@@ -7273,15 +7501,6 @@ static void take_signals(void)
             stop();
 }
 
-/* Whether a flow has nothing under way that is worth waiting for. */
-static bool flow_idle(const struct flow *f)
-{
-    return f->state == FLOW_CLOSING ? f->client.shut :
-           f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
-           (f->up.state == DIR_HEAD && f->client.in.len == 0 &&
-            f->client.out.len == 0 && f->client.wire_out.len == 0);
-}
-
 /* Ends idle flows when we were asked to stop; whether all is done. */
 static bool stopped(void)
 {
@@ -7312,24 +7531,22 @@ static void run_loop(void)
         if (!full_turn)
             sooner(&left, looked + nflows * LOOK - now);
         t = (struct timeval){ (time_t)left, (left - (long)left) * 1e6 };
-        if (select(highest + 1, (fd_set *)readable.bits,
-                   (fd_set *)writable.bits, NULL, &t) < 0) {
-            fds_clear(&readable);
-            fds_clear(&writable);
-        }
+        if (select(highest + 1, (fd_set *)readable, (fd_set *)writable, NULL,
+                   &t) < 0)
+            fds_clear();
         now = clock_now();
         if (full_turn)
             looked = now;
         for (struct sink *s = sinks; s < sinks + SINKS; s++)
-            if (fds_has(&writable, s->fd))
+            if (fds_has(writable, s->fd))
                 sink_flush(s, s->file);
-        if (fds_has(&readable, self_pipe[0])) {
+        if (fds_has(readable, self_pipe[0])) {
             take_signals();
             reap();
         }
-        if (!stopping && fds_has(&readable, parent_pipe[0]))
+        if (!stopping && fds_has(readable, parent_pipe[0]))
             stop();                 /* the parent has died */
-        if (listener >= 0 && fds_has(&readable, listener))
+        if (listener >= 0 && fds_has(readable, listener))
             accept_new();
         read_ready();
         step_flows();
@@ -7365,16 +7582,17 @@ static void end_children(void)
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
         for (struct copro *p = f->copros; p != NULL; p = p->next)
             close(p->in);
-    for (int i = 0; i < 3 && children_left(numbers[i]); i++)
+    for (int i = stopping > 1 ? 2 : 0; i < 3 && children_left(numbers[i]); i++)
         for (double start = now = clock_now(); children_left(0) &&
-             now - start < 1; now = clock_now()) {
+             now - start < 0.5; now = clock_now()) {
             poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1, 100);
             while (read(self_pipe[0], &byte, 1) == 1)
                 ;
             reap();
         }
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        fd_close(&r->fd);           /* which ends it at once */
+        if (r->pid > 0)
+            kill(r->pid, SIGKILL);
 }
 
 /* ==== 20 main ============================================================ */
@@ -7427,6 +7645,10 @@ static void raise_limit(void)
     setrlimit(RLIMIT_NOFILE, &r);
     getrlimit(RLIMIT_NOFILE, &r);
     fd_limit = (int)r.rlim_cur;
+    if (fd_limit < 32)
+        die("%d descriptors are too few: 32 are the least (ulimit -n)",
+            fd_limit);
+    fds_make();
 }
 
 /* ---- workers: the parent holds the port and sees to it that there are as
@@ -7436,11 +7658,16 @@ static void raise_limit(void)
 /* Starts a worker. Its pid; 0: this is it; -1: it cannot be, which is told. */
 static pid_t worker_start(void)
 {
+    sigset_t all, before;
     pid_t pid;
 
     for (struct sink *s = sinks; s < sinks + SINKS; s++)
         sink_flush(s, true);        /* or both would write it */
+    sigfillset(&all);               /* until its pipe is there */
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid = fork();
+    if (pid != 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
     if (pid < 0)
         say(0, "cannot start a worker: %s", strerror(errno));
     if (pid != 0)
@@ -7450,6 +7677,7 @@ static pid_t worker_start(void)
     fd_close(&parent_pipe[1]);
     signals_init();                 /* with a pipe of its own */
     signal(SIGINT, SIG_IGN);        /* the terminal's ^C is the parent's */
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return 0;
 }
 
@@ -7494,7 +7722,8 @@ static void workers_run(void)
             if (pids[i] <= 0 && (pids[i] = worker_start()) == 0) {
                 free(pids);
                 return;
-            }
+            } else if (pids[i] < 0)
+                pause = 1;          /* and then it is tried again */
         sink_flush(&sinks[1], true);
         if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,
                  pause > 0 ? 1000 : -1) == 0)
@@ -7535,6 +7764,8 @@ int main(int argc, char **argv)
     (void)argc;
     memory_map(false);
     fix_stdio();
+    sink_share(&sinks[0], 1);
+    sink_share(&sinks[1], 2);
     for (int i = 0; i < MAX_RESOLVERS; i++)
         resolvers[i].fd = -1;
     options_parse(argv);
@@ -7547,12 +7778,12 @@ int main(int argc, char **argv)
     if (opt.cacert != NULL && !trusted_load())
         die("%s holds no CA certificate in PEM form", opt.cacert);
     tls_init();
-    signals_init();
     listener = listen_open(opt.host, opt.port);
     getsockname(listener, (struct sockaddr *)&addr, &len);
     print_address(text, sizeof text, &addr, len);
     if (opt.capture != NULL)
         capture_open(opt.capture);
+    signals_init();                 /* until here they end the program */
     if (opt.user != NULL)
         become(opt.user);
     say(0, "listening on %s", text);

@@ -234,8 +234,8 @@ def _():
             Proxy('-w', '/dev/full') as proxy:
         goes_on(proxy, origin)
         equal(re.findall('.*/dev/full.*', proxy.log()), [
-            'mitmproxy: /dev/full: No space left on device: the capture ends '
-            'here'], 'the log')
+            'mitmproxy: /dev/full: No space left on device: nothing more '
+            'is written to it'], 'the log')
 
 
 @test('a full disk: one line, and on')
@@ -253,7 +253,8 @@ def _():
     with Origin(answer(reply(b'x' * 100000))) as origin, \
             Proxy('-w', name, prefix=mount) as proxy:
         goes_on(proxy, origin)
-        equal(proxy.log().count('the capture ends here\n'), 1, proxy.log())
+        equal(proxy.log().count('nothing more is written to it\n'), 1,
+              proxy.log())
         like(proxy.log(), re.escape(name) + ': No space left', 'the log')
         check(len(blocks(slurp('/proc/%d/root/%s' % (proxy.pid, name)))) > 5,
               'blocks in the file')
@@ -288,7 +289,8 @@ def _():
         check(len(found) > 10, 'few blocks', len(found))
         os.close(fd)
         wait_for(lambda: client.send(get('/')) and client.read_message() and
-                 'the capture ends here\n' in proxy.log(), "the reader's end")
+                 'nothing more is written to it\n' in proxy.log(),
+                 "the reader's end")
         client.send(get('/'))
         equal(client.read_message().raw, page, 'the page')
 

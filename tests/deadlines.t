@@ -196,8 +196,11 @@ def _():
                 equal(message.status, 502, 'the status')
                 like(message.body, rb"20 seconds .* the server's address",
                      'why')
-                os.kill(helper, signal.SIGKILL)
-                client.close()
+            wait_for(lambda: helper not in processes(proxy.pid),
+                     'the end of the helper that is stuck')
+            client = proxy.connect()
+            client.send(get('http://127.1:%d/' % origin.port))
+            equal(client.read_message().body, b'x', 'the next name')
         finally:
             with contextlib.suppress(OSError):
                 os.kill(helper, signal.SIGKILL)
@@ -306,6 +309,37 @@ def _():
         equal(pauses[:4], ['0.1', '0.2', '0.4', '0.8'], 'the pauses')
 
 
+@test("an answer without a clear end, and the client asks on: closed")
+def _():
+    with Origin() as origin, quick(0.05) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        server = origin.next()
+        server.read_head()
+        answer = (b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n'
+                  b'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n')
+        server.send(answer)
+        equal(client.read_exact(len(answer)), answer, 'the answer')
+        client.send(get('http://other.invalid/secret'))
+        equal(client.read_all(), b'', 'what else came')
+        equal(client.end, 'eof', 'the end')
+        equal(server.read_all(), b'', 'at the server, the next request')
+
+
+@test('--timeout 0 is for ever')
+def _():
+    go = scratch('go')
+    with Origin(answer(reply(b'x'))) as origin, \
+            quick(0.0002, '--timeout', '0', '--response',
+                  'cat; until test -e %s; do sleep .01; done' % go) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        wait_for(lambda: proxy.children(), 'the filter')
+        time.sleep(2)                   # 7200 seconds are over
+        open(go, 'w').close()
+        equal(client.read_message().body, b'x', 'the answer')
+
+
 @test('each wait of the table has had its line in the log')
 def _():
     if sys.argv[1:]:
@@ -316,7 +350,7 @@ def _():
     check(len(names) > 10, 'the table', table)
     log = ''.join(proxy.log() for proxy in proxies)
     for name in names:
-        if 'keeps dying' not in name:   # it is a pause
+        if not re.search('keeps dying|for ever', name): # they are no waits
             like(log, re.escape(name), 'the log')
 
 

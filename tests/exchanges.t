@@ -209,6 +209,12 @@ class Play:
               'the end looks as if all was well: ' + self.client.end)
 
     def stream(self):
+        if self.how == 'absolute' and not DIRECT:
+            self.last()
+        else:
+            self.switched()
+
+    def switched(self):
         for sender, receiver, text in (
                 (self.server, self.client, b'\r\n\r\n\0server speaks first'),
                 (self.client, self.server, b'\xffPOST x\r\n\r\n0'),
@@ -220,6 +226,19 @@ class Play:
         self.server.send(b'last words')
         self.server.shutdown_write()
         equal(self.client.read_all(), b'last words', 'after the half-close')
+
+    def last(self):
+        """A proxy's client may ask another server next: what it says after
+        a message without a clear end, nobody gets; the server may go on."""
+        more = b'\r\n\r\n\0server speaks on'
+        with contextlib.suppress(OSError):
+            self.client.send(b'GET http://other/ HTTP/1.1\r\n\r\n')
+        with contextlib.suppress(OSError):
+            self.server.send(more)
+            self.server.shutdown_write()
+        got = self.client.read_all()
+        check(got in (b'', more), 'at the client: ' + show(got))
+        equal(self.server.read_all(), b'', 'at the server, too much')
 
     def close(self):
         self.client.close()

@@ -208,6 +208,14 @@ def free_port():
         return s.getsockname()[1]
 
 
+@contextlib.contextmanager
+def closed_port():
+    """A port of 127.0.0.1 that refuses connections, and stays like that."""
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        yield s.getsockname()[1]
+
+
 # ------------------------------------------------------- certificates
 
 def openssl(*words, **more):

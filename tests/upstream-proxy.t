@@ -292,9 +292,10 @@ for name, make, why in (
 for scheme in 'http', 'socks5', 'socks5h':
     @test('%s: the proxy above is down' % scheme)
     def _(scheme=scheme):
-        at = '127.0.0.1:%d' % free_port()
-        with Proxy('-x', '%s://%s' % (scheme, at)) as proxy, \
+        with closed_port() as port, \
+                Proxy('-x', '%s://127.0.0.1:%d' % (scheme, port)) as proxy, \
                 Origin(tls=True) as secret, Origin() as open_:
+            at = '127.0.0.1:%d' % port
             client = proxy.connect()
             client.send(get(open_.url()))
             for response in client.read_message(), proxy.fetch(secret):
