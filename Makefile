@@ -25,11 +25,18 @@ CFLAGS = -O2 -g
 
 # These the program always gets; CFLAGS, CPPFLAGS and LDFLAGS follow them.
 WARN   = -std=c11 -Wall -Wextra -Wpedantic
-HARDEN = -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+HARDEN = $(WIDE) -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE \
+         -D_FORTIFY_SOURCE=2
 LINK   = -pie -Wl,-z,relro,-z,now
-ASAN   = -O1 -g -fPIE -fno-omit-frame-pointer \
-         -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ   = $(ASAN) -fno-sanitize=pointer-overflow -fsanitize=address
+ASAN   = $(WIDE) -O1 -g -fPIE -fno-omit-frame-pointer \
+         -fsanitize=address,undefined -fno-sanitize=pointer-overflow \
+         -fno-sanitize-recover=all
+FUZZ   = $(ASAN) -fsanitize=address
+
+# Files over 2 GiB, and times after 2038, on 32-bit systems as well; Mbed TLS
+# must agree about times.
+WIDE   = -D_FILE_OFFSET_BITS=64 $(if $(filter system,$(MBEDTLS)),, \
+         -D_TIME_BITS=64)
 
 .PHONY: all demo test asan fuzz soak bench install clean distclean FORCE
 all: mitmproxy

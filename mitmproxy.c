@@ -329,11 +329,12 @@ struct server {
     struct target target;
     struct target goal;     /* the same, or what --connect-to has for it */
     struct target hop;      /* what is connected to: that, or -x's proxy */
-    int step;               /* of the conversation with a SOCKS proxy */
+    int step;               /* of the conversation with -x's proxy */
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
     bool used;              /* an exchange has been completed on it */
     struct resolver *resolver; /* at work for us */
+    int deaths;             /* of resolvers that were */
     struct sockaddr_storage addr[MAX_ADDRS];
     int addrs, tried;
     double since;           /* when this state was entered */
@@ -917,13 +918,27 @@ static void sink_file(struct sink *s, const char *path, int flags)
     sink_open(s, fd);
 }
 
+/* Writes a text with those bytes escaped that could forge a line or move a
+   cursor; the characters written to line, which has room for 4 for each. */
+static size_t escape(char *line, const char *text)
+{
+    char *o = line;
+
+    for (const char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
+            o += sprintf(o, "\\x%02x", (unsigned char)*p);
+        else
+            *o++ = *p;
+    *o = '\0';
+    return (size_t)(o - line);
+}
+
 /* One line on standard error, if the user asked for as much: level 0 is
-   what everyone should know, 1 is -v, 2 is --explain. Bytes that could forge
-   a line or move a cursor are escaped. */
+   what everyone should know, 1 is -v, 2 is --explain. */
 PRINTF(2, 3) static void say(int level, const char *format, ...)
 {
     char text[2048], line[4 * sizeof text + 16];
-    size_t n = 0;
+    size_t n;
     va_list args;
 
     if (level > opt.verbose)
@@ -932,11 +947,7 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     n = (size_t)sprintf(line, "mitmproxy: ");
-    for (const char *p = text; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
-            n += (size_t)sprintf(line + n, "\\x%02x", (unsigned char)*p);
-        else
-            line[n++] = *p;
+    n += escape(line + n, text);
     line[n++] = '\n';
     sink_put(&sinks[1], line, n);
 }
@@ -1427,19 +1438,22 @@ static bool address_is_ours(struct sockaddr_storage a)
     return ours;
 }
 
-/* Whether going there would be going round in circles: we listen on it. */
-static bool address_is_listener(const struct sockaddr_storage *a)
+/* Whether going there would be going round in circles: we listen on it. What
+   is no address (0.0.0.0, ::) leads to this machine, too. */
+static bool address_is_listener(struct sockaddr_storage a)
 {
     struct sockaddr_storage here = address_of(listener, false);
     const void *p, *q;
     size_t n, m;
     static const char any[16];
 
-    if (listener < 0 || address_parts(a, &p, &n) !=
+    unmap_address(&a);
+    if (listener < 0 || address_parts(&a, &p, &n) !=
                         address_parts(&here, &q, &m))
         return false;
-    return memcmp(q, any, m) == 0 ? address_is_ours(*a)
-                                  : same_address(a, &here);
+    return memcmp(p, any, n) == 0 ||
+           (memcmp(q, any, m) == 0 ? address_is_ours(a)
+                                   : same_address(&a, &here));
 }
 
 /* Adds the n bytes at p, as 16-bit numbers, to an Internet checksum. */
@@ -2120,8 +2134,10 @@ static bool file_write_private(const char *path, const char *text)
     return good;
 }
 
-/* Makes a CA: P-256, ten years. Dies on failure. */
-static void ca_make(const char *path)
+/* Makes a CA: P-256, ten years. Ends with status 0, or with one line on what
+   is wrong. It is the work of a child, as Mbed TLS's PEM writer leaves a part
+   of the key in memory that it has freed. */
+static _Noreturn void ca_make(const char *path)
 {
     char cn[64], host[32] = "";
     unsigned char der_text[2048], pem[8192];
@@ -2146,10 +2162,7 @@ static void ca_make(const char *path)
     if (!file_write_private(path, (char *)pem))
         die("cannot write %s: %s (--ca FILE takes another place)", path,
             strerror(errno));
-    mbedtls_platform_zeroize(pem, sizeof pem);
-    mbedtls_pk_free(&ca.key);
-    say(0, "made a CA in %s: whoever is to be intercepted must trust it",
-        path);
+    exit(0);
 }
 
 /* Reads a file, of which 8 MiB count, with a NUL behind; NULL, errno. */
@@ -2201,7 +2214,17 @@ static void ca_load(const char *path)
     char *text = file_read(path, &n, &st);
 
     if (text == NULL && errno == ENOENT) {
-        ca_make(path);
+        pid_t pid = fork();
+        int status = 0;
+
+        if (pid == 0)
+            ca_make(path);
+        if (pid < 0 || waitpid(pid, &status, 0) != pid)
+            die("cannot make a CA: %s", strerror(errno));
+        if (status != 0)
+            exit(1);                /* it has said why */
+        say(0, "made a CA in %s: whoever is to be intercepted must trust it",
+            path);
         text = file_read(path, &n, &st);
     }
     if (text == NULL)
@@ -2336,12 +2359,24 @@ static const int *tls_suites(void)
     return suites;
 }
 
+static mbedtls_pk_context client_key; /* of --cert */
+static unsigned char ticket_secret[32 + 8];
+
+/* Wipes what a resolver has no need of. */
+static void secrets_wipe(void)
+{
+    mbedtls_pk_free(&ca.key);
+    mbedtls_pk_free(&ca.leaf_key);
+    mbedtls_pk_free(&client_key);
+    mbedtls_ssl_ticket_free(&tls_tickets);
+    mbedtls_platform_zeroize(ticket_secret, sizeof ticket_secret);
+}
+
 /* Loads the certificate, with its chain, and the key that are shown to those
    servers that ask for one. Dies with one line on what is wrong. */
 static void client_cert_load(const char *cert, const char *key)
 {
     static mbedtls_x509_crt crt;
-    static mbedtls_pk_context pk;
     struct stat st;
     size_t n;
     char *text = file_read(cert, &n, &st);
@@ -2358,11 +2393,11 @@ static void client_cert_load(const char *cert, const char *key)
         if (text == NULL)
             die("cannot read %s: %s", key, strerror(errno));
     }
-    key_read(&pk, text, n, &crt, key ? key : cert);
+    key_read(&client_key, text, n, &crt, key ? key : cert);
     mbedtls_platform_zeroize(text, n);
     free(text);
     if (mbedtls_ssl_conf_own_cert(&tls_conf[MBEDTLS_SSL_IS_CLIENT], &crt,
-                                  &pk) != 0)
+                                  &client_key) != 0)
         die("cannot use the certificate in %s", cert);
 }
 
@@ -2371,8 +2406,8 @@ static void client_cert_load(const char *cert, const char *key)
    hours, and the one before it still counts (RFC 5077, 5.5). */
 static void tickets_rotate(void)
 {
-    static unsigned char secret[32 + 8];
     static uint64_t last;
+    unsigned char *secret = ticket_secret;
     uint64_t period = (uint64_t)time(NULL) / (12 * 3600);
     unsigned char key[32];
 
@@ -2380,7 +2415,7 @@ static void tickets_rotate(void)
         random_bytes(NULL, secret, 32);
     for (uint64_t i = last == 0 ? period - 1 : last + 1; i <= period; i++) {
         memcpy(secret + 32, &i, sizeof i);
-        sha256(secret, sizeof secret, key);
+        sha256(secret, sizeof ticket_secret, key);
         mbedtls_ssl_ticket_rotate(&tls_tickets, secret + 32, 4, key,
                                   sizeof key, 24 * 3600);
     }
@@ -2713,6 +2748,34 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
     return leaf_forge(&(*k)->leaf, server, name);
 }
 
+/* Whether its key may be used in TLS, by the extension that says for what. */
+static bool cert_is_for_tls(const mbedtls_x509_crt *crt)
+{
+    static const unsigned uses[] = { MBEDTLS_X509_KU_DIGITAL_SIGNATURE,
+                                     MBEDTLS_X509_KU_KEY_ENCIPHERMENT,
+                                     MBEDTLS_X509_KU_KEY_AGREEMENT };
+
+    for (int i = 0; i < 3; i++)
+        if (mbedtls_x509_crt_check_key_usage(crt, uses[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Whether a certificate that has names, has this one, if it is an address, as
+   an address: *.0.0.1 is none (RFC 6125, 6.4; Mbed TLS takes it for one). */
+static bool cert_has_address(const mbedtls_x509_crt *crt, const char *name)
+{
+    const mbedtls_x509_sequence *s = &crt->subject_alt_names;
+    unsigned char ip[16];
+    size_t n = parse_ip(name, ip);
+
+    for (; n > 0 && s != NULL && s->buf.p != NULL; s = s->next)
+        if ((s->buf.tag & 0x1f) == SAN_IP && s->buf.len == n &&
+            memcmp(s->buf.p, ip, n) == 0)
+            return true;
+    return n == 0 || crt->subject_alt_names.buf.p == NULL;
+}
+
 /* Verifies the certificate that a server has shown, for this name. Writes
    why it fails, in words, and returns false. */
 static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
@@ -2734,9 +2797,15 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
             crt, MBEDTLS_OID_SERVER_AUTH,
             sizeof MBEDTLS_OID_SERVER_AUTH - 1) != 0)
         flags = MBEDTLS_X509_BADCERT_EXT_KEY_USAGE;
+    if (!cert_is_for_tls(crt))
+        flags |= MBEDTLS_X509_BADCERT_KEY_USAGE;
+    if (!cert_has_address(crt, name))
+        flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     if (flags == 0)
         return true;
-    if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
+    if (flags == ~0u)               /* as Mbed TLS says that it gave up */
+        snprintf(info, sizeof info, "its chain is too long or broken");
+    else if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
         snprintf(info, sizeof info, "it is not for this name");
     else
         mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
@@ -2747,11 +2816,14 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
     return false;
 }
 
+static unsigned char hello_msg[MAX_HELLO];
+
 /* Glues a ClientHello, which may come in any number of records (RFC 8446,
-   5.1), together from the n bytes at p in msg, which has room for MAX_HELLO.
-   Returns its bytes; 0: need more; -1: it is none, or too long. */
-static int hello_glue(const unsigned char *p, size_t n, unsigned char *msg)
+   5.1), together from the n bytes at p in hello_msg. Returns the bytes of the
+   records, 0: need more; -1: it is none, or too long. */
+static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
 {
+    unsigned char *msg = hello_msg;
     size_t len = 0, want = 4, i = 0, piece;
 
     for (; len < want; i += 5 + piece) {
@@ -2773,7 +2845,24 @@ static int hello_glue(const unsigned char *p, size_t n, unsigned char *msg)
         if (want > MAX_HELLO)
             return -1;
     }
-    return (int)want;
+    *glued = len;
+    return (int)i;
+}
+
+/* Makes one record of those at the front of in that have a ClientHello, where
+   that fits in one: Mbed TLS wants the first four bytes in the first. */
+static void hello_join(struct buf *in)
+{
+    unsigned char *p = buf_at(in);
+    size_t len, records = (size_t)hello_glue(p, in->len, &len);
+
+    if (len > 16384)
+        return;
+    memmove(p + records - len - 5, p, 3);   /* type and version */
+    p += records - len - 5;
+    put_number(p + 3, 2, (uint32_t)len);
+    memcpy(p + 5, hello_msg, len);
+    buf_eat(in, records - len - 5);
 }
 
 /* Notes the name in a server_name extension, n bytes at p (RFC 6066, 3).
@@ -2815,13 +2904,14 @@ static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
    filled; 0: need more; -1: it is none. */
 static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
 {
-    static unsigned char msg[MAX_HELLO];
-    int whole = hello_glue(p, n, msg);
-    size_t len = (size_t)whole, i = 4 + 2 + 32, end; /* version, random */
+    const unsigned char *msg = hello_msg;
+    size_t len, i = 4 + 2 + 32, end;    /* behind version and random */
+    int whole = hello_glue(p, n, &len);
 
     *h = (struct hello){ .sni = "" };
     if (whole <= 0)
         return whole;
+    len = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
     /* skip session id, cipher suites, compression */
     for (int width = 1, k = 0; k < 3; k++, width = k == 1 ? 2 : 1) {
         if (i + (size_t)width > len)
@@ -2838,8 +2928,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
         if (end > len)
             return -1;
         if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
-            return -1;
-        if (type == 16)
+            return -1;              /* server_name */
+        if (type == 16)             /* ALPN */
             hello_alpn(h, msg + i + 4, end - i - 4);
     }
     return 1;
@@ -3066,8 +3156,7 @@ static bool resolver_start(struct resolver *r)
         if (syscall(SYS_close_range, 4, ~0u, 0) != 0)
             for (int fd = 4; fd < fd_limit; fd++)
                 close(fd);
-        mbedtls_pk_free(&ca.key);   /* which wipes it */
-        mbedtls_pk_free(&ca.leaf_key);
+        secrets_wipe();
         resolver_run(3);
     }
     fd_close(&pair[1]);
@@ -3080,26 +3169,36 @@ static bool resolver_start(struct resolver *r)
     return true;
 }
 
-/* Gives a resolver that is free the name of f's next hop. False: all are
-   busy, or none can be started. */
+/* Gives a resolver that is free the name of f's next hop. False, errno: none
+   is at work, and none can be started. When those at work are all there can
+   be, f waits. */
 static bool resolver_ask(struct flow *f)
 {
+    static double start_after;      /* no more can be, until then */
     struct server *s = &f->server;
     char question[MAX_HOST + 16];
+    bool others = false;
     int n;
 
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++) {
-        if (r->busy || (r->fd < 0 && !resolver_start(r)))
+        others |= r->busy;
+        if (r->busy || (r->fd < 0 && others && now < start_after))
             continue;
+        if (r->fd < 0 && !resolver_start(r)) {
+            start_after = now + 0.1;
+            if (!others)
+                return false;
+            continue;
+        }
         n = sprintf(question, "%u%c%s", s->hop.port, 0, s->hop.host);
         if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
             continue;
         r->busy = true;
         r->flow = f;
         s->resolver = r;
-        return true;
+        break;
     }
-    return false;
+    return true;
 }
 
 /* Takes an answer, or the news that the resolver has died. */
@@ -3117,7 +3216,13 @@ static void resolver_read(struct resolver *r)
     if (n < (ssize_t)offsetof(struct answer, addr)) {
         fd_close(&r->fd);           /* it is started again when needed */
         if (f != NULL)
-            s->resolver = NULL;     /* another will be asked */
+            s->resolver = NULL;     /* another will be asked, two times */
+        if (f != NULL && s->deaths++ == 2) {
+            flow_wake(f);
+            snprintf(s->failure, sizeof s->failure, "looking up %s ends all "
+                     "processes that try", s->hop.host);
+            s->state = SERVER_FAILED;
+        }
         return;
     }
     if (f == NULL)
@@ -3183,6 +3288,15 @@ static bool split_field(const char *p, size_t len, size_t *name,
             (*value)[*value_len - 1] == '\0')
             break;
     return true;
+}
+
+/* Whether a field's name, n bytes at p, is this one; some write blanks before
+   the colon. */
+static bool field_is(const char *p, size_t n, const char *name)
+{
+    while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t'))
+        n--;
+    return same_word(p, n, name);
 }
 
 /* Whether a list (RFC 9110, 5.6.1) has word as a member, or as its last. */
@@ -3513,8 +3627,8 @@ static size_t edit_field(struct buf *out, const struct edit *e,
 
     if (!split_field(p, len, &name, &value, &value_len))
         return keep;
-    if ((e->proxied && same_word(p, name, "Proxy-Connection")) ||
-        (e->stranger && same_word(p, name, "Proxy-Authorization")))
+    if ((e->proxied && field_is(p, name, "Proxy-Connection")) ||
+        (e->stranger && field_is(p, name, "Proxy-Authorization")))
         return 0;
     if (e->identity && same_word(p, name, "Accept-Encoding")) {
         buf_put(out, p, name);
@@ -3522,10 +3636,8 @@ static size_t edit_field(struct buf *out, const struct edit *e,
         buf_put(out, eol, eol_len);
         return 0;
     }
-    while (name > 0 && (p[name - 1] == ' ' || p[name - 1] == '\t'))
-        name--;
-    length = same_word(p, name, "Content-Length");
-    if (e->framing != STAYS && same_word(p, name, "Transfer-Encoding"))
+    length = field_is(p, name, "Content-Length");
+    if (e->framing != STAYS && field_is(p, name, "Transfer-Encoding"))
         return e->framing == SET_CHUNKED && h->chunked ? keep : 0;
     if (e->framing == STAYS || !length)
         return keep;
@@ -3589,7 +3701,7 @@ static void head_take(struct buf *b, const struct head *h, const char *field,
 
         if (!fold)
             taken = split_field(p + at, len, &name, &value, &value_len) &&
-                    same_word(p + at, name, field);
+                    field_is(p + at, name, field);
         if (taken && !fold)
             buf_put(out, value, value_len);
         if (taken) {
@@ -3951,14 +4063,15 @@ static int match_eval(const struct match *m, const struct subject *s)
    buffer lies before, between and behind them. */
 
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL,
-   the last by another; to be freed. Control bytes are escaped as in a URL,
-   and so is what would end a word. */
+   the last by another; to be freed. Bytes that are no ASCII text are escaped
+   as in a URL, and so is what would end a word. */
 static char *filter_vars(const struct flow *f, const char *direction,
                          int status)
 {
     const struct exchange *ex = &f->ex;
     struct buf text = { 0 };
     char number[32], port[8], code[8] = "";
+    size_t from;
     const char *pairs[][2] = {
         { "ID", number }, { "DIRECTION", direction },
         { "SCHEME", ex->to.tls ? "https" : "http" },
@@ -3973,8 +4086,10 @@ static char *filter_vars(const struct flow *f, const char *direction,
         sprintf(code, "%d", status);
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         buf_printf(&text, "MITM_%s=", pairs[i][0]);
-        for (const char *v = pairs[i][1] ? pairs[i][1] : ""; *v; v++)
-            if ((unsigned char)*v <= ' ' || *v == 127)
+        from = text.len;            /* exec takes 128 KiB of each, no more */
+        for (const char *v = pairs[i][1] ? pairs[i][1] : "";
+             *v && text.len - from < 120 << 10; v++)
+            if ((unsigned char)*v <= ' ' || (unsigned char)*v >= 127)
                 buf_printf(&text, "%%%02X", (unsigned char)*v);
             else
                 buf_put(&text, v, 1);
@@ -5010,6 +5125,10 @@ static void server_reached(struct flow *f)
         server_enter(f, SERVER_UP);
 }
 
+/* The steps of the conversation with -x's proxy: that is, of a SOCKS proxy's
+   until it has let us in, and been asked. */
+enum { GREETED, LOGGED_IN, ASKED, TUNNEL_OPEN };
+
 /* Asks a SOCKS proxy for the server (RFC 1928, 4). */
 static void socks_request(struct server *s)
 {
@@ -5018,7 +5137,7 @@ static void socks_request(struct server *s)
     unsigned char port[] = { (unsigned char)(s->goal.port >> 8),
                              (unsigned char)s->goal.port };
 
-    s->step = 2;
+    s->step = ASKED;
     buf_put(out, n == 0 ? "\5\1\0\3" : n == 4 ? "\5\1\0\1" : "\5\1\0\4", 4);
     if (n == 0) {
         n = (unsigned char)strlen(s->goal.host);
@@ -5036,7 +5155,7 @@ static void socks_log_in(struct server *s, const char *login)
     const char *password = login + strcspn(login, ":");
     unsigned char n = (unsigned char)(password - login);
 
-    s->step = 1;
+    s->step = LOGGED_IN;
     buf_put(out, "\1", 1);
     buf_put(out, &n, 1);
     buf_put(out, login, n);
@@ -5059,25 +5178,25 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
 
     if (n < 2)
         return 0;
-    if (s->step == 0 && p[1] == 2 && opt.proxy.login != NULL) {
+    if (s->step == GREETED && p[1] == 2 && opt.proxy.login != NULL) {
         socks_log_in(s, opt.proxy.login);
         return 2;
     }
-    if (s->step < 2 && p[1] == 0) {
+    if (s->step < ASKED && p[1] == 0) {
         socks_request(s);
         return 2;
     }
-    if (s->step < 2 || p[1] != 0) {
+    if (s->step < ASKED || p[1] != 0) {
         server_fail(f, "the SOCKS proxy %s:%u refuses %s:%u: %s", s->hop.host,
                     s->hop.port, s->goal.host, s->goal.port,
-                    s->step < 2 ? "it wants another user or password" :
+                    s->step < ASKED ? "it wants another user or password" :
                     p[1] <= 6 ? words[p[1] - 1] : "it cannot do that");
         return -1;
     }
     len = n < 5 ? 5 : 6 + (p[3] == 1 ? 4 : p[3] == 4 ? 16 : 1u + p[4]);
     if (n < len)
         return 0;
-    server_reached(f);
+    s->step = TUNNEL_OPEN;
     return (int)len;
 }
 
@@ -5090,7 +5209,7 @@ static int connect_converse(struct flow *f, const char *p, size_t n)
     size_t line = strcspn(p, "\r\n");
 
     if (len > 0 && h.status / 100 == 2)
-        server_reached(f);
+        s->step = TUNNEL_OPEN;
     else if (len < 0 || (len > 0 && h.status / 100 != 1)) {
         server_fail(f, "the proxy %s:%u refuses %s:%u: %.*s", s->hop.host,
                     s->hop.port, s->goal.host, s->goal.port,
@@ -5120,10 +5239,10 @@ static bool server_proxy(struct flow *f)
                     s->hop.host, s->hop.port);
         return true;
     }
-    if (n > 0 && s->end.ssl != NULL)
-        buf_eat(&s->end.wire_in, (size_t)n);
-    else if (n > 0)
+    if (n > 0)
         buf_eat(in, (size_t)n);
+    if (n > 0 && s->step == TUNNEL_OPEN)
+        server_reached(f);
     return n != 0;
 }
 
@@ -5149,8 +5268,8 @@ static void server_ask_proxy(struct flow *f)
     char host[MAX_HOST + 16];
 
     server_enter(f, SERVER_PROXY);
+    s->step = GREETED;
     if (opt.proxy.socks) {
-        s->step = 0;
         buf_puts(out, opt.proxy.login ? "\5\2" : "\5\1");
         buf_put(out, "\0\2", opt.proxy.login ? 2 : 1);
         return;
@@ -5208,7 +5327,7 @@ static void server_connect(struct flow *f)
                         SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         /* another worker may have just begun it */
-        if (address_is_listener(a) || client_is_us(f->client.fd)) {
+        if (address_is_listener(*a) || client_is_us(f->client.fd)) {
             fd_close(&fd);
             errno = ELOOP;
         }
@@ -5290,8 +5409,9 @@ static void server_lookup(struct flow *f)
         server_address(s, AF_INET, "\x7f\0\0\x01");
         server_address(s, AF_INET6, &in6addr_loopback);
     } else {
-        if (s->resolver == NULL)
-            resolver_ask(f);
+        if (s->resolver == NULL && !resolver_ask(f))
+            server_fail(f, "cannot look up %s: no process for it can be "
+                        "started: %s", host, strerror(errno));
         return;
     }
     if (opt.proxy.local && !same_target(&s->hop, &opt.proxy.at)) {
@@ -5456,13 +5576,14 @@ static const char *status_text(int status)
 PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
                                    const char *format, ...)
 {
-    char why[1024];
+    char text[1024], why[4 * sizeof text];
     va_list args;
     bool page = !f->down.sent && !(f->up.answer && f->up.sent) && !f->stream;
 
     va_start(args, format);
-    vsnprintf(why, sizeof why, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    escape(why, text);
     say(0, "#%lu %s: %s", f->ex.id, page ? "answered by an error page" :
         "cut off", why);
     if (page) {
@@ -5619,8 +5740,10 @@ static bool dir_truncated(struct dir *d)
 {
     struct flow *f = d->flow;
 
-    say(0, "#%lu the %s ended within %s", f->ex.id,
-        d->up ? "client" : "server", d->up ? "a request" : "an answer");
+    say(0, "#%lu the %s ended within %s%s%s", f->ex.id,
+        d->up ? "client" : "server", d->up ? "a request" : "an answer",
+        d->from->tls_error ? ": " : "",
+        d->from->tls_error ? tls_strerror(d->from->tls_error) : "");
     if (!d->up || d->chain != NULL) {
         flow_cut(f);
         return true;
@@ -5734,20 +5857,22 @@ static bool text_wanted(const struct flow *f)
 
 /* Decides where the request goes whose head h stands at p, and notes in d
    whether its target must become origin-form: the target of a proxy's
-   client, or of a filter that sends a request elsewhere. */
+   client, or of a filter that sends a request elsewhere. In a tunnel the
+   client has no say: an absolute target of its goes where others go. */
 static struct target request_target(struct dir *d, const char *p,
                                     const struct head *h)
 {
     const struct flow *f = d->flow;
     const char *target = p + h->target.at, *rest;
-    struct target t, goal;
+    struct target t = { .forward = false }, came = t, goal;
     size_t n;
 
     d->absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
                   !(f->tunnel && (d->chain == NULL || f->ex.target == NULL ||
-                                  (strlen(f->ex.target) == h->target.len &&
-                                   memcmp(f->ex.target, target,
-                                          h->target.len) == 0)));
+                                  (parse_absolute(f->ex.target,
+                                                  strlen(f->ex.target), &came,
+                                                  &rest, &n) &&
+                                   same_target(&came, &t))));
     if (!d->absolute)
         t = f->ex.to;
     goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
@@ -6360,6 +6485,10 @@ static bool dir_ended(struct dir *d)
     else if (f->server.used)        /* it may close while it is idle, and the
                                        client will ask again */
         flow_cut(f);
+    else if (f->server.end.tls_error != 0 && *server_wish(f) == '\0')
+        flow_fail(f, 502, "TLS with %s:%u broke off without an answer: %s",
+                  f->server.target.host, f->server.target.port,
+                  tls_strerror(f->server.end.tls_error));
     else
         flow_fail(f, 502, "%s:%u closed the connection without an answer%s",
                   f->server.target.host, f->server.target.port,
@@ -6809,6 +6938,7 @@ static bool tunnel_hello(struct flow *f)
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
         "is asked, so that its certificate can be copied", f->peer,
         f->hello.sni);
+    hello_join(in);
     t.tls |= opt.reverse.port == 0 || f->stream;
     f->state = FLOW_SERVER;
     f->since = now;
@@ -6891,7 +7021,9 @@ static const char *refusal(int error, int alert)
     case 70:
         return "it wants another version of TLS";
     default:
-        return "it gave up";
+        return error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
+               error == MBEDTLS_ERR_SSL_CONN_EOF ? "it gave up"
+                                                 : tls_strerror(error);
     }
 }
 
@@ -7597,14 +7729,19 @@ static void end_children(void)
 
 /* ==== 20 main ============================================================ */
 
-/* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
+/* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. What else
+   we were started with is not for filters. */
 static void fix_stdio(void)
 {
+    enum { CLOEXEC = 4 };           /* CLOSE_RANGE_CLOEXEC, Linux 5.11 */
     int fd;
 
     while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
         ;
     close(fd);
+    if (syscall(SYS_close_range, 3, ~0u, CLOEXEC) != 0)
+        for (fd = sysconf(_SC_OPEN_MAX) - 1; fd > 2; fd--)
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 /* Finds the filters' commands in PATH, once for all messages. Dies when one
