@@ -4675,7 +4675,7 @@ static bool chain_may_start(const struct chain *c)
             !filter_is_free(c->run[i]->filter, begun, c->fed))
             return false;
     for (const struct filter *f = opt.filters; f != NULL; f = f->next)
-        others |= f->running > 0;
+        others |= !f->coprocess && f->running > 0;
     return !others || fds_used() + 2 * c->count + 2 < fd_limit;
 }
 
