@@ -446,13 +446,27 @@ static void conn_say(struct conn *c, const void *p, size_t n)
     channel_put(c->out, p, n);
 }
 
+/* Adds n bytes to the filters' text; of pairs.c's bodies, which are of one
+   capital letter each, it must not look like one. */
+static void text_say(const unsigned char *p, size_t n)
+{
+    struct buf *b = &world.text;
+
+    for (; n-- > 0; p++) {
+        const unsigned char *end = buf_at(b) + b->len;
+        bool run = world.pairs && b->len > 1 && end[-1] == *p && end[-2] == *p;
+
+        buf_put(b, &(char){ run ? (char)tolower(*p) : (char)*p }, 1);
+    }
+}
+
 /* Says n bytes, as whoever has the word. */
 static void world_say(const void *p, size_t n)
 {
     struct conn *c = world_speaker();
 
     if (world.who == 'o' && world.text.len < MAX_SAID)
-        buf_put(&world.text, p, n);
+        text_say(p, n);
     if (n > 0)
         world.last = ((const unsigned char *)p)[n - 1];
     if (c != NULL && !world.pairs)
