@@ -63,6 +63,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -148,7 +149,7 @@ static const double AWAKE = 0.1, LOOK = 1e-5;
 #define SECOND 1.0
 #endif
 enum wait {
-    WAIT_NONE, WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
+    WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
     WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_PROXY, WAIT_SERVER_TLS,
     WAIT_CLIENT_TLS,
     WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
@@ -386,7 +387,6 @@ struct run {
     pid_t group;            /* its process group's; 0: not started */
     int in, out;            /* our ends of its stdin and stdout; -1 closed */
     bool exited;
-    int status;             /* of waitpid() */
     bool unread;            /* its reader left: its status does not matter */
     double moved;           /* when it last made progress */
     double killed;          /* when it was told to stop; 0: was not */
@@ -454,7 +454,7 @@ struct exchange {
     unsigned long id;
     bool head, connect;     /* the server was asked by HEAD, CONNECT: rules
                                the response's framing ... */
-    bool bodiless;          /* ... but the client asked by HEAD */
+    bool client_head;       /* ... but the client asked by HEAD */
     bool upgrade;           /* another protocol was asked for */
     bool continued;         /* the proxy has answered 100 itself */
     int minor;              /* of the client's HTTP version; the server's is
@@ -1544,6 +1544,19 @@ static bool fds_has(const unsigned long *set, int fd)
     return fd >= 0 && fd <= highest && (set[fd / WORD] >> fd % WORD & 1);
 }
 
+/* Closes all descriptors from fd on, or, with CLOEXEC, leaves that to exec. */
+enum { CLOEXEC = 4 };               /* CLOSE_RANGE_CLOEXEC, Linux 5.11 */
+static void fds_close(int fd, int flags)
+{
+    if (syscall(SYS_close_range, fd, ~0u, flags) == 0)
+        return;
+    for (; fd < fd_limit; fd++)
+        if (flags == CLOEXEC)
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
+        else
+            close(fd);
+}
+
 /* Empties both. */
 static void fds_clear(void)
 {
@@ -1732,6 +1745,18 @@ static void end_reset(const struct end *e)
                    &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
 }
 
+/* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
+   RST would overtake that. select() does not tell when, so the loop looks. */
+static bool end_lingers(const struct end *e)
+{
+    struct pollfd gone = { e->fd, 0, 0 };
+    int left;
+
+    return e->finish && e->reset && !e->shut && !e->broken && e->fd >= 0 &&
+           e->ssl == NULL && ioctl(e->fd, TIOCOUTQ, &left) == 0 && left > 0 &&
+           poll(&gone, 1, 0) == 0;
+}
+
 /* Writes what waits for e's descriptor, and passes on the end behind it. */
 static bool end_write(struct end *e)
 {
@@ -1754,12 +1779,13 @@ static bool end_write(struct end *e)
         }
         moved = true;
     }
-    if (e->finish && !e->shut && (e->ssl == NULL || e->sealed || e->broken)) {
-        if (e->reset)
+    if (e->finish && !e->shut && !end_lingers(e) &&
+        (e->ssl == NULL || e->sealed || e->broken)) {
+        if (e->reset && e->ssl == NULL) {
             end_reset(e);
-        else
+            e->broken = true;
+        } else
             shutdown(e->fd, SHUT_WR);
-        e->broken |= e->reset;
         e->shut = moved = true;
     }
     if (e->broken) {
@@ -1774,7 +1800,8 @@ static bool end_wants_write(const struct end *e)
 {
     return e->fd >= 0 && !e->broken &&
            ((e->ssl ? e->wire_out.len : e->out.len) > 0 ||
-            (e->finish && !e->shut && (e->ssl == NULL || e->sealed)));
+            (e->finish && !e->shut && !end_lingers(e) &&
+             (e->ssl == NULL || e->sealed)));
 }
 
 /* Whether there is room for more bytes from e's descriptor. */
@@ -2179,13 +2206,13 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
         while ((got = read(fd, text + *n, LIMIT - *n)) > 0)
             *n += (size_t)got;
     }
-    error = errno;
     fd_close(&fd);
     if (got < 0) {
+        error = errno;
         free(text);
         text = NULL;
+        errno = error;
     }
-    errno = error;
     return text;
 }
 
@@ -2939,8 +2966,6 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
    SIGCHLD writes a byte into a pipe and nothing else. The end of file of a
    child's output decides about data, waitpid() only about its status. */
 
-extern char **environ;
-
 /* Any signal that matters: wakes the loop with its number. */
 static void on_signal(int number)
 {
@@ -3153,9 +3178,7 @@ static bool resolver_start(struct resolver *r)
         signal(SIGINT, SIG_IGN);    /* the terminal's ^C is the parent's */
         signal(SIGTERM, SIG_DFL);
         dup2(pair[1], 3);
-        if (syscall(SYS_close_range, 4, ~0u, 0) != 0)
-            for (int fd = 4; fd < fd_limit; fd++)
-                close(fd);
+        fds_close(4, 0);
         secrets_wipe();
         resolver_run(3);
     }
@@ -3177,27 +3200,27 @@ static bool resolver_ask(struct flow *f)
     static double start_after;      /* no more can be, until then */
     struct server *s = &f->server;
     char question[MAX_HOST + 16];
+    struct resolver *r = NULL;
     bool others = false;
     int n;
 
-    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++) {
-        others |= r->busy;
-        if (r->busy || (r->fd < 0 && others && now < start_after))
-            continue;
-        if (r->fd < 0 && !resolver_start(r)) {
-            start_after = now + 0.1;
-            if (!others)
-                return false;
-            continue;
-        }
-        n = sprintf(question, "%u%c%s", s->hop.port, 0, s->hop.host);
-        if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
-            continue;
-        r->busy = true;
-        r->flow = f;
-        s->resolver = r;
-        break;
+    for (struct resolver *q = resolvers; q < resolvers + MAX_RESOLVERS; q++) {
+        others |= q->fd >= 0;
+        if (!q->busy && (r == NULL || r->fd < 0))
+            r = q;                  /* rather one that runs */
     }
+    if (r == NULL || (r->fd < 0 && others && now < start_after))
+        return true;
+    if (r->fd < 0 && !resolver_start(r)) {
+        start_after = now + 0.1;
+        return others;
+    }
+    n = sprintf(question, "%u%c%s", s->hop.port, 0, s->hop.host);
+    if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
+        return true;                /* it has died, which will be read */
+    r->busy = true;
+    r->flow = f;
+    s->resolver = r;
     return true;
 }
 
@@ -3478,14 +3501,21 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
     return 0;
 }
 
+/* Whether a response ends with its head, whatever that says: to a request by
+   HEAD, or by its status (RFC 9112, 6.3). */
+static bool head_is_all(const struct head *h, bool by_head)
+{
+    return h->status != 0 && (by_head || h->status < 200 ||
+                              h->status == 204 || h->status == 304);
+}
+
 /* How the body is framed that follows this head (RFC 9112, 6.3). Ex tells of
    the request when h is a response. */
 static struct body body_begin(const struct head *h, const struct exchange *ex)
 {
     struct body b = { .framing = NO_BODY };
 
-    if (h->status != 0 && (ex->head || h->status < 200 || h->status == 204 ||
-                           h->status == 304))
+    if (head_is_all(h, ex->head))
         b.done = true;
     else if (h->chunked)
         b.framing = CHUNKED;
@@ -3630,7 +3660,7 @@ static size_t edit_field(struct buf *out, const struct edit *e,
     if ((e->proxied && field_is(p, name, "Proxy-Connection")) ||
         (e->stranger && field_is(p, name, "Proxy-Authorization")))
         return 0;
-    if (e->identity && same_word(p, name, "Accept-Encoding")) {
+    if (e->identity && field_is(p, name, "Accept-Encoding")) {
         buf_put(out, p, name);
         buf_puts(out, ": identity");
         buf_put(out, eol, eol_len);
@@ -4140,7 +4170,7 @@ static struct copro *copro_get(struct filter *f)
 {
     struct copro *p = f->copros;
 
-    while (p != NULL && p->busy)
+    while (p != NULL && (p->busy || p->pid == 0))
         p = p->next;
     if (p != NULL)
         return p;
@@ -4499,7 +4529,9 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
 /* Whether run i of c should be read from. */
 static bool run_wants_read(const struct chain *c, int i)
 {
-    return c->run[i]->out >= 0 && c->buf[i + 1].len < chain_limit(c, i + 1);
+    return c->run[i]->out >= 0 &&
+           (c->buf[i + 1].len < chain_limit(c, i + 1) ||
+            (i + 1 < c->count && run_is_deaf(c, i + 1)));
 }
 
 /* Whether all the input of run i has come. */
@@ -4542,7 +4574,7 @@ static void run_write(struct chain *c, int i)
     struct run *r = c->run[i];
     struct buf *b = &c->buf[i];
 
-    if (run_waits(r) && b->len > MAX_WHOLE)
+    if (r->filter->coprocess && !r->asked && !r->exited && b->len > MAX_WHOLE)
         chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
     else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
         copro_ask(c, i);
@@ -4582,8 +4614,10 @@ static void run_read(struct chain *c, int i)
     struct buf *b = &c->buf[i + 1];
     ssize_t n;
 
-    if (i + 1 < c->count && run_is_deaf(c, i + 1))
+    if (i + 1 < c->count && run_is_deaf(c, i + 1)) {
         b = NULL;                   /* nobody would read it */
+        r->unread = true;
+    }
     if (b != NULL)
         buf_reserve(b, READ_SIZE);
     n = b == NULL ? 0 : read(r->out, b->data + b->start + b->len,
@@ -4739,7 +4773,6 @@ static void run_exited(struct run *r, int status)
     if (r->killed != 0)
         kill(-r->group, SIGKILL);   /* what it started and left behind */
     r->exited = true;
-    r->status = status;
     r->pid = 0;
     r->filter->running--;
     if (r->chain == NULL) {
@@ -4998,7 +5031,7 @@ static void server_drop(struct flow *f)
     struct server *s = &f->server;
 
     resolver_forget(s);
-    if (f->stream && !s->end.finish) /* a stream that was not ended, is cut */
+    if (f->stream && !s->end.shut) /* a stream that was not ended, is cut */
         end_reset(&s->end);
     end_close(&s->end);
     known_drop(s->known);
@@ -5323,14 +5356,11 @@ static void server_connect(struct flow *f)
     end_close(&s->end);
     while (s->tried < s->addrs) {
         struct sockaddr_storage *a = &s->addr[s->tried++];
-        int fd = socket(a->ss_family,
-                        SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
         /* another worker may have just begun it */
-        if (address_is_listener(*a) || client_is_us(f->client.fd)) {
-            fd_close(&fd);
-            errno = ELOOP;
-        }
+        bool us = address_is_listener(*a) || client_is_us(f->client.fd);
+        int fd = us ? -1 : socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC |
+                                                SOCK_NONBLOCK, 0);
+
         if (fd >= 0 && (connect(fd, (struct sockaddr *)a,
                                 address_size(a)) == 0 ||
                         errno == EINPROGRESS)) {
@@ -5339,7 +5369,7 @@ static void server_connect(struct flow *f)
             server_enter(f, SERVER_CONNECT);
             return;
         }
-        server_refused(s, errno);
+        server_refused(s, us ? ELOOP : errno);
         fd_close(&fd);
     }
     server_enter(f, SERVER_FAILED);
@@ -5554,11 +5584,11 @@ static void flow_close(struct flow *f)
    message's. */
 static void flow_cut(struct flow *f)
 {
+    const struct dir *d = f->up.answer ? &f->up : &f->down;
+
     f->client.cut = true;
-    f->client.reset = f->client.ssl == NULL &&
-                      (f->stream || f->down.last ||
-                       (f->up.answer && (f->up.last || f->up.raw)) ||
-                       f->down.raw || f->down.body.framing == UNTIL_CLOSE);
+    f->client.reset = f->stream || (d->sent && (d->last || d->raw ||
+                                    d->body.framing == UNTIL_CLOSE));
     flow_close(f);
 }
 
@@ -5599,7 +5629,7 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
                    body.len);
         show_message(f->ex.id, false, (char *)buf_at(&f->client.out),
                      f->client.out.len);
-        if (!f->ex.bodiless)
+        if (!f->ex.client_head)
             buf_put(&f->client.out, buf_at(&body), body.len);
         buf_free(&body);
         flow_close(f);
@@ -5668,13 +5698,18 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
 /* Where d's message ends cannot be known, for this reason: all that follows
    belongs to it. In a tunnel both ways become a stream. Otherwise the client's
    next request may be for another server, to which alone it may go: so this
-   one is the last, and ends with its connection. */
+   one is the last, and ends with its connection. Behind --proxyauth, whose
+   credentials are not for servers, such a request is refused. */
 static void dir_unclear(struct dir *d, const char *why)
 {
     struct flow *f = d->flow;
 
     if (f->tunnel) {
         flow_stream(f, !f->spoken, why);
+        return;
+    }
+    if (d->up && opt.proxyauth != NULL) {
+        flow_fail(f, 400, "the end of this request cannot be known: %s", why);
         return;
     }
     say(1, "#%lu goes on until its connection ends: %s", f->ex.id, why);
@@ -5728,7 +5763,7 @@ static bool dir_complete(struct dir *d)
     d->state = DIR_TURN;
     if (d->last && (!d->up || d->answer)) {
         d->to->cut |= dir_in_doubt(d);
-        d->to->reset |= d->to->cut && d->to->ssl == NULL;
+        d->to->reset |= d->to->cut;
         if (d->up || !request_in_filters(d->flow))
             flow_close(d->flow);
     }
@@ -5956,17 +5991,14 @@ static void mend_begin(struct dir *d)
     const struct head *h = &d->printed;
     enum framing was = d->answer ? BY_LENGTH : d->body.framing;
     bool request = d->up && !d->answer, bare = !h->coded && !h->has_length;
+    int framing = STAYS;
 
     d->state = DIR_BODY;
-    if (h->status != 0 && (d->flow->ex.bodiless || h->status < 200 ||
-                           h->status == 204 || h->status == 304))
+    if (head_is_all(h, d->flow->ex.client_head))
         d->out = OUT_DROP;
     else if (mend_may_chunk(d) && (h->chunked || (bare && was == CHUNKED))) {
         d->out = OUT_CHUNKED;
-        dir_put_head(d, chain_out(d->chain), h,
-                     h->chunked && !h->has_length ? STAYS : SET_CHUNKED, 0);
-        buf_eat(chain_out(d->chain), h->len);
-        return;
+        framing = h->chunked && !h->has_length ? STAYS : SET_CHUNKED;
     } else if (request ? h->chunked || !h->coded
                        : !h->coded && (h->has_length || was == BY_LENGTH ||
                                        was == NO_BODY)) {
@@ -5975,9 +6007,9 @@ static void mend_begin(struct dir *d)
     } else {
         d->out = OUT_COPY;
         d->last = true;
+        framing = h->chunked ? SET_NONE : STAYS;
     }
-    dir_put_head(d, chain_out(d->chain), h,
-                 d->out == OUT_COPY && h->chunked ? SET_NONE : STAYS, 0);
+    dir_put_head(d, chain_out(d->chain), h, framing, 0);
     buf_eat(chain_out(d->chain), h->len);
 }
 
@@ -5997,7 +6029,8 @@ static bool mend_held(struct dir *d)
         d->last = true;
         dir_put_head(d, src, h, SET_NONE, 0);
     } else if (whole && (h->has_length ? h->length == n && !h->unclear
-                                : n == 0 && d->body.framing == NO_BODY &&
+                                : n == 0 && !h->coded &&
+                                  d->body.framing == NO_BODY &&
                                   !d->answer)) {
         d->out = OUT_COPY;
         dir_put_head(d, src, h, STAYS, 0);
@@ -6087,7 +6120,7 @@ static bool dir_is_spare(const struct dir *d)
 {
     const struct exchange *ex = &d->flow->ex;
 
-    return !d->up && ex->bodiless && !ex->head && !d->head.unclear;
+    return !d->up && ex->client_head && !ex->head && !d->head.unclear;
 }
 
 /* Relays a body that no filter sees, as it comes. */
@@ -6103,6 +6136,10 @@ static bool dir_copy(struct dir *d)
         if (n < 0 && request_in_filters(d->flow)) {
             d->body = before;
             return moved;
+        }
+        if (n < 0 && dir_is_spare(d)) { /* the client has had its answer */
+            flow_close(d->flow);
+            return true;
         }
         if (n < 0) {
             d->body = before;
@@ -6357,6 +6394,7 @@ static bool request_admit(struct dir *d)
     head_parse((char *)buf_at(in), in->len, true, &d->head);
     good = d->pass || basic_is_authorized(&value);
     buf_free(&value);
+    d->flow->ex.client_head = method_is((char *)buf_at(in), &d->head, "HEAD");
     if (!good)
         flow_fail(d->flow, 407, "this proxy asks for a user and a password");
     return good;
@@ -6381,7 +6419,7 @@ static bool request_begin(struct dir *d)
     }
     f->ex.minor = d->head.minor;
     exchange_method(f, p, &d->head);
-    f->ex.bodiless = f->ex.head;
+    f->ex.client_head = f->ex.head;
     if (!f->tunnel && !proxy_target(p, &d->head, &t)) {
         flow_fail(f, 400, "this is a proxy: it takes http://host/path, or "
                   "CONNECT host:port");
@@ -6437,7 +6475,7 @@ static bool response_begin(struct dir *d)
         return true;
     }
     d->show = !d->pass;
-    d->last = d->head.close || f->up.last || (f->ex.head && !f->ex.bodiless);
+    d->last = d->head.close || f->up.last || (f->ex.head && !f->ex.client_head);
     d->body = body_begin(&d->head, &f->ex);
     if (dir_filter(d))
         return true;
@@ -6571,7 +6609,8 @@ static bool dir_head(struct dir *d)
                                      : "its head has no end");
     if (d->up && !f->tunnel && opt.proxyauth != NULL && !request_admit(d))
         return true;
-    if (d->head.unclear && (!d->up || f->tunnel))
+    if (d->head.unclear && (d->up ? f->tunnel || opt.proxyauth != NULL
+                                  : !head_is_all(&d->head, f->ex.head)))
         return dir_unframed(d, d->head.unclear);
     return d->up ? request_begin(d) : response_begin(d);
 }
@@ -6597,7 +6636,7 @@ static bool dir_turn(struct dir *d)
     }
     if (f->tunnel && d->from->in.len > 0 && f->down.state == DIR_HEAD &&
         !to->finish && head_parse((char *)buf_at(&d->from->in),
-                                     d->from->in.len, true, &d->head) < 0) {
+                                  d->from->in.len, true, &d->head) < 0) {
         flow_stream(f, false, "what follows the request is not HTTP/1");
         return true;
     }
@@ -6675,7 +6714,7 @@ static bool dir_stream(struct dir *d)
     if (over && src->len == 0) {
         to->finish = moved = true;  /* a filter may have had enough before */
         to->cut = from->done && !from->clean;
-        to->reset = to->cut && to->ssl == NULL;
+        to->reset = to->cut;
     }
     return moved;
 }
@@ -6720,6 +6759,7 @@ static bool exchange_end(struct flow *f)
     }
     dir_reset(&f->up);
     dir_reset(&f->down);
+    exchange_free(&f->ex);
     f->server.used = true;
     f->since = now;
     return true;
@@ -7135,7 +7175,9 @@ static bool chain_at_work(const struct chain *c)
    in it. */
 static bool chain_may_last(const struct chain *c)
 {
-    for (int i = 0; chain_at_work(c) && i < c->count; i++)
+    bool at_work = chain_at_work(c);
+
+    for (int i = 0; at_work && i < c->count; i++)
         if (c->run[i]->filter->timeout <= 0 && !run_printed(c->run[i]) &&
             c->buf[i + 1].len < chain_limit(c, i + 1))
             return true;
@@ -7187,8 +7229,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
         return WAIT_STREAM;
-    return f->up.state == DIR_TURN && f->down.state == DIR_HEAD ? WAIT_ANSWER
-                                                                : WAIT_BODY;
+    return (f->up.state == DIR_TURN || f->up.head.unclear) &&
+           f->down.state == DIR_HEAD ? WAIT_ANSWER : WAIT_BODY;
 }
 
 /* A flow has waited too long. */
@@ -7230,7 +7272,7 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_UNCLEAR:
         say(1, "#%lu waited %g seconds for %s: closed", f->ex.id,
             waits[w].seconds, waits[w].what);
-        flow_close(f);
+        flow_cut(f);
         return;
     case WAIT_BODY:
     case WAIT_STREAM:
@@ -7349,6 +7391,10 @@ static void flow_arm(struct flow *f, double *left)
     if (f->down.chain != NULL)
         sooner(left, chain_deadline(f->down.chain));
     sooner(left, f->wake ? 0 : rest);
+    if (end_lingers(&f->client) || end_lingers(&f->server.end)) {
+        sooner(left, 0.02);
+        flow_wake(f);
+    }
     end_arm(&f->client);
     if (f->server.state == SERVER_CONNECT)
         fds_add(writable, f->server.end.fd);
@@ -7698,8 +7744,8 @@ static bool children_left(int number)
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
         for (struct copro *p = f->copros; p != NULL; p = p->next) {
             left |= p->pid > 0;
-            if (p->pid > 0 && number != 0)
-                kill(-p->pid, number);
+            if (number != 0)
+                kill(-p->group, number);
         }
     return left;
 }
@@ -7729,19 +7775,14 @@ static void end_children(void)
 
 /* ==== 20 main ============================================================ */
 
-/* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. What else
-   we were started with is not for filters. */
+/* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
 static void fix_stdio(void)
 {
-    enum { CLOEXEC = 4 };           /* CLOSE_RANGE_CLOEXEC, Linux 5.11 */
     int fd;
 
     while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
         ;
     close(fd);
-    if (syscall(SYS_close_range, 3, ~0u, CLOEXEC) != 0)
-        for (fd = sysconf(_SC_OPEN_MAX) - 1; fd > 2; fd--)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 /* Finds the filters' commands in PATH, once for all messages. Dies when one
@@ -7900,14 +7941,16 @@ int main(int argc, char **argv)
 
     (void)argc;
     memory_map(false);
+    signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
     fix_stdio();
-    sink_share(&sinks[0], 1);
-    sink_share(&sinks[1], 2);
     for (int i = 0; i < MAX_RESOLVERS; i++)
         resolvers[i].fd = -1;
     options_parse(argv);
+    sink_share(&sinks[0], 1);
+    sink_share(&sinks[1], 2);
     umask(077);
     raise_limit();
+    fds_close(3, CLOEXEC);          /* what we were given is not for filters */
     if (psa_crypto_init() != PSA_SUCCESS)
         die("cannot start the cryptography: no random numbers?");
     find_commands();

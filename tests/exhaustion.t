@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Descriptors, processes and disks run out: who is served is served on, who
 comes waits or is told, and when there is enough again all is as before."""
-import shutil, tempfile, unittest.mock
+import fcntl, pty, shutil, tempfile, unittest.mock
 
 import mitm
 from mitm import *
+
+QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
+    HERE, '..', 'build', 'mitmproxy-quick')))
 
 
 def starved(limit, number, *args, prefix=(), **more):
@@ -51,6 +54,58 @@ def _():
             client.close()
 
 
+@test('40 descriptors are enough, and fewer than 32 are too few')
+def _():
+    with Origin(answer(reply(b'hello')), tls=True) as origin, \
+            starved('nofile', 40, '--response', 'cat') as proxy:
+        for _ in range(5):
+            equal(proxy.fetch(origin).body, b'hello', 'the page')
+        for _ in range(10):             # who wait for each other, at most
+            with proxy.tls(origin) as client:
+                client.send(get('/'))
+                equal(client.read_message().body, b'hello', 'the page')
+    text = command(need('prlimit'), '--nofile=31:31', PROGRAM, '-p', '0',
+                   '--ca', proxy.ca, status=1)
+    like(text, rb'^mitmproxy: 31 descriptors are too few[^\n]*\n$', 'the error')
+
+
+@test('a crowd has gone but for one of a high number: others are served')
+def _():
+    with Origin(answer(reply(b'hello'))) as origin, \
+            starved('nofile', 128) as proxy:
+        crowd = []
+        while 'clients are too many' not in proxy.log():
+            crowd.append(proxy.connect())
+            crowd[-1].send(get(origin.url()))
+            wait_for(lambda: not crowd[-1].silent(0) or
+                     'clients are too many' in proxy.log(), 'the page')
+        stays = [client for client in crowd if not client.silent(0)][-1]
+        for client in crowd:
+            if client is not stays:
+                client.close()
+        wait_for(lambda: proxy.descriptors() <= proxy.idle + 2,
+                 'the end of the crowd')
+        for _ in range(3):
+            equal(proxy.fetch(origin).body, b'hello', 'another')
+        stays.read_message()
+        stays.send(get(origin.url()))
+        equal(stays.read_message().body, b'hello', 'who has stayed')
+
+
+@test('filters wait for descriptors')
+def _():
+    with Origin(answer(reply(b'hello'))) as origin, \
+            starved('nofile', 128, '--response', 'sleep .2; cat',
+                    '--response', 'cat; sleep .1') as proxy:
+        crowd = [proxy.connect() for _ in range(60)]
+        for client in crowd:
+            client.send(get(origin.url()))
+        for client in crowd:
+            message = client.read_message()
+            equal((message.status, message.body), (200, b'hello'), 'the page')
+            client.close()
+
+
 @contextlib.contextmanager
 def crowded(uid, count):
     """A user who has so many processes."""
@@ -64,23 +119,34 @@ def crowded(uid, count):
             child.wait()
 
 
-@test('out of processes: a page says so, and then all is well again')
-def _():
+@contextlib.contextmanager
+def lonely(*args, **more):
+    """A proxy of a user who may have 8 processes, and that user's uid."""
     if os.geteuid() != 0:
         raise Skip('only root can become a user who has no processes')
     uid = 0x40000000 + os.getpid()      # nobody else's
     folder = tempfile.mkdtemp(dir='/tmp')
     program = shutil.copy(mitm.PROGRAM, folder)
     os.chown(folder, uid, uid)
+    try:
+        with unittest.mock.patch('mitm.PROGRAM', program), \
+                starved('nproc', 8, *args, trust=False,
+                        ca=folder + '/cert.pem',
+                        prefix=('setpriv', '--reuid=%d' % uid,
+                                '--regid=%d' % uid, '--clear-groups'),
+                        **more) as proxy:
+            yield proxy, uid
+    finally:
+        shutil.rmtree(folder)
+
+
+@test('out of processes: a page says so, and then all is well again')
+def _():
     with Origin(answer(reply(b'hello'))) as origin, \
-            unittest.mock.patch('mitm.PROGRAM', program), \
-            starved('nproc', 8, '--match', '~u /sed',
-                    '--response', 'sed s/h/j/', '--match', '~u /copro',
-                    '--coprocess', '--response', 'while read n x; '
-                    'do head -c $n >/dev/null; echo -; done', trust=False,
-                    ca=folder + '/cert.pem', coprocesses=1,
-                    prefix=('setpriv', '--reuid=%d' % uid, '--regid=%d' % uid,
-                            '--clear-groups')) as proxy:
+            lonely('--match', '~u /sed', '--response', 'sed s/h/j/',
+                   '--match', '~u /copro', '--coprocess', '--response',
+                   'while read n x; do head -c $n >/dev/null; echo -; done',
+                   coprocesses=1) as (proxy, uid):
         with crowded(uid, 8):
             for path in '/sed', '/copro':
                 page = proxy.fetch(origin, get(path))
@@ -90,7 +156,169 @@ def _():
             equal(proxy.fetch(origin).body, b'hello', 'meanwhile')
         equal(proxy.fetch(origin, get('/sed')).body, b'jello', '/sed')
         equal(proxy.fetch(origin, get('/copro')).body, b'hello', '/copro')
-    shutil.rmtree(folder)
+
+
+def named(proxy, origin):
+    """A client that asks for a server whose name must be looked up."""
+    client = proxy.connect()
+    client.send(get('http://127.1:%d/' % origin.port))
+    return client
+
+
+@test('out of processes to look up names: a page says so, and so on')
+def _():
+    with Origin(answer(reply(b'hello'))) as origin, \
+            lonely() as (proxy, uid):
+        with crowded(uid, 8):
+            page = named(proxy, origin).read_message()
+            equal(page.status, 502, 'the status')
+            like(page.body, rb'cannot look up 127\.1: no process .*Resource '
+                 rb'temporarily', 'the page')
+        equal(named(proxy, origin).read_message().body, b'hello', 'later')
+
+
+@contextlib.contextmanager
+def stuck(proxy, origin):
+    """Clients for whom all resolvers are at work, and will not answer."""
+    asleep, clients = [], []
+    try:
+        for _ in range(16):
+            equal(named(proxy, origin).read_message().body, b'hello', 'a page')
+            asleep += [pid for pid in processes(proxy.pid)
+                       if pid not in asleep + [proxy.pid]]
+            os.kill(asleep[-1], signal.SIGSTOP)
+            clients.append(named(proxy, origin))
+            equal(proxy.fetch(origin).body, b'hello', 'turns meanwhile')
+        equal(len(set(asleep)), 16, 'resolvers that sleep')
+        yield clients
+    finally:
+        for pid in asleep:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@test('look-ups that are stuck give way when their clients have left')
+def _():
+    with Origin(answer(reply(b'hello'))) as origin, Proxy() as proxy, \
+            stuck(proxy, origin) as clients:
+        for client in clients:
+            client.reset()
+        equal(named(proxy, origin).read_message().body, b'hello', 'the next')
+
+
+@test('look-ups that are stuck give way when their clients are answered')
+def _():
+    if not os.access(QUICK, os.X_OK):
+        raise Skip('there is no ' + os.path.basename(QUICK))
+    with Origin(answer(reply(b'hello'))) as origin, \
+            unittest.mock.patch('mitm.PROGRAM', QUICK), \
+            Proxy(env={'SECOND': '0.2'}) as proxy, \
+            stuck(proxy, origin) as clients:
+        for client in clients:
+            equal(client.read_message().status, 502, 'the status')
+        equal(named(proxy, origin).read_message().body, b'hello', 'the next')
+
+
+def stopped_at_once(**more):
+    with Proxy('-j', '8', **more) as proxy:
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'the exit status')
+        equal(alive(proxy.pid), [], 'what is left')
+
+
+@test('SIGTERM right after the start ends all workers')
+def _():
+    ca = scratch('cert.pem')
+    for _ in range(20):
+        stopped_at_once(ca=ca)
+
+
+SLOW_START = r'''
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+
+static pid_t first;
+
+__attribute__((constructor)) static void init(void)
+{
+    first = getpid();
+}
+
+int pipe2(int *fds, int flags)
+{
+    if (getpid() != first)
+        usleep(100000);
+    return ((int (*)(int *, int))dlsym(RTLD_NEXT, "pipe2"))(fds, flags);
+}
+'''
+
+
+@test('SIGTERM while the workers begin ends them all')
+def _():
+    if sanitized():
+        raise Skip('the sanitizer wants to be the first library')
+    name = scratch('slow.c', SLOW_START)
+    command(need('cc'), '-shared', '-fPIC', '-o', name + '.so', name, '-ldl',
+            status=0)
+    for _ in range(3):
+        stopped_at_once(env={'LD_PRELOAD': name + '.so'})
+
+
+# ------------------------------------------------------------- outputs
+
+def small_pipe(fd):
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(fd, getattr(fcntl, 'F_SETPIPE_SZ', 1031), 4096)
+    return fd
+
+
+@test('a terminal that nobody reads: clients are served on')
+def _():
+    ours, theirs = pty.openpty()
+    with Origin(answer(reply(b'hello'))) as origin, \
+            Proxy(stdout=theirs) as proxy:
+        os.close(theirs)
+        client = proxy.tunnel(origin)
+        for _ in range(200):
+            client.send(get('/' + 'q' * 80))
+            equal(client.read_message().body, b'hello', 'the page')
+    os.close(ours)
+
+
+@test("-w's file may grow no more: one line, and clients are served")
+def _():
+    name = scratch('capture')
+    with Origin(answer(reply(b'x' * 10000))) as origin, \
+            starved('fsize', 20000, '-w', name) as proxy:
+        for _ in range(5):
+            equal(len(proxy.fetch(origin).body), 10000, 'the page')
+        equal(re.findall(r'.*too large.*', proxy.log()), [
+            'mitmproxy: %s: File too large: nothing more is written to it'
+            % name], 'the log')
+
+
+@test('-w into a FIFO without a reader: SIGTERM ends the start')
+def _():
+    name, port = scratch('fifo'), free_port()
+    os.mkfifo(name)
+    with running(PROGRAM, '-p', str(port), '--ca', scratch('cert.pem'),
+                 '-w', name) as child:
+        listens(port, child)
+        child.terminate()
+        equal(child.wait(DEADLINE), -signal.SIGTERM, 'the exit status')
+
+
+@test('SSLKEYLOGFILE is a FIFO whose reader sleeps: clients are served')
+def _():
+    name = scratch('fifo')
+    os.mkfifo(name)
+    reader = small_pipe(os.open(name, os.O_RDONLY | os.O_NONBLOCK))
+    with Origin(answer(reply(b'hello')), tls=True) as origin, \
+            Proxy(env={'SSLKEYLOGFILE': name}) as proxy:
+        for _ in range(20):
+            equal(proxy.fetch(origin).body, b'hello', 'the page')
+    os.close(reader)
 
 
 @test('a full disk for SSLKEYLOGFILE: one line, and clients are served')

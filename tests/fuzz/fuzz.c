@@ -568,11 +568,12 @@ static void check_whole(const struct outcome *o)
         memcmp(buf_at(&o->client), established, down) != 0)
         down = 0;                   /* it did not ask for a tunnel */
     do {
+        size_t from = up;
+
         end = message_read(&o->servers, &up, true, &ex, &h, NULL);
         if (end == STREAM || end == NOTHING)
             return;
-        ex.head = method_is((char *)buf_at(&o->servers) + up - h.len, &h,
-                            "HEAD");
+        ex.head = method_is((char *)buf_at(&o->servers) + from, &h, "HEAD");
         do
             end = message_read(&o->client, &down, false, &ex, &h, NULL);
         while (end == WHOLE_MESSAGE && h.status < 200);

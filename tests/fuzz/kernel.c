@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -494,4 +495,5 @@ static void kernel_free(void)
     ((void)(fd), kernel_name((struct sockaddr *)(a), len))
 #define getpeername(fd, a, len) getsockname(fd, a, len)
 #define fcntl(fd, ...) kernel_fcntl(fd)
+#define ioctl(fd, request, left) (*(left) = 0)
 #define clock_gettime(id, t) kernel_clock(t)
