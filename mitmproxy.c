@@ -7223,7 +7223,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     *since = f->moved;
     if (f->down.state == DIR_BODY && f->down.head.unclear &&
         f->up.state == DIR_TURN && f->client.in.len > 0)
-        return WAIT_UNCLEAR;        /* the client takes it for whole */
+        return WAIT_UNCLEAR;        /* the client may take it for whole */
     if (chain_may_last(f->up.chain) || chain_may_last(f->down.chain))
         return WAIT_PERSON;
     if (f->stream || chain_at_work(f->up.chain) ||
@@ -7270,10 +7270,6 @@ static void flow_expire(struct flow *f, enum wait w)
                   waits[w].seconds, waits[w].what);
         return;
     case WAIT_UNCLEAR:
-        say(1, "#%lu waited %g seconds for %s: closed", f->ex.id,
-            waits[w].seconds, waits[w].what);
-        flow_cut(f);
-        return;
     case WAIT_BODY:
     case WAIT_STREAM:
         say(0, "#%lu waited %g seconds for %s: cut off", f->ex.id,

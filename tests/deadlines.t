@@ -309,7 +309,7 @@ def _():
         equal(pauses[:4], ['0.1', '0.2', '0.4', '0.8'], 'the pauses')
 
 
-@test("an answer without a clear end, and the client asks on: closed")
+@test("an answer without a clear end, and the client asks on: cut")
 def _():
     with Origin() as origin, quick(0.05) as proxy:
         client = proxy.connect()
@@ -322,7 +322,7 @@ def _():
         equal(client.read_exact(len(answer)), answer, 'the answer')
         client.send(get('http://other.invalid/secret'))
         equal(client.read_all(), b'', 'what else came')
-        equal(client.end, 'eof', 'the end')
+        equal(client.end, 'reset', 'the end')
         equal(server.read_all(), b'', 'at the server, the next request')
 
 
