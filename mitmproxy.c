@@ -6663,13 +6663,26 @@ static bool stream_upgrades(struct flow *f)
     return true;
 }
 
+/* Gives a stream's filters what has come, and the end, if it is over. */
+static bool stream_feed(struct dir *d, bool over)
+{
+    struct chain *c = d->chain;
+    struct buf *in = &d->from->in;
+    bool deaf = run_is_deaf(c, 0), moved = over && !c->fed;
+
+    c->fed |= over;
+    if (in->len == 0 || !(deaf || chain_has_room(c)))
+        return moved;
+    dir_take(d, in->len, deaf ? NULL : &c->buf[0]);
+    return true;
+}
+
 /* All bytes pass, through the filters of a stream or as they are. */
 static bool dir_stream(struct dir *d)
 {
     struct end *from = d->from, *to = d->to;
     struct buf *in = &from->in, *src = in;
     bool moved = false, over = from->done && in->len == 0;
-    size_t n;
 
     if (to->finish) {               /* what still comes, nobody wants */
         buf_eat(in, in->len);
@@ -6688,27 +6701,19 @@ static bool dir_stream(struct dir *d)
         return true;
     }
     if (d->chain != NULL) {
-        struct chain *c = d->chain;
-
-        if (in->len > 0 && (run_is_deaf(c, 0) || chain_has_room(c))) {
-            dir_take(d, in->len, run_is_deaf(c, 0) ? NULL : &c->buf[0]);
-            moved = true;
-        }
-        moved |= over && !c->fed;
-        c->fed |= over;
-        src = chain_out(c);
-        over = chain_done(c);
+        moved = stream_feed(d, over);
+        src = chain_out(d->chain);
+        over = chain_done(d->chain);
     }
-    n = src->len;
-    if (n > 0 && (to->broken || to->out.len < MAX_BUF)) {
-        if (d->chain != NULL)
+    if (src->len > 0 && (to->broken || to->out.len < MAX_BUF)) {
+        if (src != in)
             run_moved(d->chain, d->chain->count);
         if (src == in)
-            dir_take(d, n, to->broken ? NULL : &to->out);
+            dir_take(d, in->len, to->broken ? NULL : &to->out);
         else if (to->broken)
-            buf_eat(src, n);
+            buf_eat(src, src->len);
         else
-            buf_move(&to->out, src, n);
+            buf_move(&to->out, src, src->len);
         d->sent = moved = true;
     }
     if (over && src->len == 0) {
