@@ -6783,7 +6783,42 @@ static void socks_refuse(struct flow *f)
     flow_close(f);
 }
 
-/* A SOCKS client greets, and then asks for a connection. */
+/* A SOCKS5 client greets, and is told whether it must log in (RFC 1928, 3). */
+static bool socks_greet(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    const unsigned char *p = buf_at(in);
+    unsigned char reply[2] = { 5, 0 };
+
+    if (in->len < 2 || in->len < 2u + p[1])
+        return false;
+    reply[1] = socks_method(p + 2, p[1]);
+    buf_put(&f->client.out, reply, 2);
+    buf_eat(in, 2u + p[1]);
+    f->greeted = reply[1] == 0 ? 2 : 1;
+    if (reply[1] == 255)
+        socks_refuse(f);
+    return true;
+}
+
+/* A SOCKS5 client logs in (RFC 1929, 2). */
+static bool socks_admit(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    int n = socks_login(buf_at(in), in->len);
+
+    if (n == 0)
+        return false;
+    buf_put(&f->client.out, n > 0 ? "\1\0" : "\1\1", 2);
+    f->greeted = 2;
+    if (n > 0)
+        buf_eat(in, (size_t)n);
+    else
+        socks_refuse(f);
+    return true;
+}
+
+/* A SOCKS client asks for a connection, once it has greeted. */
 static bool socks_ask(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -6791,31 +6826,8 @@ static bool socks_ask(struct flow *f)
     struct target t = { .host = "" };
     int code = SOCKS_FAILED, n;
 
-    if (f->socks == 5 && f->greeted == 0) {
-        unsigned char reply[2] = { 5, 0 };
-
-        if (in->len < 2 || in->len < 2u + p[1])
-            return false;
-        reply[1] = socks_method(p + 2, p[1]);
-        buf_put(&f->client.out, reply, 2);
-        buf_eat(in, 2u + p[1]);
-        f->greeted = reply[1] == 0 ? 2 : 1;
-        if (reply[1] == 255)
-            socks_refuse(f);
-        return true;
-    }
-    if (f->socks == 5 && f->greeted == 1) {
-        n = socks_login(p, in->len);
-        if (n == 0)
-            return false;
-        buf_put(&f->client.out, n > 0 ? "\1\0" : "\1\1", 2);
-        f->greeted = 2;
-        if (n > 0)
-            buf_eat(in, (size_t)n);
-        else
-            socks_refuse(f);
-        return true;
-    }
+    if (f->socks == 5 && f->greeted < 2)
+        return f->greeted == 0 ? socks_greet(f) : socks_admit(f);
     n = f->socks == 4 ? socks4_parse(p, in->len, &t)
                       : socks5_parse(p, in->len, &t, &code);
     if (n == 0)
