@@ -1298,6 +1298,33 @@ static const struct option *option_find(char letter, const char *name,
     return NULL;
 }
 
+/* Checks what the options say together, and what --mode is. */
+static void options_check(void)
+{
+    if (opt.qualified)
+        misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
+               "stand before the filter they belong to");
+    if (strncmp(opt.mode, "reverse:", 8) == 0) {
+        const char *rest;
+        size_t n;
+
+        if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
+                            &rest, &n) || n > 1)
+            misuse("--mode reverse: takes http://host:port or https://..., "
+                   "not '%s'", opt.mode + 8);
+    } else if (strcmp(opt.mode, "transparent") == 0 && ORIGINAL_DST != 0)
+        opt.transparent = true;
+    else if (strcmp(opt.mode, "regular") != 0)
+        misuse("--mode is regular, transparent (on Linux) or reverse:URL, not "
+               "'%s'", opt.mode);
+    if (opt.proxyauth != NULL && strcmp(opt.mode, "regular") != 0)
+        misuse("only --mode regular has clients that --proxyauth can ask");
+    if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
+        misuse("--proxyauth takes USER:PASS");
+    if (opt.key != NULL && opt.cert == NULL)
+        misuse("--key belongs to a certificate: --cert FILE");
+}
+
 /* Reads the command line into opt: -x V, -xV, -xy, --long V, --long=V. */
 static void options_parse(char **argv)
 {
@@ -1333,28 +1360,7 @@ static void options_parse(char **argv)
             *argv-- = next;
         }
     }
-    if (opt.qualified)
-        misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
-               "stand before the filter they belong to");
-    if (strncmp(opt.mode, "reverse:", 8) == 0) {
-        const char *rest;
-        size_t n;
-
-        if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
-                            &rest, &n) || n > 1)
-            misuse("--mode reverse: takes http://host:port or https://..., "
-                   "not '%s'", opt.mode + 8);
-    } else if (strcmp(opt.mode, "transparent") == 0 && ORIGINAL_DST != 0)
-        opt.transparent = true;
-    else if (strcmp(opt.mode, "regular") != 0)
-        misuse("--mode is regular, transparent (on Linux) or reverse:URL, not "
-               "'%s'", opt.mode);
-    if (opt.proxyauth != NULL && strcmp(opt.mode, "regular") != 0)
-        misuse("only --mode regular has clients that --proxyauth can ask");
-    if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
-        misuse("--proxyauth takes USER:PASS");
-    if (opt.key != NULL && opt.cert == NULL)
-        misuse("--key belongs to a certificate: --cert FILE");
+    options_check();
 }
 
 /* ==== 7 sockets ========================================================= */
