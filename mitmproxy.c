@@ -7411,7 +7411,7 @@ static void flow_arm(struct flow *f, double *left)
         sooner(left, chain_deadline(f->down.chain));
     sooner(left, f->wake ? 0 : rest);
     if (end_lingers(&f->client) || end_lingers(&f->server.end)) {
-        sooner(left, 0.02);
+        sooner(left, 0.1);
         flow_wake(f);
     }
     end_arm(&f->client);
