@@ -143,6 +143,9 @@ enum {
    of a busy proxy, and who has slept waits so much longer for it. */
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
+/* Seconds between two looks whether a peer has acknowledged all. */
+static const double LINGER = 0.1;
+
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
 #ifndef SECOND
@@ -312,6 +315,8 @@ struct end {
     bool reset;             /* ... which without TLS only a RST can tell */
     bool sealed;            /* close_notify is in wire_out */
     bool shut;              /* the end was passed on */
+    bool lingers;           /* RST waits for the peer to take the rest ... */
+    double asked;           /* ... of which the kernel was asked then */
     bool broken;            /* nothing can be written any more */
 };
 
@@ -1752,15 +1757,22 @@ static void end_reset(const struct end *e)
 }
 
 /* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
-   RST would overtake that. select() does not tell when, so the loop looks. */
-static bool end_lingers(const struct end *e)
+   RST would overtake that. select() does not tell when: the kernel is asked
+   now and then. */
+static bool end_lingers(struct end *e)
 {
     struct pollfd gone = { e->fd, 0, 0 };
     int left;
 
-    return e->finish && e->reset && !e->shut && !e->broken && e->fd >= 0 &&
-           e->ssl == NULL && ioctl(e->fd, TIOCOUTQ, &left) == 0 && left > 0 &&
-           poll(&gone, 1, 0) == 0;
+    if (!e->finish || !e->reset || e->shut || e->broken || e->ssl != NULL ||
+        e->fd < 0)
+        return false;
+    if (now - e->asked >= LINGER) {
+        e->asked = now;
+        e->lingers = ioctl(e->fd, TIOCOUTQ, &left) == 0 && left > 0 &&
+                     poll(&gone, 1, 0) == 0;
+    }
+    return e->lingers;
 }
 
 /* Writes what waits for e's descriptor, and passes on the end behind it. */
@@ -1802,7 +1814,7 @@ static bool end_write(struct end *e)
 }
 
 /* Whether bytes wait to be written, or an end to be passed on. */
-static bool end_wants_write(const struct end *e)
+static bool end_wants_write(struct end *e)
 {
     return e->fd >= 0 && !e->broken &&
            ((e->ssl ? e->wire_out.len : e->out.len) > 0 ||
@@ -4019,10 +4031,12 @@ static struct match *match_compile(const char *text, char *error)
 /* Whether the text matches. */
 static bool matches(const regex_t *regex, const char *text)
 {
-    int r = regexec(regex, text, 0, NULL, 0);
+    int r;
 
-    if (r != 0 && r != REG_NOMATCH)
-        no_memory();                /* for want of it none is let through */
+    errno = 0;
+    r = regexec(regex, text, 0, NULL, 0);
+    if (r != 0 && (r != REG_NOMATCH || errno == ENOMEM))
+        no_memory();                /* glibc calls that no match, too */
     return r == 0;
 }
 
@@ -4696,11 +4710,11 @@ static int fds_used(void)
 
     for (int i = 0; i < MAX_RESOLVERS; i++)
         n += resolvers[i].fd >= 0;
-    for (const struct filter *f = opt.filters; f != NULL; f = f->next) {
-        n += f->coprocess ? 0 : 2 * f->running;
+    for (const struct run *r = runs; r != NULL; r = r->next)
+        n += (r->in >= 0) + (r->out >= 0);
+    for (const struct filter *f = opt.filters; f != NULL; f = f->next)
         for (const struct copro *p = f->copros; p != NULL; p = p->next)
             n += 2;
-    }
     return n;
 }
 
@@ -4714,8 +4728,8 @@ static bool chain_may_start(const struct chain *c)
         if (!c->run[i]->filter->coprocess &&
             !filter_is_free(c->run[i]->filter, begun, c->fed))
             return false;
-    for (const struct filter *f = opt.filters; f != NULL; f = f->next)
-        others |= !f->coprocess && f->running > 0;
+    for (const struct run *r = runs; r != NULL; r = r->next)
+        others |= r->in >= 0 || r->out >= 0;
     return !others || fds_used() + 2 * c->count + 2 < fd_limit;
 }
 
@@ -6506,6 +6520,10 @@ static bool dir_unframed(struct dir *d, const char *why)
     else {
         d->show = d->sent = true;
         dir_unclear(d, why);
+        if (!f->tunnel && d->head.len > 0 && d->head.chunked) {
+            d->body.framing = CHUNKED; /* which is as good an end as any */
+            dir_take(d, d->head.len, &d->to->out);
+        }
     }
     return true;
 }
@@ -7247,7 +7265,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->down.state == DIR_BODY && f->down.head.unclear &&
         f->up.state == DIR_TURN && f->client.in.len > 0)
         return WAIT_UNCLEAR;        /* the client may take it for whole */
-    if (chain_may_last(f->up.chain) || chain_may_last(f->down.chain))
+    if (!f->client.done &&
+        (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
         return WAIT_PERSON;
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
@@ -7370,7 +7389,7 @@ static void flow_free(struct flow *f)
 /* ==== 19 loop ============================================================ */
 
 /* What an end waits for. */
-static void end_arm(const struct end *e)
+static void end_arm(struct end *e)
 {
     if (end_wants_read(e))
         fds_add(readable, e->fd);
@@ -7410,10 +7429,8 @@ static void flow_arm(struct flow *f, double *left)
     if (f->down.chain != NULL)
         sooner(left, chain_deadline(f->down.chain));
     sooner(left, f->wake ? 0 : rest);
-    if (end_lingers(&f->client) || end_lingers(&f->server.end)) {
-        sooner(left, 0.1);
-        flow_wake(f);
-    }
+    if (end_lingers(&f->client) || end_lingers(&f->server.end))
+        sooner(left, LINGER);
     end_arm(&f->client);
     if (f->server.state == SERVER_CONNECT)
         fds_add(writable, f->server.end.fd);
@@ -7763,8 +7780,8 @@ static bool children_left(int number)
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
         for (struct copro *p = f->copros; p != NULL; p = p->next) {
             left |= p->pid > 0;
-            if (number != 0)
-                kill(-p->group, number);
+            if (number != 0 || p->pid == 0) /* what a dead one left behind */
+                kill(-p->group, p->pid ? number : SIGKILL);
         }
     return left;
 }

@@ -317,7 +317,7 @@ def _():
         server = origin.next()
         server.read_head()
         answer = (b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n'
-                  b'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n')
+                  b'Content-Length: 6\r\n\r\nhello')
         server.send(answer)
         equal(client.read_exact(len(answer)), answer, 'the answer')
         client.send(get('http://other.invalid/secret'))

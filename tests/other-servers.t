@@ -256,6 +256,20 @@ for version in 'TLSv1_2', 'TLSv1_3':
             equal(client.read_message().body, b'page', 'the page')
 
 
+@test('chunks beside a length: the connection ends behind the chunks')
+def _():
+    page = (b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n'
+            b'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n')
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        server = origin.next()
+        server.read_head()
+        server.send(page + reply(b'evil'))
+        equal(client.read_all(), page, 'the answer')
+        equal(client.end, 'eof', 'the end')
+
+
 # --------------------------------- --proxyauth, and requests without an end
 
 FIELD = 'Proxy-Authorization: Basic dXNlcjpzZWtyZXQ5OQ=='
