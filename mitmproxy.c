@@ -3331,13 +3331,19 @@ static bool split_field(const char *p, size_t len, size_t *name,
     return true;
 }
 
-/* Whether a field's name, n bytes at p, is this one; some write blanks before
-   the colon. */
+/* The length of what some read as a field's name, n bytes at p: without the
+   blanks that others have written before the colon. */
+static size_t bare_name(const char *p, size_t n)
+{
+    while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t' || p[n - 1] == '\r'))
+        n--;
+    return n;
+}
+
+/* Whether a field's name, n bytes at p, may be read as this one. */
 static bool field_is(const char *p, size_t n, const char *name)
 {
-    while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t'))
-        n--;
-    return same_word(p, n, name);
+    return same_word(p, bare_name(p, n), name);
 }
 
 /* Whether a list (RFC 9110, 5.6.1) has word as a member, or as its last. */
@@ -3382,10 +3388,8 @@ static void head_field(struct head *h, const char *base, const char *p,
                        size_t name, const char *value, size_t len)
 {
     uint64_t length;
-    size_t bare = name;
+    size_t bare = bare_name(p, name);
 
-    while (bare > 0 && strchr(" \t\r", p[bare - 1]) && p[bare - 1])
-        bare--;                     /* what some read as the field's name */
     if (same_word(p, bare, "Content-Length")) {
         if (!parse_length(value, len, &length))
             h->unclear = "its Content-Length is no number";
@@ -3872,6 +3876,20 @@ static struct match *match_error(struct parser *p, const char *what)
     return NULL;
 }
 
+/* The end of the bracket expression that begins at p (POSIX, XBD 9.3.5); p if
+   it has none. */
+static const char *bracket_end(const char *p)
+{
+    const char *s = p + 1, *end;
+
+    s += *s == '^';
+    for (s += *s == ']'; *s != '\0' && *s != ']'; s++)
+        if (*s == '[' && s[1] != '\0' && strchr(":.=", s[1]) != NULL &&
+            (end = strstr(s + 2, (char[]){ s[1], ']', '\0' })) != NULL)
+            s = end + 1;            /* of a class: [:alpha:] */
+    return *s == ']' ? s : p;
+}
+
 /* Reads one argument: a word up to a space, parenthesis or operator, or
    something in quotes. To be freed; NULL: there is none. */
 static char *match_word(struct parser *p)
@@ -3888,6 +3906,8 @@ static char *match_word(struct parser *p)
             break;
         if (*p->p == '\\' && p->p[1] != '\0')
             p->p++;
+        else if (*p->p == '[' && !quote)
+            p->p = bracket_end(p->p);
         else if (*p->p == '(')
             depth++;                /* of the regular expression's own */
         else if (*p->p == ')')
