@@ -3694,7 +3694,8 @@ static size_t edit_field(struct buf *out, const struct edit *e,
     if (e->framing == STAYS || !length)
         return keep;
     if (e->framing == SET_LENGTH && !*framed) {
-        buf_put(out, p, (size_t)(value - p));
+        buf_put(out, p, bare_name(p, name));
+        buf_put(out, p + name, (size_t)(value - p) - name);
         buf_printf(out, "%llu", (unsigned long long)e->length);
         buf_put(out, value + value_len, (size_t)(p + len + eol_len -
                                                  value - value_len));

@@ -17,7 +17,7 @@ RESPONSES = [
     ('!~c 200 & !~c 404', False), ('(~c 200 | ~c 404) & ~t html', True),
     ('~c 404 | ~c 200 & ~t json', True), ('!(~c 404 & ~m GET)', True),
     ('((~u shop))', True), ('(~u [(&| ]?shop[^])]item)', True),
-    ('(~h [[:alpha:])]weet & ~u []x[.]shop)', False)]
+    ('(~h [[:alpha:])]weet & ~u []x]shop)', False)]
 REQUESTS = [
     ('~u /shop/', True), ('~m POST', True), ('~d localhost', True),
     ('~h x-color', True), ('~h x-taste', False), ('~q', True), ('~s', False),

@@ -42,6 +42,15 @@ def _():
         check(kept, 'the connection is kept')
 
 
+@test('a length with blanks before its colon is mended, and they go')
+def _():
+    for blank in b' ', b'\t ', b'\r':
+        out = b'HTTP/1.1 200 OK\r\ncontent-length%s: 9\r\n\r\nhello' % blank
+        got, kept = fetched(reply(b'x' * 10), printer(out))
+        equal((got.raw, kept), (out.replace(blank + b': 9', b': 5'), True),
+              'message')
+
+
 @test('a length that the filter deleted is added')
 def _():
     got, kept = fetched(reply(b'abc'), printer(
