@@ -523,9 +523,10 @@ static void check_down(void)
         while (k < n && k < c->said.len &&
                buf_at(heard)[from + k] == buf_at(&c->said)[k])
             k++;
-        for (page = k; k < n && page > 0 && !is_page(buf_at(heard) + from + page,
-                                                 n - page); page--)
-            ;
+        page = k;
+        while (k < n && page > 0 &&
+               !is_page(buf_at(heard) + from + page, n - page))
+            page--;
         CHECK(k == n || is_page(buf_at(heard) + from + page, n - page),
               "server %d has not said what the client heard at %zu", i,
               from + k);
@@ -619,7 +620,8 @@ static struct outcome relay_run(const unsigned char *p, size_t n, int pieces)
 static void fuzz_relay(const unsigned char *p, size_t n)
 {
     struct outcome a = relay_run(p, n, WHOLE), b;
-    bool same = !world.raced && world.filters == 0 && world.clients == 1 && n < MAX_HEAD / 2;
+    bool same = !world.raced && world.filters == 0 && world.clients == 1 &&
+                n < MAX_HEAD / 2;
 
     same &= n == 0 || memmem(p, n, "~*", 2) == NULL;
     world_free();

@@ -183,7 +183,8 @@ static void check_letters(const struct buf *body, int tag, bool request,
         count += c >= 'A' && c <= 'Z';
     }
     CHECK(count == n || !whole || pairs_has(request, "xdhnabow"),
-          "the %s of exchange %d has %zu letters, not %zu", request ? "request" : "answer", tag, count, n);
+          "the %s of exchange %d has %zu letters, not %zu",
+          request ? "request" : "answer", tag, count, n);
 }
 
 /* Checks that an exchange that has been answered is so for the client, too:
