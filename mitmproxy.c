@@ -851,7 +851,7 @@ static void sink_flush(struct sink *s, bool all)
         if (n < 0 && errno != EAGAIN) {
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;
-            if (errno != EPIPE || s == capture) /* else the reader left */
+            if (errno != EPIPE || s >= capture) /* else the reader left */
                 say(0, "%s: %s: nothing more is written to it", s->name,
                     strerror(errno));
         }
@@ -876,8 +876,9 @@ static void sink_put(struct sink *s, const void *line, size_t n)
         unsigned long lost = s->lost;
 
         s->lost = 0;
-        if (s == capture)
-            say(0, "%s misses %lu packets: too slow a reader", s->name, lost);
+        if (s >= capture)           /* no place for a line of ours */
+            say(0, "%s misses %lu %s: too slow a reader", s->name, lost,
+                s == capture ? "packets" : "keys");
         else
             buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
                        "reader\n", lost);
