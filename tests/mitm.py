@@ -19,7 +19,7 @@ fails at the deadline.  The environment: MITMPROXY is the program under test
 (mitmproxy at the root of the repository), MITM_DEADLINE the seconds that one
 wait may take.  `NAME.t WORD` runs the tests that have WORD in their name.
 """
-import atexit, contextlib, os, queue, re, select, shutil, signal
+import atexit, contextlib, os, queue, random, re, select, shutil, signal
 import socket, ssl, struct, subprocess, sys, tempfile, threading, time
 import traceback
 
@@ -201,11 +201,29 @@ def directory(user='nobody'):
     return name
 
 
+CLAIMS = []                             # of ports, while this process runs
+
+
 def free_port():
-    """A port of 127.0.0.1 on which nobody listens, for now."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """A port on which nobody listens, and that no other test is given while
+    this one runs: for what must be told its port beforehand. It is none of
+    those that the kernel gives out, or anybody's socket could take it before
+    it is used; a name in the abstract namespace claims it among tests."""
+    with open('/proc/sys/net/ipv4/ip_local_port_range') as f:
+        first, last = map(int, f.read().split())
+    ports = [*range(10000, first), *range(last + 1, 65536)] \
+        or range(10000, 65536)
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    for port in random.sample(ports, min(100, len(ports))):
+        with contextlib.suppress(OSError), socket.socket(family) as s:
+            claim = socket.socket(socket.AF_UNIX)
+            claim.bind('\0mitmproxy-test-port-%d' % port)
+            if family == socket.AF_INET6:
+                s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            s.bind(('', port))
+            CLAIMS.append(claim)
+            return port
+    raise Failed('no free port outside of %d to %d' % (first, last))
 
 
 @contextlib.contextmanager

@@ -11,9 +11,7 @@ def nginx():
     os.makedirs(root + '/www')
     with open(root + '/www/page.html', 'w') as f:
         f.write('<p>hello world</p>\n' * 500)
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     config = scratch('nginx.conf', '''
         daemon off; master_process off; pid %(root)s/pid;
         error_log stderr notice;

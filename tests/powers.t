@@ -89,10 +89,8 @@ def _():
 
 @test('elsewhere where nobody is: a page that says so')
 def _():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    with Origin(answer(reply(b'here')), tls=True) as here, \
+    with closed_port() as port, \
+            Origin(answer(reply(b'here')), tls=True) as here, \
             Proxy('--request', 'sed "1s|/|http://127.0.0.1:%d/|"' % port) \
             as proxy:
         got = proxy.fetch(here)

@@ -4,12 +4,6 @@ handshake, and in it a page that tells why and what to do."""
 from mitm import *
 
 
-def closed_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 def page(proxy, origin, name='localhost'):
     client = proxy.tls(origin, name)
     client.send(get('/'))
@@ -25,8 +19,7 @@ def page(proxy, origin, name='localhost'):
 
 @test('connection refused')
 def _():
-    with Proxy() as proxy:
-        port = closed_port()
+    with closed_port() as port, Proxy() as proxy:
         text = page(proxy, 'localhost:%d' % port)
         like(text, '(?i)refused', 'reason')
         like(text, 'localhost:%d' % port, 'who')
@@ -35,13 +28,12 @@ def _():
 
 @test('connection refused, asked for without TLS')
 def _():
-    with Proxy() as proxy:
-        for conn, target in (
-                (proxy.connect(), 'http://127.0.0.1:%d/' % closed_port()),):
-            conn.send(get(target))
-            m = conn.read_message()
-            equal(m.status, 502, 'status')
-            like(m.body, rb'(?i)refused', 'reason')
+    with closed_port() as port, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get('http://127.0.0.1:%d/' % port))
+        m = client.read_message()
+        equal(m.status, 502, 'status')
+        like(m.body, rb'(?i)refused', 'reason')
 
 
 @test('name not found')
