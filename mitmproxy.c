@@ -123,9 +123,11 @@ enum {
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
+    MAX_EARLY = 1 << 20,    /* bytes of early data that are passed over */
+    MAX_EXPONENT = 64,      /* bits of an RSA key's public exponent */
     MAX_HOST = 255,         /* characters of a host name */
     MAX_KNOWN = 512,        /* servers whose leaf and session are kept */
-    MAX_RESOLVERS = 16,     /* names looked up at the same time */
+    MAX_RESOLVERS = 32,     /* names looked up at once, half for a client */
     MAX_ADDRS = 8,          /* addresses tried of one name */
     MAX_CHAIN = 8,          /* filters a direction */
     READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once ... */
@@ -2588,6 +2590,13 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
         e->ssl->MBEDTLS_PRIVATE(conf) = conf;
         return false;
     }
+#ifdef MBEDTLS_SSL_EARLY_DATA
+    /* A client may have a ticket of the server's own, and send early data
+       with it. Refused, it sends them again: here they are passed over (RFC
+       8446, 4.2.10), if their number is within what this session allows. */
+    e->ssl->MBEDTLS_PRIVATE(session_negotiate)
+        ->MBEDTLS_PRIVATE(max_early_data_size) = MAX_EARLY;
+#endif
     if (key_log->fd >= 0)
         mbedtls_ssl_set_export_keys_cb(e->ssl, tls_log_keys, NULL);
     mbedtls_ssl_set_user_data_p(e->ssl, k);

@@ -110,6 +110,10 @@
 #define MBEDTLS_SSL_TICKET_C
 #define MBEDTLS_SSL_ALL_ALERT_MESSAGES
 
+/* Early data are neither sent nor taken, but a server without this would end
+   at those of a client that has a ticket from somewhere else. */
+#define MBEDTLS_SSL_EARLY_DATA
+
 /* After the handshake the buffers shrink to what was agreed on with a peer
    that asked for small records; VARIABLE_BUFFER_LENGTH rests on that. */
 #define MBEDTLS_SSL_MAX_FRAGMENT_LENGTH

@@ -133,6 +133,26 @@ def ticket_of(kept):
     return bytes.fromhex(re.sub('[ -]', '', ''.join(rows)))
 
 
+for groups in 'P-256', 'X448:P-256':    # of which we have no X448: ask again
+    @test("early data, with a ticket of the server's own: sent again (%s)"
+          % groups)
+    def _(groups=groups):
+        leaf, port, kept = make_leaf(), free_port(), scratch('sess')
+        early = scratch('early', get('/' + 20000 * 'e', 'X: early'))
+        with running('openssl', 's_server', '-accept', '127.0.0.1:%d' % port,
+                     '-early_data', '-max_early_data', '60000',
+                     '-cert', leaf, '-key', leaf, ready='ACCEPT'):
+            with running('openssl', 's_client', '-connect',
+                         '127.0.0.1:%d' % port, '-sess_out', kept):
+                wait_for(lambda: os.path.exists(kept) and os.stat(kept).st_size
+                         > 0, 'a ticket')
+        with Origin(page(), tls=True) as origin, Proxy() as proxy:
+            text = s_client(proxy, origin, '-groups', groups, '-sess_in', kept,
+                            '-early_data', early)
+            like(text, 'Early data was rejected', 'what became of them')
+            unlike(origin.rx, b'early', 'what the server got')
+
+
 # ------------------------------------------------------ towards servers
 
 @contextlib.contextmanager
