@@ -248,11 +248,17 @@ EC = ('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes')
 _made = {}
 
 
-def make_ca(name='Origin CA'):
+def rsa(exponent):
+    """What makes openssl req make an RSA key with this public exponent."""
+    return ('-newkey', 'rsa:2048', '-pkeyopt',
+            'rsa_keygen_pubexp:%d' % exponent, '-nodes')
+
+
+def make_ca(name='Origin CA', key=EC):
     """A CA: the name of its certificate (.pem); its key lies at .key."""
     if name not in _made:
         path = scratch('ca.pem')
-        openssl('req', '-x509', *EC, '-days', '30', '-subj', '/CN=' + name,
+        openssl('req', '-x509', *key, '-days', '30', '-subj', '/CN=' + name,
                 '-addext', 'keyUsage=critical,keyCertSign,cRLSign',
                 '-keyout', path[:-4] + '.key', '-out', path)
         _made[name] = path
@@ -261,14 +267,15 @@ def make_ca(name='Origin CA'):
 
 def make_leaf(subject='/O=Origin Works/CN=localhost', days=10,
               names='DNS:localhost,DNS:origin.test,IP:127.0.0.1,IP:::1',
-              ca=None):
+              ca=None, key=EC):
     """A server certificate of the CA with its key, in one file."""
     ca = ca or make_ca()
-    if (subject, days, names, ca) not in _made:
+    made = subject, days, names, ca, key
+    if made not in _made:
         path = scratch('leaf.pem')
-        key, request = path + '.key', path + '.csr'
-        openssl('req', '-new', *EC, '-subj', subject,
-                '-keyout', key, '-out', request)
+        request = path + '.csr'
+        openssl('req', '-new', *key, '-subj', subject,
+                '-keyout', path + '.key', '-out', request)
         extra = scratch('ext', 'subjectAltName=%s\n' % names)
         lasts = ('-days', str(days))
         if days < 0 and b'-not_after' in subprocess.run(
@@ -279,9 +286,9 @@ def make_leaf(subject='/O=Origin Works/CN=localhost', days=10,
                 '-CAkey', ca[:-4] + '.key', '-extfile', extra,
                 '-set_serial', str(time.time_ns()), '-out', path)
         with open(path, 'ab') as f:
-            f.write(slurp(key))
-        _made[subject, days, names, ca] = path
-    return _made[subject, days, names, ca]
+            f.write(slurp(path + '.key'))
+        _made[made] = path
+    return _made[made]
 
 
 # -------------------------------------------------------- connections

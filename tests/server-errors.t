@@ -143,6 +143,36 @@ def _():
         unlike(client.read_all(), rb'(?i)text/html(?s:.*)<script>', 'page')
 
 
+# Primes, so that they have no divisor in common with a key's p - 1.
+QUICK, SLOW = 2 ** 64 - 59, 2 ** 80 - 65
+
+for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+    for exponent in QUICK, SLOW:
+        @test('%s, an RSA key with an exponent of %d bits'
+              % (version.name, exponent.bit_length()))
+        def _(version=version, exponent=exponent):
+            leaf = make_leaf(key=rsa(exponent))
+            with Origin(answer(reply(b'page')), tls=True, cert=leaf,
+                        version=version) as origin, \
+                    Proxy() as proxy, Proxy('-k') as trusting:
+                if exponent == QUICK:
+                    equal(proxy.fetch(origin).body, b'page', 'the page')
+                else:
+                    like(page(proxy, origin), 'Certificate', 'why not')
+                    like(page(trusting, origin), 'Certificate', 'why not')
+            equal(len(origin.conns), 1 if exponent == QUICK else 2,
+                  'connections to the server')
+
+
+@test('a CA whose RSA key has an exponent of 80 bits')
+def _():
+    ca = make_ca('Slow CA', rsa(SLOW))
+    chain = scratch('chain.pem', slurp(make_leaf(ca=ca)) + slurp(ca))
+    with Origin(answer(reply(b'page')), tls=True, cert=chain) as origin, \
+            Proxy() as proxy:
+        like(page(proxy, origin), 'exponent of more than 64 bits', 'why not')
+
+
 @test('a certificate that was verified does not vouch for another')
 def _():
     with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:
