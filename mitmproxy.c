@@ -3259,9 +3259,24 @@ static bool resolver_start(struct resolver *r)
     return true;
 }
 
+/* Whether f may have a resolver that is free: its client has fewer than are
+   left, so that names which are stuck do not keep them all from the others. */
+static bool resolver_is_due(const struct flow *f)
+{
+    size_t n = (size_t)(strrchr(f->peer, ':') - f->peer) + 1;
+    int its = 0, left = 0;
+
+    for (const struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS;
+         r++) {
+        its += r->flow != NULL && strncmp(r->flow->peer, f->peer, n) == 0;
+        left += !r->busy;
+    }
+    return its < left;
+}
+
 /* Gives a resolver that is free the name of f's next hop. False, errno: none
    is at work, and none can be started. When those at work are all there can
-   be, f waits. */
+   be, or f's client has its share of them, f waits. */
 static bool resolver_ask(struct flow *f)
 {
     static double start_after;      /* no more can be, until then */
@@ -3271,6 +3286,8 @@ static bool resolver_ask(struct flow *f)
     bool others = false;
     int n;
 
+    if (!resolver_is_due(f))
+        return true;
     for (struct resolver *q = resolvers; q < resolvers + MAX_RESOLVERS; q++) {
         others |= q->fd >= 0;
         if (!q->busy && (r == NULL || r->fd < 0))

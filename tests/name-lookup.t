@@ -28,4 +28,38 @@ def _():
         equal(stuck.read_message().status, 502, 'the first')
 
 
+@test('one client with many names that hang leaves look-ups to the others')
+def _():
+    def asks(name, source='127.0.0.1'):
+        """For 127.0.0.NAME, in a form that getaddrinfo() alone knows."""
+        conn = Conn(socket.create_connection(
+            ('127.0.0.1', proxy.port), DEADLINE, (source, 0)))
+        proxy.clients.append(conn)
+        conn.send(b'\4\1%s\0\0\0\1\x00127.%d\0'  # SOCKS4a
+                  % (struct.pack('>H', port), name))
+        proxy.wait_log(r'asks by SOCKS4 for 127\.%d:' % name)
+        return conn
+
+    def is_told(conn, what):
+        equal(conn.read_exact(2), b'\0\x5b', what)
+
+    with closed_port() as port, Proxy('-v') as proxy:
+        stopped, stuck = [], []
+        for i in range(16):
+            is_told(asks(100 + i), 'one name after the other')
+            helper, = set(resolvers(proxy)) - set(stopped)
+            os.kill(helper, signal.SIGSTOP)
+            stopped.append(helper)
+            stuck.append(asks(200 + i))
+        more = asks(1)
+        is_told(asks(2, '127.0.0.2'), 'another client')
+        equal(len(resolvers(proxy)), 17, 'resolvers')
+        check(not select.select([more.sock], [], [], 0)[0],
+              'the first has no more than its share')
+        for helper, conn in zip(stopped, stuck):
+            os.kill(helper, signal.SIGKILL)
+            is_told(conn, 'one that hung')
+        is_told(more, 'the first, whose names have been found')
+
+
 run()
