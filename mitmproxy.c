@@ -145,8 +145,9 @@ enum {
    of a busy proxy, and who has slept waits so much longer for it. */
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
-/* Seconds between two looks whether a peer has acknowledged all. */
-static const double LINGER = 0.1;
+/* Seconds between two looks whether a peer has acknowledged all, and those
+   after which an idle client has to make room for others. */
+static const double LINGER = 0.1, IDLE = 5;
 
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
@@ -7579,8 +7580,27 @@ static void flow_hear(void *it)
         flow_wake(f);
 }
 
+/* Lets go of the client that has asked for nothing for longest, and for some
+   seconds: it connects again when it wants (RFC 9112, 9.5). False: there is
+   none. */
+static bool evict_idle(void)
+{
+    struct flow *idle = NULL;
+
+    for (struct flow *f = flows; f != NULL; f = f->next)
+        if (!f->over && flow_idle(f) && f->moved < now - IDLE * SECOND &&
+            (idle == NULL || f->moved < idle->moved))
+            idle = f;
+    if (idle == NULL)
+        return false;
+    flow_wake(idle);
+    idle->over = true;
+    return true;
+}
+
 /* Accepts clients. When descriptors run short, of which each may want one for
-   its server, too, that pauses, and who comes waits in the kernel's queue. */
+   its server, too, it takes the place of an idle one; if there is none, that
+   pauses, and who comes waits in the kernel's queue. */
 static void accept_new(void)
 {
     struct sockaddr_storage addr;
@@ -7598,9 +7618,9 @@ static void accept_new(void)
         if (full || (fd < 0 && (errno == EMFILE || errno == ENFILE ||
                                 errno == ENOBUFS || errno == ENOMEM))) {
             if (now - accept_after > 10)
-                say(0, "%d clients are too many for %d descriptors: others "
-                    "wait (ulimit -n)", nflows, fd_limit);
-            accept_after = now + 0.1;
+                say(0, "%d clients are too many for %d descriptors: idle ones "
+                    "are let go, others wait (ulimit -n)", nflows, fd_limit);
+            accept_after = evict_idle() ? now : now + 0.1;
             return;
         }
         if (fd < 0)

@@ -54,6 +54,26 @@ def _():
             client.close()
 
 
+@test('out of descriptors: idle clients make room, busy ones stay')
+def _():
+    if not os.access(QUICK, os.X_OK):
+        raise Skip('there is no ' + os.path.basename(QUICK))
+    with unittest.mock.patch('mitm.PROGRAM', QUICK), Origin() as slow, \
+            Origin(answer(reply(b'hello'))) as origin, \
+            starved('nofile', 128, env={'SECOND': '0.2'}) as proxy:
+        busy = proxy.connect()
+        busy.send(get(slow.url()))
+        server = slow.next()
+        server.read_head()
+        idle = [proxy.connect() for _ in range(100)]
+        for client in idle:
+            client.send(get(origin.url()))
+            equal(client.read_message().body, b'hello', 'the page')
+        equal(idle[0].read_all(), b'', 'what else the first of them gets')
+        server.send(reply(b'late'))
+        equal(busy.read_message().body, b'late', 'the page that took long')
+
+
 @test('40 descriptors are enough, and fewer than 32 are too few')
 def _():
     with Origin(answer(reply(b'hello')), tls=True) as origin, \

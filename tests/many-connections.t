@@ -105,7 +105,7 @@ def _():
                   'the answer')
             client.close()
         like(proxy.log(), r'\d clients are too many for 200 descriptors: '
-             r'others wait \(ulimit -n\)\n$', 'the log')
+             r'idle ones are let go, others wait \(ulimit -n\)\n$', 'the log')
 
 
 run()
