@@ -159,7 +159,7 @@ enum wait {
     WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_PROXY, WAIT_SERVER_TLS,
     WAIT_CLIENT_TLS,
     WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
-    WAIT_KILL, WAIT_FINISH, WAIT_PAUSE, WAIT_PERSON, WAIT_UNCLEAR
+    WAIT_KILL, WAIT_FINISH, WAIT_PAUSE, WAIT_PERSON, WAIT_UNCLEAR, WAIT_TAKE
 };
 static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_FIRST]        = { 60, "the client's first byte" },
@@ -181,7 +181,9 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_FINISH]       = { 5, "running messages to finish" },
     [WAIT_PAUSE]        = { 30, "a coprocess that keeps dying" },
     [WAIT_PERSON]       = { 1e9, "a filter that may take for ever" },
-    [WAIT_UNCLEAR]      = { 5, "more of an answer whose end is not clear" }
+    [WAIT_UNCLEAR]      = { 5, "more of an answer whose end is not clear" },
+    [WAIT_TAKE]         = { 30, "a peer to take more, as others wait for "
+                                "filters" }
 };
 
 /* Whether the processor computes AES: then AES-GCM is several times faster
@@ -7300,6 +7302,17 @@ static bool chain_at_work(const struct chain *c)
     return c != NULL && (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
+/* Whether one of them runs that cannot go on, as nobody takes what is printed:
+   it keeps its place of --jobs from others. */
+static bool chain_is_held(const struct chain *c)
+{
+    bool runs = false;
+
+    for (int i = 0; c != NULL && i < c->count; i++)
+        runs |= c->started && !c->run[i]->exited;
+    return runs && c->buf[c->count].len >= chain_limit(c, c->count);
+}
+
 /* Whether one of them is at work that has --timeout 0: perhaps a person edits
    in it. */
 static bool chain_may_last(const struct chain *c)
@@ -7356,6 +7369,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (!f->client.done &&
         (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
         return WAIT_PERSON;
+    if (chain_is_held(f->up.chain) || chain_is_held(f->down.chain))
+        return waiting != NULL ? WAIT_TAKE : WAIT_BODY;
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
         return WAIT_STREAM;
@@ -7402,6 +7417,7 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_UNCLEAR:
     case WAIT_BODY:
     case WAIT_STREAM:
+    case WAIT_TAKE:
         say(0, "#%lu waited %g seconds for %s: cut off", f->ex.id,
             waits[w].seconds, waits[w].what);
         flow_cut(f);
