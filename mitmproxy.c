@@ -182,8 +182,7 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_PAUSE]        = { 30, "a coprocess that keeps dying" },
     [WAIT_PERSON]       = { 1e9, "a filter that may take for ever" },
     [WAIT_UNCLEAR]      = { 5, "more of an answer whose end is not clear" },
-    [WAIT_TAKE]         = { 30, "a peer to take more, as others wait for "
-                                "filters" }
+    [WAIT_TAKE]         = { 30, "a peer that keeps a filter from others" }
 };
 
 /* Whether the processor computes AES: then AES-GCM is several times faster

@@ -1,13 +1,8 @@
 #!/usr/bin/env python3
 """Descriptors, processes and disks run out: who is served is served on, who
 comes waits or is told, and when there is enough again all is as before."""
-import fcntl, pty, shutil, tempfile, unittest.mock
-
-import mitm
+import fcntl, pty, shutil, tempfile
 from mitm import *
-
-QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
-    HERE, '..', 'build', 'mitmproxy-quick')))
 
 
 def starved(limit, number, *args, prefix=(), **more):
@@ -56,11 +51,8 @@ def _():
 
 @test('out of descriptors: idle clients make room, busy ones stay')
 def _():
-    if not os.access(QUICK, os.X_OK):
-        raise Skip('there is no ' + os.path.basename(QUICK))
-    with unittest.mock.patch('mitm.PROGRAM', QUICK), Origin() as slow, \
-            Origin(answer(reply(b'hello'))) as origin, \
-            starved('nofile', 128, env={'SECOND': '0.2'}) as proxy:
+    with Origin() as slow, Origin(answer(reply(b'hello'))) as origin, \
+            starved('nofile', 128, second=0.2) as proxy:
         busy = proxy.connect()
         busy.send(get(slow.url()))
         server = slow.next()
@@ -146,15 +138,14 @@ def lonely(*args, **more):
         raise Skip('only root can become a user who has no processes')
     uid = 0x40000000 + os.getpid()      # nobody else's
     folder = tempfile.mkdtemp(dir='/tmp')
-    program = shutil.copy(mitm.PROGRAM, folder)
+    program = shutil.copy(PROGRAM, folder)
     os.chown(folder, uid, uid)
     try:
-        with unittest.mock.patch('mitm.PROGRAM', program), \
-                starved('nproc', 8, *args, trust=False,
-                        ca=folder + '/cert.pem',
-                        prefix=('setpriv', '--reuid=%d' % uid,
-                                '--regid=%d' % uid, '--clear-groups'),
-                        **more) as proxy:
+        with starved('nproc', 8, *args, trust=False, program=program,
+                     ca=folder + '/cert.pem',
+                     prefix=('setpriv', '--reuid=%d' % uid,
+                             '--regid=%d' % uid, '--clear-groups'),
+                     **more) as proxy:
             yield proxy, uid
     finally:
         shutil.rmtree(folder)
@@ -228,12 +219,8 @@ def _():
 
 @test('look-ups that are stuck give way when their clients are answered')
 def _():
-    if not os.access(QUICK, os.X_OK):
-        raise Skip('there is no ' + os.path.basename(QUICK))
     with Origin(answer(reply(b'hello'))) as origin, \
-            unittest.mock.patch('mitm.PROGRAM', QUICK), \
-            Proxy(env={'SECOND': '0.2'}) as proxy, \
-            stuck(proxy, origin) as clients:
+            Proxy(second=0.2) as proxy, stuck(proxy, origin) as clients:
         for client in clients:
             equal(client.read_message().status, 502, 'the status')
         equal(named(proxy, origin).read_message().body, b'hello', 'the next')

@@ -1,12 +1,6 @@
 #!/usr/bin/env python3
 """--jobs: so many of a filter at once, the others wait their turn."""
-import unittest.mock
-
-import mitm
 from mitm import *
-
-QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
-    HERE, '..', 'build', 'mitmproxy-quick')))
 
 
 @test('200 at once, no more than four filters at a time, all are served')
@@ -60,26 +54,6 @@ def _():
         waiting.reset()
         stuck.reset()
         equal(last.read_message().body, b'x', 'the answer')
-
-
-@test('a client that reads nothing keeps the filter from nobody for long')
-def _():
-    if not os.access(QUICK, os.X_OK):
-        raise Skip('there is no ' + os.path.basename(QUICK))
-    with unittest.mock.patch('mitm.PROGRAM', QUICK), \
-            Origin(answer(lambda request: reply(
-                b'small' if b'/small' in request.start
-                else bytes(32 << 20)))) as origin, \
-            Proxy('--jobs', '1', '--response', 'cat',
-                  env={'SECOND': '0.05'}) as proxy:
-        deaf = proxy.connect()
-        deaf.send(get(origin.url('/big')))
-        wait_for(proxy.children, 'its filter')
-        other = proxy.connect()
-        other.send(get(origin.url('/small')))
-        equal(other.read_message().body, b'small', 'the page of another')
-        like(proxy.log(), '#1 waited 30 seconds for a peer to take more, as '
-             'others wait for filters: cut off', 'what is said')
 
 
 run()

@@ -16,8 +16,9 @@ Python 3's standard library and the openssl command are all it needs.
 
 Nothing here sleeps to wait for something: each wait ends with its event, or
 fails at the deadline.  The environment: MITMPROXY is the program under test
-(mitmproxy at the root of the repository), MITM_DEADLINE the seconds that one
-wait may take.  `NAME.t WORD` runs the tests that have WORD in their name.
+(mitmproxy at the root of the repository), MITMPROXY_QUICK the same, but with
+seconds as long as SECOND says (build/mitmproxy-quick), MITM_DEADLINE the
+seconds that one wait may take.  `NAME.t WORD` runs the tests that have WORD in their name.
 """
 import atexit, contextlib, os, queue, random, re, select, shutil, signal
 import socket, ssl, struct, subprocess, sys, tempfile, threading, time
@@ -26,6 +27,8 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.abspath(os.environ.get(
     'MITMPROXY', os.path.join(HERE, '..', 'mitmproxy')))
+QUICK = os.path.abspath(os.environ.get(
+    'MITMPROXY_QUICK', os.path.join(HERE, '..', 'build', 'mitmproxy-quick')))
 DEADLINE = float(os.environ.get('MITM_DEADLINE', 20))
 FILE_LIMIT = 240                        # seconds for one file of tests
 SCRATCH = tempfile.mkdtemp(prefix='mitmtest-')
@@ -789,12 +792,17 @@ class Proxy:
     status 0 at SIGTERM and have given back its descriptors and children."""
 
     def __init__(self, *args, env=None, ca=None, trust=None, stdout=None,
-                 coprocesses=0, prefix=()):
+                 coprocesses=0, prefix=(), program=None, second=None):
+        self.program, env = program or PROGRAM, env or {}
+        if second is not None:          # so long are its seconds
+            self.program, env = QUICK, {'SECOND': str(second), **env}
+            if not os.access(QUICK, os.X_OK):
+                raise Skip('there is no ' + QUICK)
         self.coprocesses = coprocesses  # at most, that may stay
         self.ca = ca or scratch('cert.pem')
         self.out_name, self.err_name = scratch('stdout'), scratch('stderr')
         self.clients, self.stopped = [], False
-        command = [*prefix, PROGRAM, '-p', '0', '--ca', self.ca]
+        command = [*prefix, self.program, '-p', '0', '--ca', self.ca]
         if trust is not False:
             command += ['--cacert', trust or make_ca()]
         with open(self.out_name, 'wb') as out, \
@@ -802,7 +810,7 @@ class Proxy:
             self.process = subprocess.Popen(
                 command + list(args), stdin=subprocess.DEVNULL,
                 stdout=stdout or out, stderr=err, start_new_session=True,
-                env=dict(os.environ, **(env or {})))
+                env=dict(os.environ, **env))
         self.pid = self.process.pid
         try:
             self.port = int(self.wait_log(
@@ -856,7 +864,7 @@ class Proxy:
         are the program itself; they may stay, with a socket each."""
         return [(pid, state, command)
                 for pid, (state, command) in processes(self.pid).items()
-                if state == 'Z' or not command.startswith(PROGRAM + ' ')]
+                if state == 'Z' or not command.startswith(self.program + ' ')]
 
     def helpers(self):
         return len(processes(self.pid)) - len(self.children()) - 1

@@ -1,24 +1,7 @@
 #!/usr/bin/env python3
 """What is meant for one server, no other gets: who may choose a server, when
-a connection is done with one, and what a server must show for its name.
-Some of these tests need MITMPROXY_QUICK, or build/mitmproxy-quick."""
-import unittest.mock
-
-import mitm
+a connection is done with one, and what a server must show for its name."""
 from mitm import *
-
-QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
-    HERE, '..', 'build', 'mitmproxy-quick')))
-
-
-@contextlib.contextmanager
-def quick(second, *args):
-    """A proxy whose seconds are so long."""
-    if not os.access(QUICK, os.X_OK):
-        raise Skip('there is no ' + os.path.basename(QUICK))
-    with unittest.mock.patch('mitm.PROGRAM', QUICK), \
-            Proxy(*args, env={'SECOND': str(second)}) as proxy:
-        yield proxy
 
 
 # ------------------------------------- messages without a clear end
@@ -36,7 +19,7 @@ for what, text in ANSWERS:
     @test('answered with %s: the next request goes elsewhere' % what)
     def _(text=b'HTTP/1.1 200 OK\r\n' + text):
         with Origin() as first, Origin(answer(reply(b'good'))) as good, \
-                quick(0.05) as proxy:
+                Proxy(second=0.05) as proxy:
             client = proxy.connect()
             client.send(get(first.url()))
             server = first.next()
@@ -56,7 +39,7 @@ for what, text in ANSWERS[::2]:
             conn.send(text)
             conn.read_all()
         with Origin(behave) as first, Origin(answer(reply(b'good'))) as good, \
-                quick(0.02) as proxy:
+                Proxy(second=0.02) as proxy:
             like(proxy.curl(first.url(), good.url('/secret')), b'good$',
                  'the pages')
             unlike(first.rx, b'secret', 'what the first server got')

@@ -2,11 +2,8 @@
 """--pass-pinned: who has refused our certificate is left alone for a while,
 there; all others, and elsewhere, are intercepted still."""
 import base64, hashlib
-import mitm
 from mitm import *
 
-QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
-    HERE, '..', 'build', 'mitmproxy-quick')))
 FILTER = '--response', 'sed s/page/pagan/'
 REFUSED = r'passed untouched for ten minutes'
 PASSED = r'is passed untouched: it has rejected our certificate for (\S+) '
@@ -196,23 +193,17 @@ def _():
 
 @test('after ten minutes it is tried again')
 def _():
-    if not os.access(QUICK, os.X_OK):
-        raise Skip('there is no ' + os.path.basename(QUICK))
-    before, mitm.PROGRAM = mitm.PROGRAM, QUICK
-    try:
-        with pinned_page() as origin, \
-                Proxy('--pass-pinned', env={'SECOND': '0.005'}) as proxy:
-            def refusals():
-                command('curl', '-sS', '--noproxy', '', '-x',
-                        'http://127.0.0.1:%d' % proxy.port, '--cacert',
-                        make_ca(), origin.url())
-                return len(re.findall(REFUSED, proxy.log()))
-            wait_for(lambda: refusals() == 1, 'a refusal')
-            wait_for(lambda: refusals() and re.search(PASSED, proxy.log()),
-                     'it passes')
-            wait_for(lambda: refusals() == 2, 'another one')
-    finally:
-        mitm.PROGRAM = before
+    with pinned_page() as origin, \
+            Proxy('--pass-pinned', second=0.005) as proxy:
+        def refusals():
+            command('curl', '-sS', '--noproxy', '', '-x',
+                    'http://127.0.0.1:%d' % proxy.port, '--cacert',
+                    make_ca(), origin.url())
+            return len(re.findall(REFUSED, proxy.log()))
+        wait_for(lambda: refusals() == 1, 'a refusal')
+        wait_for(lambda: refusals() and re.search(PASSED, proxy.log()),
+                 'it passes')
+        wait_for(lambda: refusals() == 2, 'another one')
 
 
 run()

@@ -2,11 +2,9 @@
 """TLS handshakes that stop, at every byte that a client sends and at every
 third of a server's (MITM_STEP): while they are stuck, plain clients are
 served, and then they go on."""
-import itertools, resource, unittest.mock
+import itertools, resource
 from mitm import *
 
-QUICK = os.path.abspath(os.environ.get('MITMPROXY_QUICK', os.path.join(
-    HERE, '..', 'build', 'mitmproxy-quick')))    # see deadlines.t
 CROWD = 200
 STEP = int(os.environ.get('MITM_STEP', 3))
 PAGE = reply(b'served')
@@ -18,12 +16,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (HARD, HARD))
 @contextlib.contextmanager
 def patient(*args):
     """A proxy whose deadlines are far away, however slow this machine is."""
-    if not os.access(QUICK, os.X_OK):
-        raise Skip('there is no ' + os.path.basename(QUICK))
     if HARD < 6 * CROWD:
         raise Skip('%d descriptors are not enough' % HARD)
-    with unittest.mock.patch('mitm.PROGRAM', QUICK), \
-            Proxy('-q', *args, env={'SECOND': '10'}) as proxy:
+    with Proxy('-q', *args, second=10) as proxy:
         yield proxy
 
 
