@@ -791,9 +791,11 @@ class Proxy:
     """The program under test on a free port.  On leaving, it must end with
     status 0 at SIGTERM and have given back its descriptors and children."""
 
+    program = PROGRAM
+
     def __init__(self, *args, env=None, ca=None, trust=None, stdout=None,
-                 coprocesses=0, prefix=(), program=None, second=None):
-        self.program, env = program or PROGRAM, env or {}
+                 coprocesses=0, prefix=(), program=PROGRAM, second=None):
+        self.program, env = program, env or {}
         if second is not None:          # so long are its seconds
             self.program, env = QUICK, {'SECOND': str(second), **env}
             if not os.access(QUICK, os.X_OK):
