@@ -182,7 +182,7 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_PAUSE]        = { 30, "a coprocess that keeps dying" },
     [WAIT_PERSON]       = { 1e9, "a filter that may take for ever" },
     [WAIT_UNCLEAR]      = { 5, "more of an answer whose end is not clear" },
-    [WAIT_TAKE]         = { 30, "a peer that keeps a filter from others" }
+    [WAIT_TAKE]         = { 120, "a peer that keeps a filter from others" }
 };
 
 /* Whether the processor computes AES: then AES-GCM is several times faster
@@ -321,6 +321,7 @@ struct end {
     bool shut;              /* the end was passed on */
     bool lingers;           /* RST waits for the peer to take the rest ... */
     double asked;           /* ... of which the kernel was asked then */
+    double wrote;           /* when it last took bytes */
     bool broken;            /* nothing can be written any more */
 };
 
@@ -366,6 +367,7 @@ struct filter {
     double pause;           /* seconds from a death to the next start ... */
     double not_before;      /* ... which is then */
     int jobs, running;      /* messages at most; now */
+    bool wanted;            /* others wait to be given to it */
     double timeout;         /* seconds without progress; 0: for ever */
     enum on_error { FAIL, PASS, CLOSE } on_error;
 };
@@ -1800,6 +1802,7 @@ static bool end_write(struct end *e)
                 tap_data(e->tap, 0, buf_at(b), (size_t)n);
             buf_eat(b, (size_t)n);
         }
+        e->wrote = now;
         moved = true;
     }
     if (e->finish && !e->shut && !end_lingers(e) &&
@@ -4828,6 +4831,8 @@ static bool chain_may_start(const struct chain *c)
    stalls holds one. */
 static void start_filters(void)
 {
+    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+        f->wanted = false;
     for (struct chain *c = waiting, *next; c != NULL; c = next) {
         bool good = true, left = false;
 
@@ -4841,6 +4846,7 @@ static void start_filters(void)
                 filter_is_free(r->filter, true, true))
                 good = attempt(run_serve, r);
             left |= run_waits(r);
+            r->filter->wanted |= !c->started;
         }
         if (!good)
             flow_starve(c->dir->flow);
@@ -7301,15 +7307,26 @@ static bool chain_at_work(const struct chain *c)
     return c != NULL && (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
-/* Whether one of them runs that cannot go on, as nobody takes what is printed:
-   it keeps its place of --jobs from others. */
-static bool chain_is_held(const struct chain *c)
+/* Whether one of d's filters runs that cannot go on, as nobody takes what is
+   printed. If others want its place of --jobs, *wanted and since when. */
+static bool dir_is_held(const struct dir *d, bool *wanted, double *since)
 {
+    const struct chain *c = d->chain;
     bool runs = false;
 
-    for (int i = 0; c != NULL && i < c->count; i++)
-        runs |= c->started && !c->run[i]->exited;
-    return runs && c->buf[c->count].len >= chain_limit(c, c->count);
+    if (c == NULL || !c->started ||
+        c->buf[c->count].len < chain_limit(c, c->count))
+        return false;
+    for (int i = 0; i < c->count; i++) {
+        if (c->run[i]->exited)
+            continue;
+        runs = true;
+        if (c->run[i]->filter->wanted) {
+            *wanted = true;
+            *since = (d->answer ? &d->flow->client : d->to)->wrote;
+        }
+    }
+    return runs;
 }
 
 /* Whether one of them is at work that has --timeout 0: perhaps a person edits
@@ -7329,6 +7346,7 @@ static bool chain_may_last(const struct chain *c)
 static enum wait flow_wait(const struct flow *f, double *since)
 {
     const struct server *s = &f->server;
+    bool wanted = false;
 
     *since = f->since;
     switch (f->state) {
@@ -7368,8 +7386,9 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (!f->client.done &&
         (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
         return WAIT_PERSON;
-    if (chain_is_held(f->up.chain) || chain_is_held(f->down.chain))
-        return waiting != NULL ? WAIT_TAKE : WAIT_BODY;
+    if (dir_is_held(&f->up, &wanted, since) |
+        dir_is_held(&f->down, &wanted, since))
+        return wanted ? WAIT_TAKE : f->stream ? WAIT_STREAM : WAIT_BODY;
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
         return WAIT_STREAM;
@@ -7595,16 +7614,27 @@ static void flow_hear(void *it)
         flow_wake(f);
 }
 
-/* Lets go of the client that has asked for nothing for longest, and for some
-   seconds: it connects again when it wants (RFC 9112, 9.5). False: there is
-   none. */
+/* Whether a client has asked for nothing for some seconds: neither is a server
+   being reached for it, or may be about to greet it, nor lies a request of its
+   in the kernel. */
+static bool flow_sleeps(const struct flow *f)
+{
+    struct pollfd asks = { f->client.fd, POLLIN, 0 };
+
+    return flow_idle(f) && !f->over && f->moved < now - IDLE * SECOND &&
+           (f->server.state == SERVER_NONE ||
+            (f->server.state >= SERVER_UP && f->state != FLOW_FIRST)) &&
+           (f->client.done || poll(&asks, 1, 0) == 0);
+}
+
+/* Lets go of the client that has slept for longest: it connects again when it
+   wants (RFC 9112, 9.5). False: there is none. */
 static bool evict_idle(void)
 {
     struct flow *idle = NULL;
 
     for (struct flow *f = flows; f != NULL; f = f->next)
-        if (!f->over && flow_idle(f) && f->moved < now - IDLE * SECOND &&
-            (idle == NULL || f->moved < idle->moved))
+        if ((idle == NULL || f->moved < idle->moved) && flow_sleeps(f))
             idle = f;
     if (idle == NULL)
         return false;
@@ -7620,16 +7650,18 @@ static void accept_new(void)
 {
     struct sockaddr_storage addr;
     socklen_t len = sizeof addr;
+    int first = opt.workers > 1 ? ACCEPTS - 1 : 0;
 
     /* of several workers each takes what it has the time for */
-    for (int i = opt.workers > 1 ? ACCEPTS - 1 : 0; i < ACCEPTS;
-         i++, len = sizeof addr) {
+    for (int i = first; i < ACCEPTS; i++, len = sizeof addr) {
         int kept = FD_RESERVE < fd_limit / 4 ? FD_RESERVE : fd_limit / 4;
         bool full = fds_used() >= fd_limit - kept;
         int fd = full ? -1 : accept4(listener, (struct sockaddr *)&addr, &len,
                                      SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct flow *f;
 
+        if (full && i > first)
+            return;                 /* perhaps there is nobody else */
         if (full || (fd < 0 && (errno == EMFILE || errno == ENFILE ||
                                 errno == ENOBUFS || errno == ENOMEM))) {
             if (now - accept_after > 10)

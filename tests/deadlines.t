@@ -197,25 +197,9 @@ def _():
                 os.kill(helper, signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def deaf(port=0):
-    """A port of 127.0.0.1 where no connection gets through."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(('127.0.0.1', port))
-        listener.listen(0)
-        while True:
-            conn = stack.enter_context(socket.socket())
-            conn.setblocking(False)
-            conn.connect_ex(listener.getsockname())
-            if not select.select([], [conn], [], 0.2)[1]:
-                break
-        yield listener.getsockname()[1]
-
-
 @test('a server that does not accept the connection: 502')
 def _():
-    with deaf() as port, quick(0.05) as proxy:
+    with deaf_port() as port, quick(0.05) as proxy:
         client = proxy.connect()
         client.send(get('http://127.0.0.1:%d/' % port))
         with meanwhile(proxy, client):
@@ -230,7 +214,7 @@ def _():
         origin = Origin(answer(reply(b'x')), host='::1')
     except OSError as error:
         raise Skip('no IPv6: %s' % error) from None
-    with origin, deaf(origin.port), quick(0.05) as proxy:
+    with origin, deaf_port(origin.port), quick(0.05) as proxy:
         client = proxy.connect()
         client.send(get('http://localhost:%d/' % origin.port))
         equal(client.read_message().body, b'x', 'the page')
@@ -331,18 +315,51 @@ def _():
         equal(client.read_message().body, b'x', 'the answer')
 
 
+def sizes(request):
+    """A small page, or one that is larger than all buffers."""
+    return reply(b'small' if b'/small' in request.start else bytes(32 << 20))
+
+
+def deaf(proxy, origin):
+    """A client that reads nothing of a page whose filter so cannot go on."""
+    client = proxy.connect()
+    client.send(get(origin.url('/big')))
+    wait_for(proxy.children, 'its filter')
+    return client
+
+
 @test('a client that reads nothing keeps a filter from the others')
 def _():
-    with Origin(answer(lambda request: reply(
-            b'small' if b'/small' in request.start else bytes(32 << 20)))) \
-            as origin, quick(0.05, '--jobs', '1', '--response', 'cat') as proxy:
-        deaf, other = proxy.connect(), proxy.connect()
-        deaf.send(get(origin.url('/big')))
-        wait_for(proxy.children, 'its filter')
+    with Origin(answer(sizes)) as origin, \
+            quick(0.02, '--jobs', '1', '--response', 'cat') as proxy:
+        client, other = deaf(proxy, origin), proxy.connect()
         other.send(get(origin.url('/small')))
+
+        def trickle():                  # it sends all the same
+            while other.silent(0):
+                client.send(b'G')
+                time.sleep(0.1)
+        trickling = thread(trickle)
         equal(other.read_message().body, b'small', 'the page of another')
-        like(proxy.log(), '#1 waited 30 seconds for .* from others: cut off',
+        like(proxy.log(), '#1 waited 120 seconds for .* from others: cut off',
              'what is said')
+        trickling.result(DEADLINE)
+
+
+@test('a client that reads nothing, while others want another filter')
+def _():
+    with Origin(answer(sizes)) as origin, \
+            quick(0.01, '--jobs', '2', '--response', 'cat', '--match', 'other',
+                  '--jobs', '1', '--timeout', '0', '--request', 'sleep 9; cat'
+                  ) as proxy:
+        deaf(proxy, origin)
+        others = [proxy.connect() for _ in range(2)]
+        for other in others:
+            other.send(get(origin.url('/small/other')))
+        equal(proxy.wait_log(r'#1 waited (\d+) seconds')[1], '300', 'how long')
+        check(proxy.children(), 'the filter that others want')
+        for other in others:
+            other.reset()
 
 
 @test('each wait of the table has had its line in the log')

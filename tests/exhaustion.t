@@ -66,6 +66,53 @@ def _():
         equal(busy.read_message().body, b'late', 'the page that took long')
 
 
+@contextlib.contextmanager
+def crowded_out(origin, number, client):
+    """A proxy with client(proxy), who has done nothing for some of its seconds
+    when that many others ask."""
+    with starved('nofile', 128, second=0.1) as proxy:
+        conn = client(proxy)
+        then = time.monotonic() + 0.6
+        crowd = [proxy.connect() for _ in range(number)]
+        for other in crowd:
+            other.send(get(origin.url()))
+            equal(other.read_message().body, b'hello', 'the page')
+        wait_for(lambda: time.monotonic() > then, 'time')
+        yield proxy, conn
+
+
+@test('out of descriptors: a request that has come is not lost')
+def _():
+    def client(proxy):
+        conn = proxy.connect()
+        conn.send(get(origin.url()))
+        conn.read_message()
+        return conn
+
+    with Origin(answer(reply(b'hello'))) as origin, \
+            crowded_out(origin, 39, client) as (proxy, conn):
+        os.kill(proxy.pid, signal.SIGSTOP)
+        for _ in range(2):
+            proxy.connect()
+        conn.send(get(origin.url(), 'Content-Length: 0', method='POST'))
+        os.kill(proxy.pid, signal.SIGCONT)
+        equal(conn.read_message().body, b'hello', 'the answer')
+
+
+@test('out of descriptors: who waits for a server is told what became of it')
+def _():
+    def client(proxy):
+        conn = proxy.connect()
+        conn.send(b'\5\1\0')
+        equal(conn.read_exact(2), b'\5\0', 'the greeting')
+        conn.send(b'\5\1\0\1\x7f\0\0\1' + struct.pack('>H', port))
+        return conn
+
+    with Origin(answer(reply(b'hello'))) as origin, deaf_port() as port, \
+            crowded_out(origin, 100, client) as (_, conn):
+        equal(conn.read_exact(2), b'\5\6', 'nobody accepts, in 20 seconds')
+
+
 @test('40 descriptors are enough, and fewer than 32 are too few')
 def _():
     with Origin(answer(reply(b'hello')), tls=True) as origin, \
@@ -91,6 +138,7 @@ def _():
             crowd[-1].send(get(origin.url()))
             wait_for(lambda: not crowd[-1].silent(0) or
                      'clients are too many' in proxy.log(), 'the page')
+        check(crowd[-1].silent(0.3), 'there was room for the last one')
         stays = [client for client in crowd if not client.silent(0)][-1]
         for client in crowd:
             if client is not stays:

@@ -237,6 +237,22 @@ def closed_port():
         yield s.getsockname()[1]
 
 
+@contextlib.contextmanager
+def deaf_port(port=0):
+    """A port of 127.0.0.1 where no connection gets through."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(('127.0.0.1', port))
+        listener.listen(0)              # a full queue drops all SYNs
+        while True:
+            conn = stack.enter_context(socket.socket())
+            conn.setblocking(False)
+            conn.connect_ex(listener.getsockname())
+            if not select.select([], [conn], [], 0.2)[1]:
+                break
+        yield listener.getsockname()[1]
+
+
 # ------------------------------------------------------- certificates
 
 def openssl(*words, **more):

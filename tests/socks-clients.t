@@ -142,16 +142,9 @@ def _():
 
 @test('a server that does not answer: SOCKS5 says 6')
 def _():
-    with socket.socket() as full, contextlib.ExitStack() as stack:
-        full.bind(('127.0.0.1', 0))     # its queue full, it drops all SYNs
-        full.listen(0)
-        for _ in range(4):
-            s = stack.enter_context(socket.socket())
-            s.setblocking(False)
-            s.connect_ex(full.getsockname())
-        proxy = stack.enter_context(Proxy(second=0.05))
+    with deaf_port() as port, Proxy(second=0.05) as proxy:
         like(curl('--socks5', at(proxy), 'http://127.0.0.1:%d/'
-                  % full.getsockname()[1], status=97), rb'\(6\)', 'curl')
+                  % port, status=97), rb'\(6\)', 'curl')
 
 
 run()
