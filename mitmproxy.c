@@ -5657,7 +5657,8 @@ static bool server_step(struct flow *f)
 /* ==== 17 messages ========================================================
    One message in one direction: its head is read, the filters get it, what
    they print is mended, or all passes as it is. All that is here works on
-   struct dir, whose two directions know no difference but which is up. */
+   struct dir, whose two directions know no difference but which is up. What
+   ends a flow, or makes it another, is a step: it returns true. */
 
 /* Prints what has been collected of d's message, once. */
 static void dir_show(struct dir *d)
@@ -5682,7 +5683,7 @@ static void dir_reset(struct dir *d)
 
 /* Ends a flow from our side: what is in client.out still goes, and then the
    client has a little while to take it and to close. */
-static void flow_close(struct flow *f)
+static bool flow_close(struct flow *f)
 {
     dir_reset(&f->up);
     dir_reset(&f->down);
@@ -5692,36 +5693,52 @@ static void flow_close(struct flow *f)
     f->since = now;
     if (f->client.ssl != NULL && !f->client.ready)
         f->client.sealed = true;    /* there is nothing to seal yet */
+    return true;
 }
 
 /* Ends a flow so that the client does not take what it has for whole: TLS
    ends without close_notify, and TCP with RST where its end would be the
    message's. */
-static void flow_cut(struct flow *f)
+static bool flow_cut(struct flow *f)
 {
     const struct dir *d = f->up.answer ? &f->up : &f->down;
 
     f->client.cut = true;
     f->client.reset = f->stream || (d->sent && (d->last || d->raw ||
                                     d->body.framing == UNTIL_CLOSE));
-    flow_close(f);
+    return flow_close(f);
 }
 
 static const char *status_text(int status)
 {
-    return status == 400 ? "Bad Request" :
-           status == 407 ? "Proxy Authentication Required" :
-           status == 408 ? "Request Timeout" :
-           status == 431 ? "Request Header Fields Too Large" :
-           status == 504 ? "Gateway Timeout" : "Bad Gateway";
+    return status == 400 ? "400 Bad Request" :
+           status == 407 ? "407 Proxy Authentication Required" :
+           status == 408 ? "408 Request Timeout" :
+           status == 431 ? "431 Request Header Fields Too Large" :
+           status == 504 ? "504 Gateway Timeout" : "502 Bad Gateway";
+}
+
+/* Ends a flow with an answer of our own, with a body of n bytes. */
+static bool flow_answer(struct flow *f, const char *status, const char *fields,
+                        const void *body, size_t n)
+{
+    struct buf *out = &f->client.out;
+
+    buf_printf(out, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %zu\r\n"
+               "Connection: close\r\n\r\n", status, fields, n);
+    show_message(f->ex.id, false, (char *)buf_at(out), out->len);
+    if (!f->ex.client_head)
+        buf_put(out, body, n);
+    return flow_close(f);
 }
 
 /* Ends a flow with a page that says why, or, when the client has been sent
    a part of an answer already, without the rest. */
-PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
+PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
                                    const char *format, ...)
 {
-    char text[1024], why[4 * sizeof text];
+    char text[1024], why[4 * sizeof text], body[sizeof why + 100];
+    int n;
     va_list args;
     bool page = !f->down.sent && !(f->up.answer && f->up.sent) && !f->stream;
 
@@ -5731,25 +5748,14 @@ PRINTF(3, 4) static void flow_fail(struct flow *f, int status,
     escape(why, text);
     say(0, "#%lu %s: %s", f->ex.id, page ? "answered by an error page" :
         "cut off", why);
-    if (page) {
-        struct buf body = { 0 };
-
-        buf_printf(&body, "mitmproxy: %d %s\n\n%s\n", status,
-                   status_text(status), why);
-        buf_printf(&f->client.out, "HTTP/1.1 %d %s\r\n%s"
-                   "Content-Type: text/plain; charset=utf-8\r\n"
-                   "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-                   status, status_text(status), status != 407 ? "" :
-                   "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n",
-                   body.len);
-        show_message(f->ex.id, false, (char *)buf_at(&f->client.out),
-                     f->client.out.len);
-        if (!f->ex.client_head)
-            buf_put(&f->client.out, buf_at(&body), body.len);
-        buf_free(&body);
-        flow_close(f);
-    } else
-        flow_cut(f);
+    if (!page)
+        return flow_cut(f);
+    n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), why);
+    return flow_answer(f, status_text(status), status == 407 ?
+                       "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n"
+                       "Content-Type: text/plain; charset=utf-8" :
+                       "Content-Type: text/plain; charset=utf-8",
+                       body, (size_t)n);
 }
 
 /* Forgets the exchange, but for its number. */
@@ -5780,13 +5786,12 @@ static bool request_in_filters(const struct flow *f)
 
 /* From here on all bytes pass as they come, both ways. Filtered: through
    the filters too, as one long message. Why goes into the log. */
-static void flow_stream(struct flow *f, bool filtered, const char *why)
+static bool flow_stream(struct flow *f, bool filtered, const char *why)
 {
     if (f->up.chain != NULL || f->down.chain != NULL) {
         say(0, "#%lu cut off, as a filter has a part of it: %s", f->ex.id,
             why);
-        flow_cut(f);
-        return;
+        return flow_cut(f);
     }
     say(1, "#%lu is relayed as a stream: %s", f->ex.id, why);
     dir_reset(&f->up);
@@ -5808,6 +5813,7 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
         stream_filter(&f->up);
         stream_filter(&f->down);
     }
+    return true;
 }
 
 /* Where d's message ends cannot be known, for this reason: all that follows
@@ -5815,23 +5821,21 @@ static void flow_stream(struct flow *f, bool filtered, const char *why)
    next request may be for another server, to which alone it may go: so this
    one is the last, and ends with its connection. Behind --proxyauth, whose
    credentials are not for servers, such a request is refused. */
-static void dir_unclear(struct dir *d, const char *why)
+static bool dir_unclear(struct dir *d, const char *why)
 {
     struct flow *f = d->flow;
 
-    if (f->tunnel) {
-        flow_stream(f, !f->spoken, why);
-        return;
-    }
-    if (d->up && opt.proxyauth != NULL) {
-        flow_fail(f, 400, "the end of this request cannot be known: %s", why);
-        return;
-    }
+    if (f->tunnel)
+        return flow_stream(f, !f->spoken, why);
+    if (d->up && opt.proxyauth != NULL)
+        return flow_fail(f, 400, "the end of this request cannot be known: %s",
+                         why);
     say(1, "#%lu goes on until its connection ends: %s", f->ex.id, why);
     d->state = DIR_BODY;
     d->head.unclear = why;
     d->body = (struct body){ .framing = UNTIL_CLOSE };
     d->last = true;
+    return true;
 }
 
 /* n bytes leave from.in: they are shown and kept, where that is asked for,
@@ -5894,10 +5898,8 @@ static bool dir_truncated(struct dir *d)
         d->up ? "client" : "server", d->up ? "a request" : "an answer",
         d->from->tls_error ? ": " : "",
         d->from->tls_error ? tls_strerror(d->from->tls_error) : "");
-    if (!d->up || d->chain != NULL) {
-        flow_cut(f);
-        return true;
-    }
+    if (!d->up || d->chain != NULL)
+        return flow_cut(f);
     f->server.end.finish = f->server.end.cut = true;
     d->state = DIR_TURN;            /* the server may still say something */
     d->last = true;
@@ -5913,18 +5915,14 @@ static bool dir_failed(struct dir *d)
     enum on_error what = d->chain->on_error;
 
     strcpy(why, d->chain->failure);
-    if (d->sent || what == FAIL || (what == PASS && !d->keep)) {
-        flow_fail(f, 502, "the filter failed: %s%s", why,
-                  d->sent || what == FAIL ? "" :
-                  " (and the message is too long to pass as it was)");
-        return true;
-    }
+    if (d->sent || what == FAIL || (what == PASS && !d->keep))
+        return flow_fail(f, 502, "the filter failed: %s%s", why,
+                         d->sent || what == FAIL ? "" :
+                         " (and the message is too long to pass as it was)");
     say(0, "#%lu the filter failed: %s: %s", f->ex.id, why,
         what == PASS ? "passed as it was" : "closed");
-    if (what == CLOSE) {
-        flow_cut(f);
-        return true;
-    }
+    if (what == CLOSE)
+        return flow_cut(f);
     buf_put(&d->kept, buf_at(in), in->len);
     buf_free(in);
     *in = d->kept;
@@ -5950,16 +5948,12 @@ static bool chain_feed(struct dir *d)
                        d->body.step >= TRAILER_START;
         ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
 
-        if (n < 0) {
-            flow_fail(d->flow, d->up ? 400 : 502,
-                      "the chunked coding of the message is malformed");
-            return true;
-        }
-        if (trailer && !d->raw && d->trailers.len + (size_t)n > MAX_HEAD) {
-            flow_fail(d->flow, d->up ? 431 : 502,
-                      "the trailers are longer than %d bytes", MAX_HEAD);
-            return true;
-        }
+        if (n < 0)
+            return flow_fail(d->flow, d->up ? 400 : 502,
+                             "the chunked coding of the message is malformed");
+        if (trailer && !d->raw && d->trailers.len + (size_t)n > MAX_HEAD)
+            return flow_fail(d->flow, d->up ? 431 : 502,
+                             "the trailers are longer than %d bytes", MAX_HEAD);
         if (trailer && !d->raw)
             buf_put(&d->trailers, buf_at(in), (size_t)n);
         dir_take(d, (size_t)n, run_is_deaf(c, 0) || !(data || d->raw) ? NULL
@@ -6201,15 +6195,12 @@ static bool mend_end(struct dir *d)
 {
     struct flow *f = d->flow;
 
-    if (d->out == OUT_EXACT && d->left != 0) {
-        flow_fail(f, 502, "the filter changed the length of a request that "
-                  "is too long to be held, and HTTP/1.0 has no other way");
-        return true;
-    }
-    if (d->out == OUT_CHUNKED && dir_in_doubt(d)) {
-        flow_cut(f);
-        return true;
-    }
+    if (d->out == OUT_EXACT && d->left != 0)
+        return flow_fail(f, 502, "the filter changed the length of a request "
+                         "that is too long to be held, and HTTP/1.0 has no "
+                         "other way");
+    if (d->out == OUT_CHUNKED && dir_in_doubt(d))
+        return flow_cut(f);
     if (d->out == OUT_CHUNKED) {
         buf_puts(dir_out(d), "0\r\n");
         if (d->body.done && d->trailers.len > 0)
@@ -6252,14 +6243,11 @@ static bool dir_copy(struct dir *d)
             d->body = before;
             return moved;
         }
-        if (n < 0 && dir_is_spare(d)) { /* the client has had its answer */
-            flow_close(d->flow);
-            return true;
-        }
+        if (n < 0 && dir_is_spare(d)) /* the client has had its answer */
+            return flow_close(d->flow);
         if (n < 0) {
             d->body = before;
-            dir_unclear(d, "a chunk is malformed");
-            return true;
+            return dir_unclear(d, "a chunk is malformed");
         }
         dir_take(d, (size_t)n, dir_is_spare(d) ? NULL : &d->to->out);
         moved = true;
@@ -6270,10 +6258,8 @@ static bool dir_copy(struct dir *d)
         if (d->body.framing != UNTIL_CLOSE)
             return dir_truncated(d);
         d->last = d->body.done = true;
-        if (end_failed(d->from)) {
-            flow_cut(d->flow);
-            return true;
-        }
+        if (end_failed(d->from))
+            return flow_cut(d->flow);
         return dir_complete(d);
     }
     return moved;
@@ -6307,8 +6293,7 @@ static bool dir_print(struct dir *d)
         return false;
     if (src->len == 0) {
         say(1, "#%lu the filter printed nothing: dropped", f->ex.id);
-        flow_cut(f);
-        return true;
+        return flow_cut(f);
     }
     d->answer = d->up && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0;
     n = d->raw ? -1 : head_parse(p, src->len, d->up && !d->answer,
@@ -6347,10 +6332,8 @@ static bool dir_server(struct dir *d)
     struct flow *f = d->flow;
     const char *unclear = d->head.unclear;
 
-    if (f->server.state == SERVER_FAILED) {
-        flow_fail(f, 502, "%s", f->server.failure);
-        return true;
-    }
+    if (f->server.state == SERVER_FAILED)
+        return flow_fail(f, 502, "%s", f->server.failure);
     if (f->server.state != SERVER_UP)
         return false;
     if (d->chain != NULL && !d->headless) {
@@ -6449,7 +6432,7 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 
 /* A proxy client's CONNECT: it gets its tunnel before the server is asked
    for, so that it can be told of failures inside TLS. */
-static void tunnel_begin(struct flow *f, const struct target *t)
+static bool tunnel_begin(struct flow *f, const struct target *t)
 {
     say(1, "%s asks for a tunnel to %s:%u", f->peer, t->host, t->port);
     buf_eat(&f->client.in, f->up.head.len);
@@ -6462,11 +6445,12 @@ static void tunnel_begin(struct flow *f, const struct target *t)
     f->home = *t;
     f->state = FLOW_FIRST;
     f->since = now;
+    return true;
 }
 
 /* http://mitm.it/, asked of the proxy: the CA's certificate, and how it is
    to be installed. The key stays here. */
-static void serve_ca(struct flow *f, const char *path, size_t n)
+static bool serve_ca(struct flow *f, const char *path, size_t n)
 {
     static const char page[] = "<!DOCTYPE html><title>mitmproxy.c</title>\n"
         "<p>This proxy opens TLS. A browser, system or program that is to "
@@ -6490,12 +6474,9 @@ static void serve_ca(struct flow *f, const char *path, size_t n)
         body = ca.crt.raw.p;
         len = ca.crt.raw.len;
     }
-    buf_printf(&f->client.out, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
-               "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-               pem || der ? "application/x-x509-ca-cert" : "text/html", len);
-    if (!f->ex.head)
-        buf_put(&f->client.out, body, len);
-    flow_close(f);
+    return flow_answer(f, "200 OK", pem || der ?
+                       "Content-Type: application/x-x509-ca-cert" :
+                       "Content-Type: text/html", body, len);
 }
 
 /* Whether a proxy's client may come in: asks for --proxyauth's credentials.
@@ -6523,10 +6504,8 @@ static bool request_begin(struct dir *d)
     struct target t = f->home;
     size_t n;
 
-    if (!f->tunnel && connect_target(p, &d->head, &t)) {
-        tunnel_begin(f, &t);
-        return true;
-    }
+    if (!f->tunnel && connect_target(p, &d->head, &t))
+        return tunnel_begin(f, &t);
     if (!d->pass) {
         exchange_free(&f->ex);
         f->ex.id = next_id();
@@ -6535,11 +6514,9 @@ static bool request_begin(struct dir *d)
     f->ex.minor = d->head.minor;
     exchange_method(f, p, &d->head);
     f->ex.client_head = f->ex.head;
-    if (!f->tunnel && !proxy_target(p, &d->head, &t)) {
-        flow_fail(f, 400, "this is a proxy: it takes http://host/path, or "
-                  "CONNECT host:port");
-        return true;
-    }
+    if (!f->tunnel && !proxy_target(p, &d->head, &t))
+        return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
+                         "or CONNECT host:port");
     f->ex.to = t;
     exchange_name(f, p, &d->head);
     if ((!f->tunnel || opt.transparent) &&
@@ -6547,8 +6524,7 @@ static bool request_begin(struct dir *d)
         rest = p + d->head.target.at;
         n = d->head.target.len;
         parse_absolute(rest, n, &t, &rest, &n);
-        serve_ca(f, rest, n);
-        return true;
+        return serve_ca(f, rest, n);
     }
     if (!f->tunnel) {
         f->home = t;
@@ -6578,9 +6554,8 @@ static bool response_begin(struct dir *d)
             return false;
         d->show = true;
         dir_take(d, d->head.len, &d->to->out);
-        flow_stream(f, false, status == 101 ? "the protocol was switched"
-                                            : "a tunnel was opened");
-        return true;
+        return flow_stream(f, false, status == 101 ? "the protocol was switched"
+                                                   : "a tunnel was opened");
     }
     if (status < 200) {             /* an interim response: others follow */
         if (!dir_has_room(d))
@@ -6608,17 +6583,15 @@ static bool dir_unframed(struct dir *d, const char *why)
     struct flow *f = d->flow;
 
     if (d->up && !f->tunnel)
-        flow_fail(f, 400, "this is no request that a proxy understands: %s",
-                  why);
-    else if (!d->up && request_in_filters(f))
+        return flow_fail(f, 400, "this is no request that a proxy "
+                         "understands: %s", why);
+    if (!d->up && request_in_filters(f))
         return false;
-    else {
-        d->show = d->sent = true;
-        dir_unclear(d, why);
-        if (!f->tunnel && d->head.len > 0 && d->head.chunked) {
-            d->body.framing = CHUNKED; /* which is as good an end as any */
-            dir_take(d, d->head.len, &d->to->out);
-        }
+    d->show = d->sent = true;
+    dir_unclear(d, why);
+    if (!f->tunnel && d->head.len > 0 && d->head.chunked) {
+        d->body.framing = CHUNKED;  /* which is as good an end as any */
+        dir_take(d, d->head.len, &d->to->out);
     }
     return true;
 }
@@ -6638,19 +6611,17 @@ static bool dir_ended(struct dir *d)
     struct flow *f = d->flow;
 
     if (d->up)
-        flow_close(f);
-    else if (f->server.used)        /* it may close while it is idle, and the
+        return flow_close(f);
+    if (f->server.used)             /* it may close while it is idle, and the
                                        client will ask again */
-        flow_cut(f);
-    else if (f->server.end.tls_error != 0 && *server_wish(f) == '\0')
-        flow_fail(f, 502, "TLS with %s:%u broke off without an answer: %s",
-                  f->server.target.host, f->server.target.port,
-                  tls_strerror(f->server.end.tls_error));
-    else
-        flow_fail(f, 502, "%s:%u closed the connection without an answer%s",
-                  f->server.target.host, f->server.target.port,
-                  server_wish(f));
-    return true;
+        return flow_cut(f);
+    if (f->server.end.tls_error != 0 && *server_wish(f) == '\0')
+        return flow_fail(f, 502, "TLS with %s:%u broke off without an answer: "
+                         "%s", f->server.target.host, f->server.target.port,
+                         tls_strerror(f->server.end.tls_error));
+    return flow_fail(f, 502, "%s:%u closed the connection without an answer%s",
+                     f->server.target.host, f->server.target.port,
+                     server_wish(f));
 }
 
 /* The server's connection is of no use any more, while filters have a request
@@ -6716,11 +6687,9 @@ static bool dir_head(struct dir *d)
     if (d->begun == 0)
         d->begun = now;
     n = head_parse((char *)buf_at(in), in->len, d->up, &d->head);
-    if (n == 0 && in->len > MAX_HEAD) {
-        flow_fail(f, d->up ? 431 : 502, "the head is longer than %d bytes",
-                  MAX_HEAD);
-        return true;
-    }
+    if (n == 0 && in->len > MAX_HEAD)
+        return flow_fail(f, d->up ? 431 : 502,
+                         "the head is longer than %d bytes", MAX_HEAD);
     if (n == 0 && !d->from->done)
         return false;
     if (n <= 0)
@@ -6745,8 +6714,7 @@ static bool dir_turn(struct dir *d)
         if (!f->server.end.done || f->up.state == DIR_TURN ||
             request_in_filters(f))
             return false;
-        flow_close(f);              /* nobody takes the rest of a request */
-        return true;
+        return flow_close(f);       /* nobody takes the rest of a request */
     }
     if (d->from->in.len == 0 && d->from->done && !to->finish &&
         f->server.state == SERVER_UP) {
@@ -6755,10 +6723,8 @@ static bool dir_turn(struct dir *d)
     }
     if (f->tunnel && d->from->in.len > 0 && f->down.state == DIR_HEAD &&
         !to->finish && head_parse((char *)buf_at(&d->from->in),
-                                  d->from->in.len, true, &d->head) < 0) {
-        flow_stream(f, false, "what follows the request is not HTTP/1");
-        return true;
-    }
+                                  d->from->in.len, true, &d->head) < 0)
+        return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
 }
 
@@ -6816,8 +6782,7 @@ static bool dir_stream(struct dir *d)
         d->flow->heard = !d->up;
     if (d->flow->server.state == SERVER_FAILED) {
         say(0, "a stream ends: %s", d->flow->server.failure);
-        flow_cut(d->flow);
-        return true;
+        return flow_cut(d->flow);
     }
     if (d->chain != NULL) {
         moved = stream_feed(d, over);
@@ -6877,10 +6842,8 @@ static bool exchange_end(struct flow *f)
     if (f->up.state != DIR_TURN ||
         (f->down.state != DIR_TURN && !f->up.answer))
         return false;
-    if (f->up.last || f->down.last || stopping) {
-        flow_close(f);
-        return true;
-    }
+    if (f->up.last || f->down.last || stopping)
+        return flow_close(f);
     dir_reset(&f->up);
     dir_reset(&f->down);
     exchange_free(&f->ex);
@@ -6895,11 +6858,11 @@ static bool exchange_end(struct flow *f)
    long it may wait for what, its birth, and its end. */
 
 /* A SOCKS client has shown no user and password, or wrong ones. */
-static void socks_refuse(struct flow *f)
+static bool socks_refuse(struct flow *f)
 {
     say(0, "%s asks by SOCKS%d without the right user and password", f->peer,
         f->socks);
-    flow_close(f);
+    return flow_close(f);
 }
 
 /* A SOCKS5 client greets, and is told whether it must log in (RFC 1928, 3). */
@@ -6915,9 +6878,7 @@ static bool socks_greet(struct flow *f)
     buf_put(&f->client.out, reply, 2);
     buf_eat(in, 2u + p[1]);
     f->greeted = reply[1] == 0 ? 2 : 1;
-    if (reply[1] == 255)
-        socks_refuse(f);
-    return true;
+    return reply[1] == 255 ? socks_refuse(f) : true;
 }
 
 /* A SOCKS5 client logs in (RFC 1929, 2). */
@@ -6930,10 +6891,9 @@ static bool socks_admit(struct flow *f)
         return false;
     buf_put(&f->client.out, n > 0 ? "\1\0" : "\1\1", 2);
     f->greeted = 2;
-    if (n > 0)
-        buf_eat(in, (size_t)n);
-    else
-        socks_refuse(f);
+    if (n < 0)
+        return socks_refuse(f);
+    buf_eat(in, (size_t)n);
     return true;
 }
 
@@ -6953,14 +6913,12 @@ static bool socks_ask(struct flow *f)
         return false;
     if (f->socks == 4 && opt.proxyauth != NULL) {
         socks_reply(&f->client.out, 4, SOCKS_FAILED);
-        socks_refuse(f);
-        return true;
+        return socks_refuse(f);
     }
     if (n < 0 || t.port == 0) {
         say(0, "%s asks by SOCKS for what there is not", f->peer);
         socks_reply(&f->client.out, f->socks, code);
-        flow_close(f);
-        return true;
+        return flow_close(f);
     }
     buf_eat(in, (size_t)n);
     say(1, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks, t.host, t.port);
@@ -6992,7 +6950,7 @@ static bool socks_answer(struct flow *f)
 
 /* A tunnel is not to be opened: its bytes pass as they are, TLS and all. A
    stream's filters have had the plain text that came before. */
-static void tunnel_pass(struct flow *f, const char *why)
+static bool tunnel_pass(struct flow *f, const char *why)
 {
     f->untouched = true;
     f->home.tls = false;
@@ -7000,8 +6958,7 @@ static void tunnel_pass(struct flow *f, const char *why)
     chain_free(f->up.chain);
     chain_free(f->down.chain);
     f->up.chain = f->down.chain = NULL;
-    if (!f->stream)
-        flow_stream(f, false, why);
+    return f->stream || flow_stream(f, false, why);
 }
 
 /* What is in a tunnel may pass: messages, or by --tcp-hosts a stream. */
@@ -7101,15 +7058,12 @@ static bool tunnel_hello(struct flow *f)
         f->over = true;
         return true;
     }
-    if (host_matches(opt.ignore, f)) {
-        tunnel_pass(f, "--ignore-hosts says so");
-        return true;
-    }
+    if (host_matches(opt.ignore, f))
+        return tunnel_pass(f, "--ignore-hosts says so");
     if (pinned_find(f) != NULL) {
         say(0, "%s is passed untouched: it has rejected our certificate for "
             "%s (--pass-pinned)", f->peer, flow_name(f));
-        tunnel_pass(f, "--pass-pinned says so");
-        return true;
+        return tunnel_pass(f, "--pass-pinned says so");
     }
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
         "is asked, so that its certificate can be copied", f->peer,
@@ -7231,8 +7185,7 @@ static bool tunnel_client(struct flow *f)
         f->client.alert, opt.ca_file);
     if (opt.pass_pinned && is_rejection(&f->client))
         pinned_add(f);
-    flow_close(f);
-    return true;
+    return flow_close(f);
 }
 
 /* Notes a client that leaves right behind the handshake, without a word: one
