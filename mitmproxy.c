@@ -505,7 +505,7 @@ struct flow {
     bool heard;             /* ... and it was the server that spoke last */
     bool wake;              /* something happened to it in this turn */
     double woken;           /* when that was the last time */
-    bool over;              /* to be freed by sweep() */
+    bool over;              /* to be freed by flow_settle() */
     char peer[64];          /* the client's address and port */
     double since;           /* when this state was entered */
     double moved;           /* when a byte last moved */
@@ -549,7 +549,7 @@ static struct flow *flows;          /* the one that woke last is the first */
 static int nflows;
 static bool full_turn;              /* those that sleep are looked at, too */
 static struct run *runs;            /* all children that are filters */
-static struct chain *waiting, **waiting_end = &waiting;
+static struct chain *waiting;       /* for their filters, in their order */
 static struct resolver resolvers[MAX_RESOLVERS];
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
@@ -4516,13 +4516,12 @@ static void copros_move(void)
 static bool chain_new(struct dir *d, const struct subject *s,
                       const char *direction)
 {
-    struct chain *c = NULL;
+    struct chain *c = NULL, **end;
 
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         struct run *r;
 
-        if (f->request != d->up ||
-            match_eval(f->match, s) != 1)
+        if (f->request != d->up || match_eval(f->match, s) != 1)
             continue;
         if (c == NULL)
             d->chain = c = alloc(sizeof *c);
@@ -4538,8 +4537,9 @@ static bool chain_new(struct dir *d, const struct subject *s,
         return false;
     c->dir = d;
     c->vars = filter_vars(d->flow, direction, s->h ? s->h->status : 0);
-    *waiting_end = c;
-    waiting_end = &c->next;
+    for (end = &waiting; *end != NULL;)
+        end = &(*end)->next;
+    *end = c;
     return true;
 }
 
@@ -4550,11 +4550,8 @@ static void chain_unqueue(struct chain *c)
 
     while (*p != NULL && *p != c)
         p = &(*p)->next;
-    if (*p == NULL)
-        return;
-    *p = c->next;
-    if (waiting_end == &c->next)
-        waiting_end = p;
+    if (*p != NULL)
+        *p = c->next;
 }
 
 /* Frees a chain; children that still run are told to stop, and are reaped
@@ -4788,11 +4785,25 @@ static void run_serve(void *it)
     flow_wake(r->chain->dir->flow);
 }
 
-/* There is no memory for f: it ends, and others may have what it had. */
-static void flow_starve(struct flow *f)
+/* Does work on it, which is, or belongs to, the flow f. False: there is no
+   memory for f, which ends, so that others may have what it had. */
+static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
 {
+    if (attempt(work, it))
+        return true;
     say(0, "%s is closed: out of memory", f->peer);
+    flow_wake(f);
     f->over = true;
+    return false;
+}
+
+/* Does work on each flow that is to be looked at in this turn. */
+static void each_flow(void (*work)(void *))
+{
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);        /* work may move f, or free it */
+        flow_attempt(f, work, f);
+    }
 }
 
 /* About how many descriptors are in use. A flow may want two. */
@@ -4838,18 +4849,16 @@ static void start_filters(void)
 
         next = c->next;
         if (!c->started && chain_may_start(c))
-            good = attempt(chain_start, c);
+            good = flow_attempt(c->dir->flow, chain_start, c);
         for (int i = 0; good && i < c->count; i++) {
             struct run *r = c->run[i];
 
             if (c->started && run_waits(r) && run_fed(c, i) &&
                 filter_is_free(r->filter, true, true))
-                good = attempt(run_serve, r);
+                good = flow_attempt(c->dir->flow, run_serve, r);
             left |= run_waits(r);
             r->filter->wanted |= !c->started;
         }
-        if (!good)
-            flow_starve(c->dir->flow);
         if (!good || (c->started && !left))
             chain_unqueue(c);
     }
@@ -7634,8 +7643,7 @@ static void accept_new(void)
             accept_after = now + 0.1;
             return;
         }
-        if (!attempt(flow_hear, f))
-            flow_starve(f);
+        flow_attempt(f, flow_hear, f);
     }
 }
 
@@ -7681,11 +7689,7 @@ static void read_ready(void)
         if (fds_has(readable, r->fd))
             resolver_read(r);
     copros_move();
-    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
-        next = next_flow(f);
-        if (!attempt(flow_read, f))
-            flow_starve(f);
-    }
+    each_flow(flow_read);
 }
 
 /* Moves bytes from buffers to descriptors, of those flows where something
@@ -7726,6 +7730,9 @@ static void flow_go(void *it)
     double since;
     enum wait w;
 
+    if (!f->wake || f->over)
+        return;
+    f->wake = false;
     do
         while (!f->over && flow_step(f))
             ;
@@ -7741,27 +7748,16 @@ static void flow_go(void *it)
     end_trim(&f->server.end);
 }
 
-/* Lets each flow where something happened go as far as it can. */
-static void step_flows(void)
+/* Asks for a name that could not be asked for, as all resolvers were busy;
+   frees a flow that is over: the only place that does. */
+static void flow_settle(void *it)
 {
-    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
-        next = next_flow(f);
-        if (f->wake && !f->over) {
-            f->wake = false;
-            if (!attempt(flow_go, f))
-                flow_starve(f);
-        }
-    }
-}
+    struct flow *f = it;
 
-/* Asks for names that could not be asked for, as all resolvers were busy. */
-static void ask_again(void)
-{
-    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
-        next = next_flow(f);
-        if (f->server.state == SERVER_LOOKUP && f->server.resolver == NULL)
-            server_lookup(f);
-    }
+    if (f->server.state == SERVER_LOOKUP && f->server.resolver == NULL)
+        server_lookup(f);
+    if (flow_over(f))
+        flow_free(f);
 }
 
 /* Takes note of the children that have ended. */
@@ -7786,16 +7782,6 @@ static void reap(void)
                 run_exited(r, status);
                 break;
             }
-    }
-}
-
-/* Frees the flows that are over: the only place that does. */
-static void sweep(void)
-{
-    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
-        next = next_flow(f);
-        if (flow_over(f))
-            flow_free(f);
     }
 }
 
@@ -7870,10 +7856,9 @@ static void run_loop(void)
         if (listener >= 0 && fds_has(readable, listener))
             accept_new();
         read_ready();
-        step_flows();
+        each_flow(flow_go);
         start_filters();
-        ask_again();
-        sweep();
+        each_flow(flow_settle);
     }
 }
 
