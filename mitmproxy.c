@@ -566,16 +566,23 @@ static double stop_since;
 
 /* ==== 3 utilities ======================================================= */
 
+/* Fills text, an array, with what a function's format and the arguments behind
+   it make. */
+#define FORMAT(text, format) \
+    do { \
+        va_list args; \
+        va_start(args, format); \
+        vsnprintf(text, sizeof text, format, args); \
+        va_end(args); \
+    } while (0)
+
 /* Ends the program with one line. For start-up, before there are flows. */
 PRINTF(1, 2) static _Noreturn void die(const char *format, ...)
 {
-    va_list args;
+    char text[4096];
 
-    va_start(args, format);
-    fputs("mitmproxy: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
+    FORMAT(text, format);
+    fprintf(stderr, "mitmproxy: %s\n", text);
     exit(1);
 }
 
@@ -774,11 +781,8 @@ static void buf_puts(struct buf *b, const char *s)
 PRINTF(2, 3) static void buf_printf(struct buf *b, const char *format, ...)
 {
     char text[4096];
-    va_list args;
 
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    FORMAT(text, format);
     buf_puts(b, text);
 }
 
@@ -951,13 +955,10 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
 {
     char text[2048], line[4 * sizeof text + 16];
     size_t n;
-    va_list args;
 
     if (level > opt.verbose)
         return;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    FORMAT(text, format);
     n = (size_t)sprintf(line, "mitmproxy: ");
     n += escape(line + n, text);
     line[n++] = '\n';
@@ -1092,13 +1093,11 @@ enum { OPTIONS = sizeof options / sizeof *options };
 /* Ends the program with one line about bad usage. */
 PRINTF(1, 2) static _Noreturn void misuse(const char *format, ...)
 {
-    va_list args;
+    char text[4096];
 
-    va_start(args, format);
-    fputs("mitmproxy: ", stderr);
-    vfprintf(stderr, format, args);
-    fputs(" (mitmproxy --help lists the options)\n", stderr);
-    va_end(args);
+    FORMAT(text, format);
+    fprintf(stderr, "mitmproxy: %s (mitmproxy --help lists the options)\n",
+            text);
     exit(2);
 }
 
@@ -4511,17 +4510,28 @@ static void copros_move(void)
         }
 }
 
-/* Gives d a chain of the filters for this direction that match s; false: none
-   do. It waits until the loop starts it. */
-static bool chain_new(struct dir *d, const struct subject *s,
+/* What filters and matches are to know of a message of the exchange under way,
+   whose head h, if there is one, is at p. */
+static struct subject exchange_subject(const struct exchange *ex, bool request,
+                                       const void *p, const struct head *h)
+{
+    return (struct subject){ ex->method, ex->url, ex->host, p,
+                             h ? h->len : 0, h, request };
+}
+
+/* Gives d a chain of those filters for this direction that match its message;
+   h is NULL in a stream. False: none do. It waits until the loop starts it. */
+static bool chain_new(struct dir *d, const struct head *h,
                       const char *direction)
 {
+    struct subject s = exchange_subject(&d->flow->ex, d->up,
+                                        buf_at(&d->from->in), h);
     struct chain *c = NULL, **end;
 
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         struct run *r;
 
-        if (f->request != d->up || match_eval(f->match, s) != 1)
+        if (f->request != d->up || match_eval(f->match, &s) != 1)
             continue;
         if (c == NULL)
             d->chain = c = alloc(sizeof *c);
@@ -4536,7 +4546,7 @@ static bool chain_new(struct dir *d, const struct subject *s,
     if (c == NULL)
         return false;
     c->dir = d;
-    c->vars = filter_vars(d->flow, direction, s->h ? s->h->status : 0);
+    c->vars = filter_vars(d->flow, direction, h ? h->status : 0);
     for (end = &waiting; *end != NULL;)
         end = &(*end)->next;
     *end = c;
@@ -4621,13 +4631,10 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...)
 {
     char why[128];
-    va_list args;
 
     if (c->failure[0] != '\0')
         return;
-    va_start(args, format);
-    vsnprintf(why, sizeof why, format, args);
-    va_end(args);
+    FORMAT(why, format);
     snprintf(c->failure, sizeof c->failure, "%.100s: %s", r->filter->command,
              why);
     c->failed = r;
@@ -5057,17 +5064,6 @@ static int socks_code(int error)
            error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
 }
 
-/* Where a request to the proxy goes, by its head at p, whose target must be
-   absolute. False: it is for the proxy itself, or for nobody. */
-static bool proxy_target(const char *p, const struct head *h,
-                         struct target *t)
-{
-    const char *rest;
-    size_t n;
-
-    return parse_absolute(p + h->target.at, h->target.len, t, &rest, &n);
-}
-
 /* Where a client of transparent mode wanted to go: REDIRECT keeps that in
    the kernel's table of connections, and TPROXY lets the socket have it. */
 static struct sockaddr_storage original_address(int fd)
@@ -5165,11 +5161,7 @@ static void server_drop(struct flow *f)
 /* Notes why the server cannot be reached; whoever waits for it will see. */
 PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
 {
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(f->server.failure, sizeof f->server.failure, format, args);
-    va_end(args);
+    FORMAT(f->server.failure, format);
     resolver_forget(&f->server);
     end_close(&f->server.end);
     server_enter(f, SERVER_FAILED);
@@ -5748,12 +5740,9 @@ PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
 {
     char text[1024], why[4 * sizeof text], body[sizeof why + 100];
     int n;
-    va_list args;
     bool page = !f->down.sent && !(f->up.answer && f->up.sent) && !f->stream;
 
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    FORMAT(text, format);
     escape(why, text);
     say(0, "#%lu %s: %s", f->ex.id, page ? "answered by an error page" :
         "cut off", why);
@@ -5774,15 +5763,6 @@ static void exchange_free(struct exchange *ex)
     free(ex->url);
     free(ex->target);
     *ex = (struct exchange){ .id = ex->id };
-}
-
-/* Gives one direction of a stream its filters, if there are any. */
-static void stream_filter(struct dir *d)
-{
-    const struct exchange *ex = &d->flow->ex;
-    struct subject s = { "", ex->url, ex->host, NULL, 0, NULL, d->up };
-
-    chain_new(d, &s, "stream");
 }
 
 /* Whether the filters of a request that has been read are not done with it.
@@ -5819,8 +5799,8 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
         buf_printf(&url, "%s:%u", f->ex.host, f->ex.to.port);
         buf_put(&url, "", 1);
         f->ex.url = (char *)url.data;
-        stream_filter(&f->up);
-        stream_filter(&f->down);
+        chain_new(&f->up, NULL, "stream");
+        chain_new(&f->down, NULL, "stream");
     }
     return true;
 }
@@ -5999,8 +5979,7 @@ static void exchange_method(struct flow *f, const char *p,
    request under way. */
 static bool text_wanted(const struct flow *f)
 {
-    struct subject s = { f->ex.method, f->ex.url, f->ex.host, NULL, 0, NULL,
-                         false };
+    struct subject s = exchange_subject(&f->ex, false, NULL, NULL);
 
     for (const struct filter *g = opt.filters; g && !f->untouched; g = g->next)
         if (!g->request && !g->raw && (match_eval(g->match, &s) & 1))
@@ -6045,6 +6024,12 @@ static void put_origin(struct buf *out, const struct target *t,
         buf_printf(out, ":%u", t->port);
 }
 
+/* Where what d prints goes: an answer goes back. */
+static struct buf *dir_out(struct dir *d)
+{
+    return d->answer ? &d->flow->client.out : &d->to->out;
+}
+
 /* Writes a head to d's destination: h, which stands at the front of src, the
    source's or the filters', with its body framed anew. */
 static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
@@ -6079,16 +6064,10 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
         e.identity = text_wanted(f);
         exchange_method(f, p, h);
     }
-    head_write(d->answer ? &f->client.out : &d->to->out, p, h, &e);
+    head_write(dir_out(d), p, h, &e);
     buf_free(&origin);
     free(credentials);
     d->sent = true;
-}
-
-/* Where what d prints goes: an answer goes back. */
-static struct buf *dir_out(struct dir *d)
-{
-    return d->answer ? &d->flow->client.out : &d->to->out;
 }
 
 static bool dir_has_room(struct dir *d)
@@ -6138,35 +6117,29 @@ static bool mend_held(struct dir *d)
     const struct head *h = &d->printed;
     struct buf *src = chain_out(d->chain);
     uint64_t n = src->len - h->len;
-    bool whole = chain_done(d->chain);
+    bool whole = chain_done(d->chain), fits;
+    int framing = STAYS;
 
     if (!whole && n <= MAX_HOLD)
         return false;
-    if (whole && dir_in_doubt(d)) { /* a length would make it look well */
-        d->out = OUT_COPY;
+    fits = h->has_length ? h->length == n && !h->unclear
+                         : n == 0 && !h->coded && !d->answer &&
+                           d->body.framing == NO_BODY;
+    d->out = OUT_COPY;
+    if (whole ? dir_in_doubt(d)     /* a length would make it look well */
+              : !mend_may_chunk(d) && (!d->up || d->answer)) {
         d->last = true;
-        dir_put_head(d, src, h, SET_NONE, 0);
-    } else if (whole && (h->has_length ? h->length == n && !h->unclear
-                                : n == 0 && !h->coded &&
-                                  d->body.framing == NO_BODY &&
-                                  !d->answer)) {
-        d->out = OUT_COPY;
-        dir_put_head(d, src, h, STAYS, 0);
-    } else if (whole) {
-        d->out = OUT_COPY;
-        dir_put_head(d, src, h, SET_LENGTH, n);
-    } else if (mend_may_chunk(d)) {
+        framing = SET_NONE;
+    } else if (whole)
+        framing = fits ? STAYS : SET_LENGTH;
+    else if (mend_may_chunk(d)) {
         d->out = OUT_CHUNKED;
-        dir_put_head(d, src, h, SET_CHUNKED, 0);
-    } else if (!d->up || d->answer) {
-        d->out = OUT_COPY;
-        d->last = true;
-        dir_put_head(d, src, h, SET_NONE, 0);
+        framing = SET_CHUNKED;
     } else {
         d->out = OUT_EXACT;
         d->left = h->length;
-        dir_put_head(d, src, h, STAYS, 0);
     }
+    dir_put_head(d, src, h, framing, n);
     buf_eat(src, h->len);
     return true;
 }
@@ -6367,27 +6340,13 @@ static bool answer_awaited(const struct flow *f)
            f->up.sent && !f->up.answer;
 }
 
-/* What filters and matches are to know of the message whose head is at the
-   front of d's source. */
-static struct subject dir_subject(struct dir *d)
-{
-    const struct exchange *ex = &d->flow->ex;
-
-    return (struct subject){ ex->method, ex->url, ex->host,
-                             (char *)buf_at(&d->from->in), d->head.len,
-                             &d->head, d->up };
-}
-
 /* Gives the message to its filters, if it has any that match. */
 static bool dir_filter(struct dir *d)
 {
     struct flow *f = d->flow;
-    struct subject s;
 
-    if (opt.filters == NULL || d->pass || f->untouched || d->head.unclear)
-        return false;
-    s = dir_subject(d);
-    if (!chain_new(d, &s, d->up ? "request" : "response"))
+    if (d->pass || f->untouched || d->head.unclear ||
+        !chain_new(d, &d->head, d->up ? "request" : "response"))
         return false;
     say(2, "#%lu the %s is given to %d filter(s); what the last one prints "
         "goes on", f->ex.id, d->up ? "request" : "response",
@@ -6509,9 +6468,10 @@ static bool request_admit(struct dir *d)
 static bool request_begin(struct dir *d)
 {
     struct flow *f = d->flow;
-    const char *p = (char *)buf_at(&d->from->in), *rest;
+    const char *p = (char *)buf_at(&d->from->in);
+    const char *rest = p + d->head.target.at;
     struct target t = f->home;
-    size_t n;
+    size_t n = d->head.target.len;
 
     if (!f->tunnel && connect_target(p, &d->head, &t))
         return tunnel_begin(f, &t);
@@ -6523,16 +6483,14 @@ static bool request_begin(struct dir *d)
     f->ex.minor = d->head.minor;
     exchange_method(f, p, &d->head);
     f->ex.client_head = f->ex.head;
-    if (!f->tunnel && !proxy_target(p, &d->head, &t))
+    if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n))
         return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
                          "or CONNECT host:port");
     f->ex.to = t;
     exchange_name(f, p, &d->head);
     if ((!f->tunnel || opt.transparent) &&
         strcasecmp(f->ex.host, "mitm.it") == 0) {
-        rest = p + d->head.target.at;
-        n = d->head.target.len;
-        parse_absolute(rest, n, &t, &rest, &n);
+        parse_absolute(rest, n, &t, &rest, &n); /* in a tunnel it may be one */
         return serve_ca(f, rest, n);
     }
     if (!f->tunnel) {
@@ -6820,6 +6778,11 @@ static bool dir_stream(struct dir *d)
 /* Moves what can be moved in one direction; whether anything did. */
 static bool dir_step(struct dir *d)
 {
+    static bool (*const steps[])(struct dir *) = {
+        [DIR_HEAD] = dir_head, [DIR_PRINT] = dir_print,
+        [DIR_SERVER] = dir_server, [DIR_BODY] = dir_body,
+        [DIR_TURN] = dir_turn, [DIR_STREAM] = dir_stream
+    };
     bool moved = false;
 
     if (d->chain != NULL && d->chain->failure[0] != '\0')
@@ -6828,21 +6791,7 @@ static bool dir_step(struct dir *d)
         moved = chain_feed(d);
     if (d->flow->state != FLOW_RELAY)
         return true;
-    switch (d->state) {
-    case DIR_HEAD:
-        return dir_head(d) | moved;
-    case DIR_PRINT:
-        return dir_print(d) | moved;
-    case DIR_SERVER:
-        return dir_server(d) | moved;
-    case DIR_BODY:
-        return dir_body(d) | moved;
-    case DIR_TURN:
-        return dir_turn(d);
-    case DIR_STREAM:
-        return dir_stream(d);
-    }
-    return false;
+    return steps[d->state](d) | moved;
 }
 
 /* Both messages of an exchange are complete: the next may begin. */
