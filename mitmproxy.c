@@ -662,10 +662,15 @@ static bool same_word(const char *p, size_t n, const char *word)
     return n == strlen(word) && strncasecmp(p, word, n) == 0;
 }
 
-/* tchar of RFC 9110, 5.6.2. */
-static bool is_token(unsigned char c)
+/* How long a token (RFC 9110, 5.6.2) the n bytes at p begin with. */
+static size_t token_size(const char *p, size_t n)
 {
-    return isalnum(c) || (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+    size_t i = 0;
+
+    while (i < n && (isalnum((unsigned char)p[i]) ||
+                     (p[i] != 0 && strchr("!#$%&'*+-.^_`|~", p[i]) != NULL)))
+        i++;
+    return i;
 }
 
 /* Reads a decimal number from 0 to max; false when s is none. */
@@ -3381,6 +3386,17 @@ static size_t next_line(const char *p, size_t n, size_t *len)
     return (size_t)(lf - p) + 1;
 }
 
+/* Moves *p, with n bytes, behind its blanks; returns what is left of them
+   without those at the end. */
+static size_t strip(const char **p, size_t n)
+{
+    for (; n > 0 && (**p == ' ' || **p == '\t'); n--)
+        ++*p;
+    while (n > 0 && ((*p)[n - 1] == ' ' || (*p)[n - 1] == '\t'))
+        n--;
+    return n;
+}
+
 /* Splits a field line into name and value, at p and len bytes long. False:
    it is none: a continuation (obs-fold), or without a colon. */
 static bool split_field(const char *p, size_t len, size_t *name,
@@ -3391,13 +3407,8 @@ static bool split_field(const char *p, size_t len, size_t *name,
     if (colon == NULL || *p == ' ' || *p == '\t')
         return false;
     *name = (size_t)(colon - p);
-    for (*value = colon + 1; *value < p + len && strchr(" \t", **value) &&
-         **value; ++*value)
-        ;
-    for (*value_len = (size_t)(p + len - *value); *value_len > 0; --*value_len)
-        if (!strchr(" \t", (*value)[*value_len - 1]) ||
-            (*value)[*value_len - 1] == '\0')
-            break;
+    *value = colon + 1;
+    *value_len = strip(value, len - *name - 1);
     return true;
 }
 
@@ -3421,14 +3432,10 @@ static bool list_has(const char *p, size_t n, const char *word, bool last)
 {
     while (n > 0) {
         const char *comma = memchr(p, ',', n);
-        size_t len = comma ? (size_t)(comma - p) : n, skip = comma ? len + 1
-                                                                   : n;
+        size_t skip = comma ? (size_t)(comma - p) + 1 : n;
         const char *item = p;
+        size_t len = strip(&item, comma ? skip - 1 : n);
 
-        while (len > 0 && (*item == ' ' || *item == '\t'))
-            item++, len--;
-        while (len > 0 && (item[len - 1] == ' ' || item[len - 1] == '\t'))
-            len--;
         p += skip;
         n -= skip;
         if (same_word(item, len, word) && (!last || n == 0))
@@ -3504,15 +3511,13 @@ static bool parse_version(const char *p, int *minor)
 /* A status-line of len bytes at p (RFC 9112, 4). */
 static bool parse_status_line(struct head *h, const char *p, size_t len)
 {
+    uint64_t status;
+
     if (len < 12 || !parse_version(p, &h->minor) || p[8] != ' ' ||
-        (len > 12 && p[12] != ' '))
+        (len > 12 && p[12] != ' ') || !parse_length(p + 9, 3, &status))
         return false;
-    for (int i = 9; i < 12; i++) {
-        if (!isdigit((unsigned char)p[i]))
-            return false;
-        h->status = h->status * 10 + p[i] - '0';
-    }
-    return h->status >= 100;
+    h->status = (int)status;
+    return status >= 100;
 }
 
 /* A request-line of len bytes at p, which is at offset at (RFC 9112, 3).
@@ -3520,14 +3525,11 @@ static bool parse_status_line(struct head *h, const char *p, size_t len)
 static bool parse_request_line(struct head *h, const char *p, size_t len,
                                size_t at)
 {
-    size_t method = 0;
+    size_t method = token_size(p, len);
 
-    while (method < len && is_token((unsigned char)p[method]))
-        method++;
     if (method == 0 || len < method + 11 || p[method] != ' ' ||
-        p[len - 9] != ' ' || !parse_version(p + len - 8, &h->minor))
-        return false;
-    if (memchr(p, '\0', len) != NULL)
+        p[len - 9] != ' ' || !parse_version(p + len - 8, &h->minor) ||
+        memchr(p, '\0', len) != NULL)
         return false;
     h->method = (struct span){ at, method };
     h->target = (struct span){ at + method + 1, len - method - 10 };
@@ -3538,12 +3540,10 @@ static bool parse_request_line(struct head *h, const char *p, size_t len,
    start of a request or a response. */
 static bool start_possible(bool request, const char *p, size_t n)
 {
-    size_t i = 0;
+    size_t i = token_size(p, n);
 
     if (!request)
         return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
-    while (i < n && is_token((unsigned char)p[i]))
-        i++;
     return i == n || (i > 0 && p[i] == ' ');
 }
 
@@ -3567,8 +3567,6 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
         return -1;
     h->fields = at + line;
     for (at += line; (line = next_line(p + at, n - at, &len)) > 0; at += line) {
-        bool folded = len > 0 && (p[at] == ' ' || p[at] == '\t');
-
         if (len == 0) {
             h->len = at + line;
             h->close |= h->minor == 0 && !h->keep_alive;
@@ -3580,8 +3578,6 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
                 h->unclear = "HTTP/1.0 knows no transfer coding";
             return h->len <= MAX_HEAD ? (int)h->len : 0;
         }
-        if (folded)
-            continue;
         if (!split_field(p + at, len, &name, &value, &value_len))
             continue;
         head_field(h, p, p + at, name, value, value_len);
@@ -3820,13 +3816,12 @@ static void head_take(struct buf *b, const struct head *h, const char *field,
     bool taken = false;
 
     while ((line = next_line(p + at, b->len - at, &len)) > 0 && len > 0) {
-        bool fold = p[at] == ' ' || p[at] == '\t';
-
-        if (!fold)
+        if (p[at] != ' ' && p[at] != '\t') { /* a fold shares its fate */
             taken = split_field(p + at, len, &name, &value, &value_len) &&
                     field_is(p + at, name, field);
-        if (taken && !fold)
-            buf_put(out, value, value_len);
+            if (taken)
+                buf_put(out, value, value_len);
+        }
         if (taken) {
             b->len -= line;
             memmove(p + at, p + at + line, b->len - at);
@@ -3842,8 +3837,7 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
 {
     const char *end = p + n, *colon = NULL, *host = p, *close;
     size_t len;
-    char digits[6] = "";
-    long number;
+    uint64_t number;
 
     if (n > 0 && *p == '[') {
         close = memchr(p, ']', n);
@@ -3863,13 +3857,8 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
             (host[i] == '\0' || !strchr("-._:%~", host[i])))
             return false;
     if (colon != NULL && colon + 1 < end) {
-        if (end - colon - 1 > 5)
-            return false;
-        memcpy(digits, colon + 1, (size_t)(end - colon - 1));
-        for (const char *c = colon + 1; c < end; c++)
-            if (!isdigit((unsigned char)*c))
-                return false;
-        if (!parse_number(digits, 65535, &number))
+        if (!parse_length(colon + 1, (size_t)(end - colon - 1), &number) ||
+            number > 65535 || end - colon > 6)
             return false;
         port = (unsigned)number;
     }
@@ -5027,33 +5016,6 @@ static bool basic_is_authorized(const struct buf *value)
            mbedtls_base64_decode(login, sizeof login, &n, buf_at(value) + 6,
                                  value->len - 6) == 0 &&
            is_authorized(login, n);
-}
-
-/* A SOCKS5 client's name and password (RFC 1929), of which the n bytes at p
-   have come. Contract as in 12, where -1 is a wrong one. */
-static int socks_login(const unsigned char *p, size_t n)
-{
-    char login[512];
-    size_t user = n < 2 ? 0 : p[1], password, len;
-
-    if (n < 2 || n < 3 + user || n < 3 + user + p[2 + user])
-        return 0;
-    password = p[2 + user];
-    len = user + 1 + password;
-    memcpy(login, p + 2, user);
-    login[user] = ':';
-    memcpy(login + user + 1, p + 3 + user, password);
-    return opt.proxyauth == NULL || is_authorized(login, len)
-           ? (int)(3 + user + password) : -1;
-}
-
-/* The method that a SOCKS5 client is to use, of the n that it offers at p: 0
-   none, 2 name and password, 255: it cannot come in. */
-static unsigned char socks_method(const unsigned char *p, size_t n)
-{
-    if (opt.proxyauth == NULL && memchr(p, 0, n) != NULL)
-        return 0;
-    return memchr(p, 2, n) != NULL ? 2 : 255;
 }
 
 /* The reply code for an errno of connect(). */
@@ -6828,31 +6790,40 @@ static bool socks_greet(struct flow *f)
 {
     struct buf *in = &f->client.in;
     const unsigned char *p = buf_at(in);
-    unsigned char reply[2] = { 5, 0 };
+    unsigned char reply[2] = { 5, 255 };    /* 255: it cannot come in */
 
     if (in->len < 2 || in->len < 2u + p[1])
         return false;
-    reply[1] = socks_method(p + 2, p[1]);
+    if (opt.proxyauth == NULL && memchr(p + 2, 0, p[1]) != NULL)
+        reply[1] = 0;
+    else if (memchr(p + 2, 2, p[1]) != NULL)
+        reply[1] = 2;               /* by name and password */
     buf_put(&f->client.out, reply, 2);
     buf_eat(in, 2u + p[1]);
     f->greeted = reply[1] == 0 ? 2 : 1;
     return reply[1] == 255 ? socks_refuse(f) : true;
 }
 
-/* A SOCKS5 client logs in (RFC 1929, 2). */
+/* A SOCKS5 client logs in, by its name and password (RFC 1929, 2). */
 static bool socks_admit(struct flow *f)
 {
     struct buf *in = &f->client.in;
-    int n = socks_login(buf_at(in), in->len);
+    const unsigned char *p = buf_at(in);
+    size_t user = in->len < 2 ? 0 : p[1], word;
+    char login[512];
+    bool good;
 
-    if (n == 0)
+    if (in->len < 3 + user || in->len < 3 + user + p[2 + user])
         return false;
-    buf_put(&f->client.out, n > 0 ? "\1\0" : "\1\1", 2);
+    word = p[2 + user];
+    memcpy(login, p + 2, user);
+    login[user] = ':';
+    memcpy(login + user + 1, p + 3 + user, word);
+    good = opt.proxyauth == NULL || is_authorized(login, user + 1 + word);
+    buf_put(&f->client.out, good ? "\1\0" : "\1\1", 2);
+    buf_eat(in, 3 + user + word);
     f->greeted = 2;
-    if (n < 0)
-        return socks_refuse(f);
-    buf_eat(in, (size_t)n);
-    return true;
+    return good || socks_refuse(f);
 }
 
 /* A SOCKS client asks for a connection, once it has greeted. */
