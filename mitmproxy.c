@@ -1851,19 +1851,14 @@ static bool end_failed(const struct end *e)
 /* ==== 8 certificates ====================================================
    One writer makes the CA's certificate and the leaves. It copies subject,
    issuer and names as the DER that they are in the certificates they come
-   from, so that not a byte of them can change. */
+   from, so that not a byte of them can change. Random bytes are of PSA, which
+   notices a fork(). */
 
 static struct {
     mbedtls_x509_crt crt;   /* the CA's certificate */
     mbedtls_pk_context key;
     mbedtls_pk_context leaf_key; /* of all leaves, new at each start */
 } ca;
-
-/* Random bytes for Mbed TLS: of PSA, which notices a fork(). */
-static int random_bytes(void *unused, unsigned char *p, size_t n)
-{
-    return mbedtls_psa_get_random(unused, p, n);
-}
 
 /* SHA-256 of the n bytes at p, 32 bytes. */
 static void sha256(const void *p, size_t n, unsigned char *digest)
@@ -1877,19 +1872,14 @@ static void sha256(const void *p, size_t n, unsigned char *digest)
 /* Makes a P-256 key; dies on failure. */
 static void key_make(mbedtls_pk_context *key)
 {
-    psa_key_attributes_t a = PSA_KEY_ATTRIBUTES_INIT;
-    psa_key_id_t id;
+    const mbedtls_pk_info_t *info =
+        mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY);
 
-    psa_set_key_type(&a, PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1));
-    psa_set_key_bits(&a, 256);
-    psa_set_key_usage_flags(&a, PSA_KEY_USAGE_SIGN_HASH |
-                            PSA_KEY_USAGE_EXPORT | PSA_KEY_USAGE_COPY);
-    psa_set_key_algorithm(&a, PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
     mbedtls_pk_init(key);
-    if (psa_generate_key(&a, &id) != 0 ||
-        mbedtls_pk_copy_from_psa(id, key) != 0)
+    if (mbedtls_pk_setup(key, info) != 0 ||
+        mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(*key),
+                            mbedtls_psa_get_random, NULL) != 0)
         die("cannot make a key: is there no source of random numbers?");
-    psa_destroy_key(id);
 }
 
 /* What the writer is to write. */
@@ -2090,7 +2080,7 @@ static size_t der_tbs(struct der *d, const struct cert *c)
     n += c->issuer.p ? der_raw(d, c->issuer.p, c->issuer.len)
                      : der_name(d, c->cn);
     n += der_algorithm(d, c->signer);
-    random_bytes(NULL, serial, sizeof serial);
+    mbedtls_psa_get_random(NULL, serial, sizeof serial);
     serial[0] = (serial[0] & 0x3f) | 0x40;  /* positive, no leading zero */
     n += der_wrap(d, der_raw(d, serial, sizeof serial), MBEDTLS_ASN1_INTEGER);
     n += der_wrap(d, der_wrap(d, der_raw(d, "\x02", 1), MBEDTLS_ASN1_INTEGER),
@@ -2112,7 +2102,7 @@ static int cert_write(const struct cert *c, unsigned char *out, size_t size)
         sha256(tbs, n, digest);
         d.error = mbedtls_pk_sign(c->signer, MBEDTLS_MD_SHA256, digest,
                                   sizeof digest, sig, sizeof sig, &len,
-                                  random_bytes, NULL);
+                                  mbedtls_psa_get_random, NULL);
     }
     d.p = out + size;
     all = der_raw(&d, sig, len);
@@ -2246,31 +2236,50 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
-/* Reads the private key in a PEM text of n bytes, which a NUL follows, and
-   that belongs to crt. Dies with one line on what is wrong. */
-static void key_read(mbedtls_pk_context *key, const char *text, size_t n,
-                     mbedtls_x509_crt *crt, const char *path)
+/* Reads a certificate, with its chain, and its key, which is in the same file
+   if key_path is NULL. Dies with one line on what is wrong. */
+static struct stat pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
+                             const char *path, const char *key_path)
 {
+    struct stat st;
+    size_t n;
+    char *text = file_read(path, &n, &st);
+
+    if (text == NULL)
+        die("cannot read %s: %s", path, strerror(errno));
+    mbedtls_x509_crt_init(crt);
+    if (mbedtls_x509_crt_parse(crt, (unsigned char *)text, n + 1) < 0 ||
+        crt->raw.p == NULL)
+        die("%s holds no certificate in PEM form%s", path, crt != &ca.crt ? ""
+            : " (remove it, and a new CA is made)");
+    if (key_path != NULL) {
+        free(text);
+        path = key_path;
+        text = file_read(path, &n, &st);
+    }
+    if (text == NULL)
+        die("cannot read %s: %s", path, strerror(errno));
     mbedtls_pk_init(key);
     if (strstr(text, "ENCRYPTED") != NULL)
         die("the key in %s is encrypted: take the pass phrase off with "
             "openssl pkey", path);
     if (mbedtls_pk_parse_key(key, (const unsigned char *)text, n + 1, NULL, 0,
-                             random_bytes, NULL) != 0)
+                             mbedtls_psa_get_random, NULL) != 0)
         die("%s holds no private key that can be read: it must have both "
             "certificate and key", path);
-    if (mbedtls_pk_check_pair(&crt->pk, key, random_bytes, NULL) != 0)
+    if (mbedtls_pk_check_pair(&crt->pk, key, mbedtls_psa_get_random, NULL) != 0)
         die("the key in %s is not that of its certificate", path);
+    mbedtls_platform_zeroize(text, n);
+    free(text);
+    return st;
 }
 
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
     struct stat st;
-    size_t n;
-    char *text = file_read(path, &n, &st);
 
-    if (text == NULL && errno == ENOENT) {
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
         pid_t pid = fork();
         int status = 0;
 
@@ -2282,27 +2291,18 @@ static void ca_load(const char *path)
             exit(1);                /* it has said why */
         say(0, "made a CA in %s: whoever is to be intercepted must trust it",
             path);
-        text = file_read(path, &n, &st);
     }
-    if (text == NULL)
-        die("cannot read %s: %s", path, strerror(errno));
+    st = pair_read(&ca.crt, &ca.key, path, NULL);
     if (st.st_uid != geteuid() && st.st_uid != 0)
         die("%s belongs to another user, who may know its key", path);
     if (st.st_mode & 077)
         die("%s holds the CA's key and others may read it: chmod 600 %s",
             path, path);
-    mbedtls_x509_crt_init(&ca.crt);
-    if (mbedtls_x509_crt_parse(&ca.crt, (unsigned char *)text, n + 1) != 0)
-        die("%s holds no certificate in PEM form (remove it, and a new CA "
-            "is made)", path);
-    key_read(&ca.key, text, n, &ca.crt, path);
     if (mbedtls_x509_crt_get_ca_istrue(&ca.crt) != 1)
         die("the certificate in %s is not a CA's", path);
     if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
-    mbedtls_platform_zeroize(text, n);
-    free(text);
 }
 
 /* ==== 9 TLS sessions ====================================================
@@ -2416,7 +2416,8 @@ static const int *tls_suites(void)
     return suites;
 }
 
-static mbedtls_pk_context client_key; /* of --cert */
+static mbedtls_x509_crt client_cert;  /* --cert: shown to servers that ask */
+static mbedtls_pk_context client_key; /* its key */
 static unsigned char ticket_secret[32 + 8];
 
 /* Wipes what a resolver has no need of. */
@@ -2427,35 +2428,6 @@ static void secrets_wipe(void)
     mbedtls_pk_free(&client_key);
     mbedtls_ssl_ticket_free(&tls_tickets);
     mbedtls_platform_zeroize(ticket_secret, sizeof ticket_secret);
-}
-
-/* Loads the certificate, with its chain, and the key that are shown to those
-   servers that ask for one. Dies with one line on what is wrong. */
-static void client_cert_load(const char *cert, const char *key)
-{
-    static mbedtls_x509_crt crt;
-    struct stat st;
-    size_t n;
-    char *text = file_read(cert, &n, &st);
-
-    mbedtls_x509_crt_init(&crt);
-    if (text == NULL)
-        die("cannot read %s: %s", cert, strerror(errno));
-    if (mbedtls_x509_crt_parse(&crt, (unsigned char *)text, n + 1) < 0 ||
-        crt.raw.p == NULL)
-        die("%s holds no certificate in PEM form", cert);
-    if (key != NULL) {
-        free(text);
-        text = file_read(key, &n, &st);
-        if (text == NULL)
-            die("cannot read %s: %s", key, strerror(errno));
-    }
-    key_read(&client_key, text, n, &crt, key ? key : cert);
-    mbedtls_platform_zeroize(text, n);
-    free(text);
-    if (mbedtls_ssl_conf_own_cert(&tls_conf[MBEDTLS_SSL_IS_CLIENT], &crt,
-                                  &client_key) != 0)
-        die("cannot use the certificate in %s", cert);
 }
 
 /* The keys of tickets follow from the time and a secret that all workers
@@ -2469,7 +2441,7 @@ static void tickets_rotate(void)
     unsigned char key[32];
 
     if (last == 0)
-        random_bytes(NULL, secret, 32);
+        mbedtls_psa_get_random(NULL, secret, 32);
     for (uint64_t i = last == 0 ? period - 1 : last + 1; i <= period; i++) {
         memcpy(secret + 32, &i, sizeof i);
         sha256(secret, sizeof ticket_secret, key);
@@ -2490,8 +2462,9 @@ static void tls_init(void)
         sink_file(key_log, log, 0);
     key_make(&ca.leaf_key);
     mbedtls_ssl_ticket_init(&tls_tickets);
-    error |= mbedtls_ssl_ticket_setup(&tls_tickets, random_bytes, NULL,
-                                      MBEDTLS_CIPHER_AES_256_GCM, 24 * 3600);
+    error |= mbedtls_ssl_ticket_setup(&tls_tickets, mbedtls_psa_get_random,
+                                      NULL, MBEDTLS_CIPHER_AES_256_GCM,
+                                      24 * 3600);
     for (int role = 0; role < 2; role++) {
         mbedtls_ssl_config *c = &tls_conf[role];
 
@@ -2499,7 +2472,7 @@ static void tls_init(void)
         error |= mbedtls_ssl_config_defaults(c, role,
                                              MBEDTLS_SSL_TRANSPORT_STREAM,
                                              MBEDTLS_SSL_PRESET_DEFAULT);
-        mbedtls_ssl_conf_rng(c, random_bytes, NULL);
+        mbedtls_ssl_conf_rng(c, mbedtls_psa_get_random, NULL);
         mbedtls_ssl_conf_ciphersuites(c, tls_suites());
         /* the server is verified by us, once the handshake is over, so that
            the client can be told about it on a page */
@@ -2516,8 +2489,12 @@ static void tls_init(void)
     if (error != 0)
         die("cannot set up TLS");
     tickets_rotate();
-    if (opt.cert != NULL)
-        client_cert_load(opt.cert, opt.key);
+    if (opt.cert == NULL)
+        return;
+    pair_read(&client_cert, &client_key, opt.cert, opt.key);
+    if (mbedtls_ssl_conf_own_cert(&tls_conf[MBEDTLS_SSL_IS_CLIENT],
+                                  &client_cert, &client_key) != 0)
+        die("cannot use the certificate in %s", opt.cert);
 }
 
 /* Writes what Wireshark needs to decrypt a capture, if SSLKEYLOGFILE names a
@@ -2621,8 +2598,7 @@ static void tls_keep_session(struct end *e)
 {
     struct known *k = mbedtls_ssl_get_user_data_p(e->ssl);
 
-    if (k->has_session)
-        mbedtls_ssl_session_free(&k->session);
+    mbedtls_ssl_session_free(&k->session);
     mbedtls_ssl_session_init(&k->session);
     k->has_session = mbedtls_ssl_get_session(e->ssl, &k->session) == 0;
 }
@@ -2769,20 +2745,15 @@ static void end_close(struct end *e)
     *e = (struct end){ .fd = -1 };
 }
 
-static void known_free(struct known *k)
-{
-    mbedtls_x509_crt_free(&k->leaf);
-    if (k->has_session)
-        mbedtls_ssl_session_free(&k->session);
-    free(k->key);
-    free(k);
-}
-
 /* Gives back a reference; k may be NULL. */
 static void known_drop(struct known *k)
 {
-    if (k != NULL && --k->refs == 0)
-        known_free(k);
+    if (k == NULL || --k->refs > 0)
+        return;
+    mbedtls_x509_crt_free(&k->leaf);
+    mbedtls_ssl_session_free(&k->session);
+    free(k->key);
+    free(k);
 }
 
 /* What is known of the server under this key, made when missing. The caller
@@ -2838,7 +2809,7 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
         known_drop(*k);
         all_known = old->next;
         *k = known_get(old->key);
-        known_drop(old);            /* the list's */
+        old->refs--;                /* the list's */
         known_drop(old);            /* ours */
     }
     memcpy((*k)->of, of, sizeof of);
@@ -2879,7 +2850,6 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
                        char *why, size_t size)
 {
     uint32_t flags = 0;
-    char info[512];
 
     if (!trusted_load()) {
         snprintf(why, size, "%s has no CA certificates to check it against",
@@ -2907,15 +2877,13 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
     if (flags == 0)
         return true;
     if (flags == ~0u)               /* as Mbed TLS says that it gave up */
-        snprintf(info, sizeof info, "its chain is too long or broken");
+        snprintf(why, size, "its chain is too long or broken");
     else if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
-        snprintf(info, sizeof info, "it is not for this name");
+        snprintf(why, size, "it is not for this name");
     else
-        mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
-    for (char *p = info; *p != '\0'; p++)
-        if (*p == '\n')
-            *p = p[1] == '\0' ? '\0' : ';';
-    snprintf(why, size, "%s", info);
+        mbedtls_x509_crt_verify_info(why, size, "", flags);
+    for (char *p = why; (p = strchr(p, '\n')) != NULL;)
+        *p = p[1] == '\0' ? '\0' : ';';
     return false;
 }
 
