@@ -3285,6 +3285,8 @@ static bool resolver_ask(struct flow *f)
     return true;
 }
 
+PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...);
+
 /* Takes an answer, or the news that the resolver has died. */
 static void resolver_read(struct resolver *r)
 {
@@ -3297,32 +3299,25 @@ static void resolver_read(struct resolver *r)
         return;
     r->busy = false;
     r->flow = NULL;
-    if (n < (ssize_t)offsetof(struct answer, addr)) {
+    if (n < (ssize_t)offsetof(struct answer, addr))
         fd_close(&r->fd);           /* it is started again when needed */
-        if (f != NULL)
-            s->resolver = NULL;     /* another will be asked, two times */
-        if (f != NULL && s->deaths++ == 2) {
-            flow_wake(f);
-            snprintf(s->failure, sizeof s->failure, "looking up %s ends all "
-                     "processes that try", s->hop.host);
-            s->state = SERVER_FAILED;
-        }
-        return;
-    }
     if (f == NULL)
         return;
-    flow_wake(f);
     s->resolver = NULL;
+    if (r->fd < 0) {                /* another will be asked, two times */
+        if (s->deaths++ == 2)
+            server_fail(f, "looking up %s ends all processes that try",
+                        s->hop.host);
+        return;
+    }
+    flow_wake(f);
     s->tried = 0;
     s->addrs = (int)(((size_t)n - offsetof(struct answer, addr)) /
                      sizeof *answer.addr);
     memcpy(s->addr, answer.addr, (size_t)s->addrs * sizeof *answer.addr);
-    if (answer.error != 0 || s->addrs == 0) {
-        snprintf(s->failure, sizeof s->failure,
-                 "cannot find the address of %s: %s", s->hop.host,
-                 gai_strerror(answer.error ? answer.error : EAI_NONAME));
-        s->state = SERVER_FAILED;
-    }
+    if (answer.error != 0 || s->addrs == 0)
+        server_fail(f, "cannot find the address of %s: %s", s->hop.host,
+                    gai_strerror(answer.error ? answer.error : EAI_NONAME));
 }
 
 /* Stops working for s, whose flow is about to be freed or changes its mind. */
@@ -5007,9 +5002,8 @@ static struct sockaddr_storage original_address(int fd)
     return a;
 }
 
-static struct target original_target(int fd)
+static struct target address_target(struct sockaddr_storage a)
 {
-    struct sockaddr_storage a = original_address(fd);
     struct target t = { .host = "" };
     const void *ip;
     size_t n;
@@ -5441,30 +5435,14 @@ static void server_connect_end(struct flow *f)
 static void server_address(struct server *s, int family, const void *ip)
 {
     struct sockaddr_storage *a = &s->addr[s->addrs++];
-    in_port_t port = htons((uint16_t)s->hop.port);
-
-    a->ss_family = (sa_family_t)family;
-    if (family == AF_INET) {
-        memcpy(&((struct sockaddr_in *)a)->sin_addr, ip, 4);
-        ((struct sockaddr_in *)a)->sin_port = port;
-    } else {
-        memcpy(&((struct sockaddr_in6 *)a)->sin6_addr, ip, 16);
-        ((struct sockaddr_in6 *)a)->sin6_port = port;
-    }
-}
-
-/* The address of the server that a SOCKS proxy is to be asked for is known,
-   and it is the proxy's that is needed next. */
-static void server_lookup_proxy(struct server *s)
-{
-    const void *ip;
+    const void *place;
     size_t n;
 
-    address_parts(&s->addr[0], &ip, &n);
-    inet_ntop(n == 4 ? AF_INET : AF_INET6, ip, s->goal.host,
-              sizeof s->goal.host);
-    s->hop = opt.proxy.at;
-    s->addrs = s->tried = 0;
+    a->ss_family = (sa_family_t)family;
+    ((struct sockaddr_in *)a)->sin_port = /* where IPv6 has it, too */
+        htons((uint16_t)s->hop.port);
+    address_parts(a, &place, &n);
+    memcpy((void *)place, ip, n);
 }
 
 /* Goes to the next hop's address, when its host is one or it is known;
@@ -5491,7 +5469,9 @@ static void server_lookup(struct flow *f)
         return;
     }
     if (opt.proxy.local && !same_target(&s->hop, &opt.proxy.at)) {
-        server_lookup_proxy(s);
+        s->goal = address_target(s->addr[0]); /* the proxy's is next */
+        s->hop = opt.proxy.at;
+        s->addrs = s->tried = 0;
         server_lookup(f);
     } else
         server_connect(f);
@@ -6897,40 +6877,39 @@ static const char *flow_name(const struct flow *f)
 
 /* Clients that have rejected our certificate, newest first: "client name:port"
    and until when what they do there passes untouched. */
-static struct pinned { char *key; double until; } pinned[MAX_PINNED];
+static struct pinned {
+    char key[64 + MAX_HOST + 16];
+    double until;
+} pinned[MAX_PINNED];
 
-static void pinned_key(const struct flow *f, char *key, size_t size)
+static struct pinned pinned_new(const struct flow *f)
 {
-    int address = (int)(strrchr(f->peer, ':') - f->peer);
+    struct pinned p = { .until = now + 600 * SECOND };
 
-    snprintf(key, size, "%.*s %s:%u", address, f->peer, flow_name(f),
+    snprintf(p.key, sizeof p.key, "%.*s %s:%u",
+             (int)(strrchr(f->peer, ':') - f->peer), f->peer, flow_name(f),
              f->home.port);
+    return p;
 }
 
 /* Notes that this client has rejected our certificate for this name. */
 static void pinned_add(const struct flow *f)
 {
-    char key[sizeof f->peer + MAX_HOST + 16];
-
-    pinned_key(f, key, sizeof key);
-    free(pinned[MAX_PINNED - 1].key);
     memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
-    pinned[0].key = copy_text(key, strlen(key));
-    pinned[0].until = now + 600 * SECOND;
+    pinned[0] = pinned_new(f);
     say(0, "what %s does there next is passed untouched for ten minutes",
         f->peer);
 }
 
-/* The place of this client and this name among them, or NULL. */
-static struct pinned *pinned_find(const struct flow *f)
+/* Whether this client and this name are among them. */
+static bool pinned_has(const struct flow *f)
 {
-    char key[sizeof f->peer + MAX_HOST + 16];
+    struct pinned its = pinned_new(f);
 
-    pinned_key(f, key, sizeof key);
-    for (struct pinned *p = pinned; p < pinned + MAX_PINNED && p->key; p++)
-        if (p->until > now && strcmp(p->key, key) == 0)
-            return p;
-    return NULL;
+    for (struct pinned *p = pinned; p < pinned + MAX_PINNED; p++)
+        if (p->until > now && strcmp(p->key, its.key) == 0)
+            return true;
+    return false;
 }
 
 /* The ClientHello tells the name; the server's certificate comes first. */
@@ -6957,7 +6936,7 @@ static bool tunnel_hello(struct flow *f)
     }
     if (host_matches(opt.ignore, f))
         return tunnel_pass(f, "--ignore-hosts says so");
-    if (pinned_find(f) != NULL) {
+    if (pinned_has(f)) {
         say(0, "%s is passed untouched: it has rejected our certificate for "
             "%s (--pass-pinned)", f->peer, flow_name(f));
         return tunnel_pass(f, "--pass-pinned says so");
@@ -7312,7 +7291,8 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
     f->down = (struct dir){ .flow = f, .from = &f->server.end,
                             .to = &f->client };
     f->tunnel = opt.transparent || opt.reverse.port != 0;
-    f->home = opt.transparent ? original_target(fd) : opt.reverse;
+    f->home = opt.transparent ? address_target(original_address(fd))
+                              : opt.reverse;
     f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->since = f->moved = f->woken = now;
     print_address(f->peer, sizeof f->peer, addr, len);
@@ -7771,7 +7751,6 @@ static bool children_left(int number)
 static void end_children(void)
 {
     static const int numbers[] = { 0, SIGTERM, SIGKILL };
-    unsigned char byte;
 
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
         for (struct copro *p = f->copros; p != NULL; p = p->next)
@@ -7780,8 +7759,7 @@ static void end_children(void)
         for (double start = now = clock_now(); children_left(0) &&
              now - start < 0.5; now = clock_now()) {
             poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1, 100);
-            while (read(self_pipe[0], &byte, 1) == 1)
-                ;
+            take_signals();
             reap();
         }
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
@@ -7910,7 +7888,7 @@ static void workers_run(void)
     if (shared == MAP_FAILED || pipe2(parent_pipe, O_CLOEXEC) != 0)
         die("cannot prepare for workers: %s", strerror(errno));
     do {
-        unsigned char byte = 0;
+        int before = stopping;
 
         for (int i = 0; !stopping && pause == 0 && i < opt.workers; i++)
             if (pids[i] <= 0 && (pids[i] = worker_start()) == 0) {
@@ -7922,13 +7900,10 @@ static void workers_run(void)
         if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,
                  pause > 0 ? 1000 : -1) == 0)
             pause = 0;
-        while (read(self_pipe[0], &byte, 1) == 1)
-            if (byte == SIGINT || byte == SIGTERM) {
-                stop();
-                for (int i = 0; i < opt.workers; i++)
-                    if (pids[i] > 0)
-                        kill(pids[i], SIGTERM);
-            }
+        for (take_signals(); before < stopping; before++)
+            for (int i = 0; i < opt.workers; i++)
+                if (pids[i] > 0)
+                    kill(pids[i], SIGTERM);
         left = workers_reap(pids, &pause);
     } while (!stopping || left > 0);
     sink_flush(&sinks[1], true);
