@@ -3863,7 +3863,8 @@ struct match {
     char kind;              /* a letter above, or one of ! & | */
     struct match *a, *b;    /* of an operator */
     regex_t regex;
-    int code;
+    long code;
+    struct match *made;     /* of the same expression, before this one */
 };
 
 /* What a message is matched against; NULL where it has no such thing. */
@@ -3876,18 +3877,27 @@ struct subject {
     bool request;           /* else a response */
 };
 
-/* An expression being read. */
-struct parser { const char *start, *p; char *error; };
+/* An expression being read, and what was made for it last: in the end all of
+   it, as operands come first. */
+struct parser { const char *start, *p; char *error; struct match *made; };
+
+static struct match *match_new(struct parser *p, char kind, struct match *a,
+                               struct match *b)
+{
+    struct match *m = alloc(sizeof *m);
+
+    *m = (struct match){ .kind = kind, .a = a, .b = b, .made = p->made };
+    return p->made = m;
+}
 
 static void match_free(struct match *m)
 {
-    if (m == NULL)
-        return;
-    match_free(m->a);
-    match_free(m->b);
-    if (strchr("dumth", m->kind))
-        regfree(&m->regex);
-    free(m);
+    for (struct match *made; m != NULL; m = made) {
+        made = m->made;
+        if (strchr("dumth", m->kind))
+            regfree(&m->regex);
+        free(m);
+    }
 }
 
 /* Notes the mistake, with the place it was found at; returns NULL. */
@@ -3949,40 +3959,35 @@ static struct match *match_or(struct parser *p);
 /* ~x, or a bare regular expression. */
 static struct match *match_term(struct parser *p)
 {
-    struct match *m = alloc(sizeof *m);
     const char *from = p->p;
-    char *word, why[128];
-    long code;
+    char kind = *p->p == '~' ? p->p[1] : 'u', *word;
+    char why[128] = "~c takes a status code";
+    struct match *m;
     int r = 0;
 
-    m->kind = *p->p == '~' ? p->p[1] : 'u';
     if (*p->p == '~') {
-        if (m->kind == '\0' || !strchr("dumthcqs", m->kind) ||
-            isalnum((unsigned char)p->p[2])) {
-            free(m);
+        if (kind == '\0' || !strchr("dumthcqs", kind) ||
+            isalnum((unsigned char)p->p[2]))
             return match_error(p, "there is no such operator");
-        }
         p->p += 2;
     }
-    if (m->kind == 'q' || m->kind == 's')
-        return m;
-    if ((word = match_word(p)) == NULL) {
-        free(m);
+    if (kind == 'q' || kind == 's')
+        return match_new(p, kind, NULL, NULL);
+    if ((word = match_word(p)) == NULL)
         return match_error(p, "an argument is missing");
-    }
-    if (m->kind == 'c') {
-        m->code = parse_number(word, 999, &code) ? (int)code : -1;
-        snprintf(why, sizeof why, "~c takes a status code");
-    } else if ((r = regcomp(&m->regex, word,
-                            REG_EXTENDED | REG_ICASE | REG_NOSUB)) != 0)
+    m = match_new(p, 'c', NULL, NULL);
+    if (kind == 'c')
+        r = !parse_number(word, 999, &m->code);
+    else if ((r = regcomp(&m->regex, word,
+                          REG_EXTENDED | REG_ICASE | REG_NOSUB)) == 0)
+        m->kind = kind;             /* it has an expression to be freed */
+    else
         regerror(r, &m->regex, why, sizeof why);
     free(word);
-    if (r != 0 || m->code < 0) {
-        p->p = from;
-        free(m);
-        return match_error(p, why);
-    }
-    return m;
+    if (r == 0)
+        return m;
+    p->p = from;
+    return match_error(p, why);
 }
 
 /* ! and parentheses. */
@@ -3993,21 +3998,15 @@ static struct match *match_not(struct parser *p)
     p->p += strspn(p->p, " \t");
     if (*p->p == '!') {
         p->p++;
-        m = alloc(sizeof *m);
-        m->kind = '!';
-        if ((m->a = match_not(p)) != NULL)
-            return m;
-        free(m);
-        return NULL;
+        m = match_not(p);
+        return m ? match_new(p, '!', m, NULL) : NULL;
     }
     if (*p->p == '(') {
         p->p++;
         m = match_or(p);
         p->p += strspn(p->p, " \t");
-        if (m != NULL && *p->p != ')') {
-            match_free(m);
+        if (m != NULL && *p->p != ')')
             return match_error(p, "a ) is missing");
-        }
         p->p += m != NULL;
         return m;
     }
@@ -4016,42 +4015,30 @@ static struct match *match_not(struct parser *p)
     return match_term(p);
 }
 
-/* Joins two operands; a missing one is an error that was noted. */
-static struct match *match_join(char kind, struct match *a, struct match *b)
-{
-    struct match *m;
-
-    if (b == NULL) {
-        match_free(a);
-        return NULL;
-    }
-    m = alloc(sizeof *m);
-    *m = (struct match){ .kind = kind, .a = a, .b = b };
-    return m;
-}
-
 /* a & b, or a b, which mitmproxy takes for the same. */
 static struct match *match_and(struct parser *p)
 {
-    struct match *m = match_not(p);
+    struct match *m = match_not(p), *b;
 
     while (m != NULL) {
         p->p += strspn(p->p, " \t");
         if (*p->p == '\0' || strchr(")|", *p->p))
             break;
         p->p += *p->p == '&';
-        m = match_join('&', m, match_not(p));
+        b = match_not(p);
+        m = b ? match_new(p, '&', m, b) : NULL;
     }
     return m;
 }
 
 static struct match *match_or(struct parser *p)
 {
-    struct match *m = match_and(p);
+    struct match *m = match_and(p), *b;
 
     while (m != NULL && *p->p == '|') {
         p->p++;
-        m = match_join('|', m, match_and(p));
+        b = match_and(p);
+        m = b ? match_new(p, '|', m, b) : NULL;
     }
     return m;
 }
@@ -4059,15 +4046,15 @@ static struct match *match_or(struct parser *p)
 /* Compiles an expression; NULL: error, of 256 bytes, says what is wrong. */
 static struct match *match_compile(const char *text, char *error)
 {
-    struct parser p = { text, text, error };
+    struct parser p = { text, text, error, NULL };
     struct match *m;
 
     error[0] = '\0';
     m = match_or(&p);
-    if (m != NULL && *p.p != '\0') {
-        match_free(m);
-        return match_error(&p, "this is too much");
-    }
+    if (m != NULL && *p.p != '\0')
+        m = match_error(&p, "this is too much");
+    if (m == NULL)
+        match_free(p.made);
     return m;
 }
 
