@@ -414,9 +414,8 @@ struct chain {
     struct run *run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
-    char failure[256];      /* "": none ... */
-    const struct run *failed; /* ... of this one ... */
-    enum on_error on_error; /* ... and what then */
+    const struct run *failed; /* NULL: none ... */
+    char failure[256];      /* ... and why it did */
 };
 
 /* One direction of a flow. */
@@ -1795,9 +1794,7 @@ static bool end_write(struct end *e)
     while (b->len > 0 && !e->broken) {
         ssize_t n = send(e->fd, buf_at(b), b->len, MSG_NOSIGNAL);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return moved;
         if (n < 0)
             e->broken = true;
@@ -3086,20 +3083,25 @@ shell:
     return NULL;
 }
 
-/* Starts a child with in and out as its standard input and output, in a
-   process group of its own. Both are closed here. Its pid, or -1, errno. */
-static pid_t spawn(const struct filter *f, char **env, int in, int out)
+/* Starts f's command, in a process group of its own, between two pipes, of
+   which *in and *out become our ends. Its pid, or -1, errno. */
+static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
 {
     char *shell[] = { "sh", "-c", (char *)f->command, NULL };
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t all, none;
-    pid_t pid;
-    int error;
+    int to[2] = { -1, -1 }, from[2] = { -1, -1 };
+    pid_t pid = -1;
 
+    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) {
+        fd_close(&to[0]);
+        fd_close(&to[1]);
+        return -1;
+    }
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in, 0);
-    posix_spawn_file_actions_adddup2(&actions, out, 1);
+    posix_spawn_file_actions_adddup2(&actions, to[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, from[1], 1);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setpgroup(&attr, 0);
     sigfillset(&all);
@@ -3108,39 +3110,21 @@ static pid_t spawn(const struct filter *f, char **env, int in, int out)
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
                              POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    error = f->argv
+    errno = f->argv
             ? posix_spawn(&pid, f->path, &actions, &attr, f->argv, env)
             : posix_spawn(&pid, "/bin/sh", &actions, &attr, shell, env);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    close(in);
-    close(out);
-    errno = error;
-    return error ? -1 : pid;
-}
-
-/* Starts f's command between two pipes, of which *in and *out become our
-   ends. Its pid, or -1, errno. */
-static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
-{
-    int to[2], from[2];
-    pid_t pid;
-
-    if (pipe2(to, O_CLOEXEC) != 0)
-        return -1;
-    if (pipe2(from, O_CLOEXEC) != 0) {
-        fd_close(&to[0]);
-        fd_close(&to[1]);
-        return -1;
-    }
-    pid = spawn(f, env, to[0], from[1]);
-    if (pid < 0) {
+    fd_close(&to[0]);
+    fd_close(&from[1]);
+    if (errno != 0) {
         fd_close(&to[1]);
         fd_close(&from[0]);
+        pid = -1;
     } else {
         set_nonblocking(*in = to[1]);
         set_nonblocking(*out = from[0]);
     }
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
     return pid;
 }
 
@@ -4310,9 +4294,7 @@ static void copro_write(struct copro *p)
     while (p->question.len > 0) {
         ssize_t n = write(p->in, buf_at(&p->question), p->question.len);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN)
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
             buf_free(&p->question); /* it has ended, which shows elsewhere */
         if (n < 0)
             return;
@@ -4571,13 +4553,12 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
 {
     char why[128];
 
-    if (c->failure[0] != '\0')
+    if (c->failed != NULL)
         return;
     FORMAT(why, format);
     snprintf(c->failure, sizeof c->failure, "%.100s: %s", r->filter->command,
              why);
     c->failed = r;
-    c->on_error = r->filter->on_error;
     flow_wake(c->dir->flow);
 }
 
@@ -4638,9 +4619,7 @@ static void run_write(struct chain *c, int i)
     while (r->in >= 0 && b->len > 0) {
         ssize_t n = write(r->in, buf_at(b), b->len);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n < 0) {                /* it reads no further, which is fine */
             fd_close(&r->in);
@@ -5579,6 +5558,14 @@ static void dir_reset(struct dir *d)
                        .up = d->up };
 }
 
+/* Moves a flow to another state. */
+static bool flow_enter(struct flow *f, int state)
+{
+    f->state = state;
+    f->since = now;
+    return true;
+}
+
 /* Ends a flow from our side: what is in client.out still goes, and then the
    client has a little while to take it and to close. */
 static bool flow_close(struct flow *f)
@@ -5587,11 +5574,9 @@ static bool flow_close(struct flow *f)
     dir_reset(&f->down);
     server_drop(f);
     f->client.finish = true;
-    f->state = FLOW_CLOSING;
-    f->since = now;
     if (f->client.ssl != NULL && !f->client.ready)
         f->client.sealed = true;    /* there is nothing to seal yet */
-    return true;
+    return flow_enter(f, FLOW_CLOSING);
 }
 
 /* Ends a flow so that the client does not take what it has for whole: TLS
@@ -5798,7 +5783,7 @@ static bool dir_failed(struct dir *d)
     struct flow *f = d->flow;
     struct buf *in = &d->from->in;
     char why[sizeof d->chain->failure];
-    enum on_error what = d->chain->on_error;
+    enum on_error what = d->chain->failed->filter->on_error;
 
     strcpy(why, d->chain->failure);
     if (d->sent || what == FAIL || (what == PASS && !d->keep))
@@ -6308,9 +6293,7 @@ static bool tunnel_begin(struct flow *f, const struct target *t)
     f->spoken = false;
     f->tunnel = true;
     f->home = *t;
-    f->state = FLOW_FIRST;
-    f->since = now;
-    return true;
+    return flow_enter(f, FLOW_FIRST);
 }
 
 /* http://mitm.it/, asked of the proxy: the CA's certificate, and how it is
@@ -6544,9 +6527,7 @@ static bool dir_head(struct dir *d)
     if (d->up && !f->tunnel && !f->spoken && *buf_at(in) < 6 &&
         *buf_at(in) > 3) {
         f->socks = *buf_at(in);
-        f->state = FLOW_SOCKS;
-        f->since = now;
-        return true;
+        return flow_enter(f, FLOW_SOCKS);
     }
     if (d->begun == 0)
         d->begun = now;
@@ -6605,10 +6586,8 @@ static bool stream_upgrades(struct flow *f)
         f->client.done || f->server.end.in.len > 0 || *buf_at(in) != 22 ||
         (n = hello_parse(buf_at(in), in->len, &h)) < 0)
         return false;
-    if (n > 0 && f->client.out.len == 0 && f->server.end.out.len == 0) {
-        f->state = FLOW_HELLO;
-        f->since = now;
-    }
+    if (n > 0 && f->client.out.len == 0 && f->server.end.out.len == 0)
+        flow_enter(f, FLOW_HELLO);
     return true;
 }
 
@@ -6682,7 +6661,7 @@ static bool dir_step(struct dir *d)
     };
     bool moved = false;
 
-    if (d->chain != NULL && d->chain->failure[0] != '\0')
+    if (d->chain != NULL && d->chain->failed != NULL)
         return dir_failed(d);
     if (d->chain != NULL && d->state != DIR_STREAM)
         moved = chain_feed(d);
@@ -6788,10 +6767,8 @@ static bool socks_ask(struct flow *f)
     say(1, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks, t.host, t.port);
     f->tunnel = true;
     f->home = t;
-    f->state = FLOW_REACH;
-    f->since = now;
     server_want(f, &t);
-    return true;
+    return flow_enter(f, FLOW_REACH);
 }
 
 /* A SOCKS client is answered when the server has been reached, or not. */
@@ -6803,13 +6780,10 @@ static bool socks_answer(struct flow *f)
         return false;
     socks_reply(&f->client.out, f->socks, s->state == SERVER_UP ? SOCKS_OK
                                           : socks_code(s->error));
-    f->state = FLOW_FIRST;
-    f->since = now;
-    if (s->state == SERVER_FAILED) {
-        say(0, "%s is told: %s", f->peer, s->failure);
-        flow_close(f);
-    }
-    return true;
+    if (s->state == SERVER_UP)
+        return flow_enter(f, FLOW_FIRST);
+    say(0, "%s is told: %s", f->peer, s->failure);
+    return flow_close(f);
 }
 
 /* A tunnel is not to be opened: its bytes pass as they are, TLS and all. A
@@ -6828,8 +6802,7 @@ static bool tunnel_pass(struct flow *f, const char *why)
 /* What is in a tunnel may pass: messages, or by --tcp-hosts a stream. */
 static void tunnel_relay(struct flow *f)
 {
-    f->state = FLOW_RELAY;
-    f->since = now;
+    flow_enter(f, FLOW_RELAY);
     if (!f->stream && f->server.state != SERVER_FAILED &&
         host_matches(opt.tcp, f))
         flow_stream(f, true, "--tcp-hosts says so");
@@ -6933,8 +6906,7 @@ static bool tunnel_hello(struct flow *f)
         f->hello.sni);
     hello_join(in);
     t.tls |= opt.reverse.port == 0 || f->stream;
-    f->state = FLOW_SERVER;
-    f->since = now;
+    flow_enter(f, FLOW_SERVER);
     if (f->server.state == SERVER_UP && !f->server.end.done && t.tls &&
         f->server.end.ssl == NULL)
         server_tls(f);              /* connected while the client was silent */
@@ -6994,9 +6966,7 @@ static bool tunnel_server(struct flow *f)
     say(2, "a certificate for %s is shown to the client: the subject and names "
         "are the server's, the signature is our CA's", name);
     f->home.tls |= opt.reverse.port == 0;
-    f->state = FLOW_CLIENT;
-    f->since = now;
-    return true;
+    return flow_enter(f, FLOW_CLIENT);
 }
 
 /* Why the client refused our handshake, in plain words. */
