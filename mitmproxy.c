@@ -639,6 +639,13 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+/* Lowers *left to seconds, when that is sooner. */
+static void sooner(double *left, double seconds)
+{
+    if (seconds >= 0 && seconds < *left)
+        *left = seconds;
+}
+
 /* Closes a descriptor, unless it is -1, which it becomes; errno stays. */
 static void fd_close(int *fd)
 {
@@ -4388,34 +4395,30 @@ static void copro_leave(struct chain *c, int i)
 }
 
 /* Declares what the coprocesses wait for; ends those that nobody waits for
-   and that make no progress. Returns the seconds to the nearest deadline. */
-static double copros_arm(void)
+   and that make no progress. Lowers *left to the nearest deadline. */
+static void copros_arm(double *left)
 {
-    double nearest = 3600;
-
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         for (struct copro *p = f->copros, *next; p != NULL; p = next) {
-            double left = p->moved - now + SECOND *
+            double rest = p->moved - now + SECOND *
                           (p->pid ? f->timeout : waits[WAIT_KILL].seconds);
+            bool timed = p->pid == 0 || (p->busy && !p->run && f->timeout > 0);
 
             next = p->next;
-            if (p->pid == 0 || (p->busy && !p->run && f->timeout > 0)) {
-                nearest = left < nearest ? left : nearest;
-                if (left <= 0) {    /* what it started may hold its output */
-                    copro_end(p, p->pid ? "it made no progress"
-                                        : "it has ended");
-                    continue;
-                }
+            if (timed && rest <= 0) { /* what it started may hold its output */
+                copro_end(p, p->pid ? "it made no progress" : "it has ended");
+                sooner(left, 0);
+                continue;
             }
+            if (timed)
+                sooner(left, rest);
             fds_add(readable, p->out);
             if (p->question.len > 0)
                 fds_add(writable, p->in);
         }
-        if (f->coprocess && waiting != NULL && f->not_before > now &&
-            f->not_before - now < nearest)
-            nearest = f->not_before - now;
+        if (f->coprocess && waiting != NULL && f->not_before > now)
+            sooner(left, f->not_before - now);
     }
-    return nearest > 0 ? nearest : 0;
 }
 
 /* Moves bytes from and to those coprocesses that are ready. */
@@ -4787,33 +4790,6 @@ static void start_filters(void)
         if (!good || (c->started && !left))
             chain_unqueue(c);
     }
-}
-
-/* The seconds from now at which a filter of c must be told that it makes no
-   progress; < 0: none need. It is not its fault when nobody takes what it
-   prints, or its input is yet to come. */
-static double chain_deadline(struct chain *c)
-{
-    double nearest = -1;
-
-    for (int i = 0; c->started && i < c->count; i++) {
-        struct run *r = c->run[i];
-        double left = r->moved + r->filter->timeout * SECOND - now;
-
-        if (r->exited && r->out < 0)
-            continue;
-        if (r->filter->timeout <= 0 ||
-            (r->out >= 0 && !run_wants_read(c, i)) ||
-            (r->filter->coprocess ? !r->asked
-                                  : c->buf[i].len == 0 && !run_fed(c, i)))
-            r->moved = now;
-        else if (nearest < 0 || left < nearest)
-            nearest = left > 0 ? left : 0;
-        if (left <= 0 && r->moved != now)
-            chain_fail(c, r, "no progress for %g s",
-                       r->filter->timeout);
-    }
-    return nearest;
 }
 
 /* Takes note of a child's end. */
@@ -7306,22 +7282,32 @@ static void end_arm(struct end *e)
         fds_add(writable, e->fd);
 }
 
-/* What the filters of a message wait for. */
-static void chain_arm(const struct chain *c)
+/* What the filters of a message wait for; lowers *left to the time at which
+   one must be told that it makes no progress. It is not its fault when nobody
+   takes what it prints, or its input is yet to come. */
+static void chain_arm(struct chain *c, double *left)
 {
     for (int i = 0; c != NULL && c->started && i < c->count; i++) {
-        if (c->run[i]->in >= 0 && (c->buf[i].len > 0 || run_fed(c, i)))
-            fds_add(writable, c->run[i]->in);
-        if (run_wants_read(c, i))
-            fds_add(readable, c->run[i]->out);
-    }
-}
+        struct run *r = c->run[i];
+        bool reads = run_wants_read(c, i);
+        bool input = c->buf[i].len > 0 || run_fed(c, i);
+        double rest = r->moved + r->filter->timeout * SECOND - now;
 
-/* Lowers *left to seconds, when that is sooner. */
-static void sooner(double *left, double seconds)
-{
-    if (seconds >= 0 && seconds < *left)
-        *left = seconds;
+        if (r->in >= 0 && input)
+            fds_add(writable, r->in);
+        if (reads)
+            fds_add(readable, r->out);
+        if (r->exited && r->out < 0)
+            continue;
+        if (r->filter->timeout <= 0 || (r->out >= 0 && !reads) ||
+            (r->filter->coprocess ? !r->asked : !input)) {
+            r->moved = now;
+            continue;
+        }
+        sooner(left, rest > 0 ? rest : 0);
+        if (rest <= 0)
+            chain_fail(c, r, "no progress for %g s", r->filter->timeout);
+    }
 }
 
 /* What flow f waits for; lowers *left to its next deadline. */
@@ -7333,10 +7319,8 @@ static void flow_arm(struct flow *f, double *left)
     rest = since + waits[w].seconds * SECOND - now;
     if (rest <= 0)
         flow_wake(f);
-    if (f->up.chain != NULL)
-        sooner(left, chain_deadline(f->up.chain));
-    if (f->down.chain != NULL)
-        sooner(left, chain_deadline(f->down.chain));
+    chain_arm(f->up.chain, left);
+    chain_arm(f->down.chain, left);
     sooner(left, f->wake ? 0 : rest);
     if (end_lingers(&f->client) || end_lingers(&f->server.end))
         sooner(left, LINGER);
@@ -7345,8 +7329,6 @@ static void flow_arm(struct flow *f, double *left)
         fds_add(writable, f->server.end.fd);
     else
         end_arm(&f->server.end);
-    chain_arm(f->up.chain);
-    chain_arm(f->down.chain);
 }
 
 /* Declares all interest; returns the seconds to the nearest deadline. */
@@ -7386,7 +7368,7 @@ static double arm(void)
         }
         sooner(&left, rest > 0 ? rest : 0.1);
     }
-    sooner(&left, copros_arm());
+    copros_arm(&left);
     if (stopping)
         sooner(&left, 0.1);
     return left;
@@ -7495,8 +7477,7 @@ static void flow_read(void *it)
         fds_has(writable, f->server.end.fd))
         server_connect_end(f);
     if (fds_has(writable, f->client.fd) ||
-        (f->server.state != SERVER_CONNECT &&
-         fds_has(writable, f->server.end.fd)))
+        fds_has(writable, f->server.end.fd))
         flow_wake(f);
     for (int k = 0; k < 2; k++)
         for (int i = 0; chains[k] && i < chains[k]->count; i++) {
@@ -7768,9 +7749,7 @@ static void raise_limit(void)
     struct rlimit r;
 
     getrlimit(RLIMIT_NOFILE, &r);
-    r.rlim_cur = r.rlim_max;
-    if (r.rlim_cur > 1 << 20)
-        r.rlim_cur = 1 << 20;
+    r.rlim_cur = r.rlim_max < 1 << 20 ? r.rlim_max : 1 << 20;
     setrlimit(RLIMIT_NOFILE, &r);
     getrlimit(RLIMIT_NOFILE, &r);
     fd_limit = (int)r.rlim_cur;
@@ -7795,19 +7774,17 @@ static pid_t worker_start(void)
     sigfillset(&all);               /* until its pipe is there */
     sigprocmask(SIG_SETMASK, &all, &before);
     pid = fork();
-    if (pid != 0)
-        sigprocmask(SIG_SETMASK, &before, NULL);
     if (pid < 0)
         say(0, "cannot start a worker: %s", strerror(errno));
-    if (pid != 0)
-        return pid;
-    fd_close(&self_pipe[0]);
-    fd_close(&self_pipe[1]);
-    fd_close(&parent_pipe[1]);
-    signals_init();                 /* with a pipe of its own */
-    signal(SIGINT, SIG_IGN);        /* the terminal's ^C is the parent's */
+    if (pid == 0) {
+        fd_close(&self_pipe[0]);
+        fd_close(&self_pipe[1]);
+        fd_close(&parent_pipe[1]);
+        signals_init();             /* with a pipe of its own */
+        signal(SIGINT, SIG_IGN);    /* the terminal's ^C is the parent's */
+    }
     sigprocmask(SIG_SETMASK, &before, NULL);
-    return 0;
+    return pid;
 }
 
 /* Takes a worker's end: it is to be started again, after a pause when it has
