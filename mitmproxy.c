@@ -4085,12 +4085,14 @@ static bool match_lines(const regex_t *regex, const struct subject *s)
    a response that is yet to come. m NULL matches all. */
 static int match_eval(const struct match *m, const struct subject *s)
 {
-    const char *text = "";
+    const char *text;
     char *type;
     int a, b;
 
     if (m == NULL)
         return 1;
+    if (s->h == NULL && strchr("cht", m->kind))
+        return 3;
     switch (m->kind) {
     case '!':
         a = match_eval(m->a, s);
@@ -4102,31 +4104,21 @@ static int match_eval(const struct match *m, const struct subject *s)
         return m->kind == '&' ? (a & b & 1) | ((a | b) & 2)
                               : ((a | b) & 1) | (a & b & 2);
     case 'q':
-        return s->request ? 1 : 2;
     case 's':
-        return s->request ? 2 : 1;
+        return s->request == (m->kind == 'q') ? 1 : 2;
     case 'c':
-        return s->h == NULL ? 3 : s->h->status == m->code ? 1 : 2;
+        return s->h->status == m->code ? 1 : 2;
     case 'h':
-        return s->h == NULL ? 3 : match_lines(&m->regex, s) ? 1 : 2;
+        return match_lines(&m->regex, s) ? 1 : 2;
     case 't':
-        if (s->h == NULL)
-            return 3;
         type = copy_text(s->head + s->h->type.at, s->h->type.len);
         a = matches(&m->regex, type) ? 1 : 2;
         free(type);
         return a;
-    case 'd':
-        text = s->host;
-        break;
-    case 'm':
-        text = s->method;
-        break;
-    case 'u':
-        text = s->url;
-        break;
+    default:
+        text = m->kind == 'd' ? s->host : m->kind == 'm' ? s->method : s->url;
+        return matches(&m->regex, text ? text : "") ? 1 : 2;
     }
-    return matches(&m->regex, text ? text : "") ? 1 : 2;
 }
 
 /* ==== 14 filters ========================================================
@@ -5261,16 +5253,19 @@ static bool server_proxy(struct flow *f)
     return n != 0;
 }
 
-/* A "Proxy-Authorization" for the upstream proxy; to be freed. */
-static char *proxy_credentials(void)
+/* A "Proxy-Authorization" for the upstream proxy; NULL: it has no login. */
+static const char *proxy_credentials(void)
 {
+    static char *text;              /* made once */
     const char *login = opt.proxy.login;
-    size_t n = strlen(login), len = 0, size = 64 + 2 * n;
-    char *text = alloc(size);
-    int at = sprintf(text, "Proxy-Authorization: Basic ");
 
-    mbedtls_base64_encode((unsigned char *)text + at, size - (size_t)at, &len,
-                          (const unsigned char *)login, n);
+    if (login != NULL && text == NULL) {
+        size_t n = strlen(login), len, size = 64 + 2 * n;
+        int at = sprintf(text = alloc(size), "Proxy-Authorization: Basic ");
+
+        mbedtls_base64_encode((unsigned char *)text + at, size - (size_t)at,
+                              &len, (const unsigned char *)login, n);
+    }
     return text;
 }
 
@@ -5293,11 +5288,8 @@ static void server_ask_proxy(struct flow *f)
              s->goal.port);
     buf_printf(out, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", host, host);
     if (opt.proxy.login != NULL) {
-        char *credentials = proxy_credentials();
-
-        buf_puts(out, credentials);
+        buf_puts(out, proxy_credentials());
         buf_puts(out, "\r\n");
-        free(credentials);
     }
     buf_puts(out, "\r\n");
 }
@@ -5898,7 +5890,6 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
     const char *p = (char *)buf_at(src);
     bool forward = f->server.target.forward;
     struct buf origin = { 0 };
-    char *credentials = NULL;
     struct target t;
 
     if (d->up && !d->answer) {
@@ -5915,16 +5906,14 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
             e.target = p + h->target.at;
             e.target_len = *e.target == '*' ? 0 : h->target.len;
         }
-        if (forward && opt.proxy.login != NULL)
-            e.credentials = credentials = proxy_credentials();
+        e.credentials = forward ? proxy_credentials() : NULL;
         e.proxied = !f->tunnel;
-        e.stranger = !f->tunnel && (!forward || credentials != NULL);
+        e.stranger = !f->tunnel && (!forward || e.credentials != NULL);
         e.identity = text_wanted(f);
         exchange_method(f, p, h);
     }
     head_write(dir_out(d), p, h, &e);
     buf_free(&origin);
-    free(credentials);
     d->sent = true;
 }
 
@@ -7161,23 +7150,26 @@ static enum wait flow_wait(const struct flow *f, double *since)
 /* A flow has waited too long. */
 static void flow_expire(struct flow *f, enum wait w)
 {
+    const struct target *t = &f->server.target;
+    const char *what = waits[w].what;
+    double seconds = waits[w].seconds;
+
     flow_wake(f);
     if (f->state == FLOW_CLOSING && !f->client.shut) {
         say(0, "%s: waited %g seconds for the client to take the rest: cut "
-            "off", f->peer, waits[w].seconds);
+            "off", f->peer, seconds);
         f->over = true;
         return;
     }
     switch (w) {
     case WAIT_SILENT:
         say(1, "%s: waited %g seconds for %s: perhaps the server speaks first",
-            f->peer, waits[w].seconds, waits[w].what);
+            f->peer, seconds, what);
         server_want(f, &f->home);
         return;
     case WAIT_CONNECT_MORE:
-        say(1, "%s:%u: waited %g seconds for %s: the next is tried",
-            f->server.target.host, f->server.target.port, waits[w].seconds,
-            waits[w].what);
+        say(1, "%s:%u: waited %g seconds for %s: the next is tried", t->host,
+            t->port, seconds, what);
         server_connect(f);
         return;
     case WAIT_LOOKUP:
@@ -7185,26 +7177,24 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_PROXY:
     case WAIT_SERVER_TLS:
         f->server.error = ETIMEDOUT;
-        server_fail(f, "%s:%u: no success in %g seconds of waiting for "
-                    "%s", f->server.target.host, f->server.target.port,
-                    waits[w].seconds, waits[w].what);
+        server_fail(f, "%s:%u: no success in %g seconds of waiting for %s",
+                    t->host, t->port, seconds, what);
         return;
     case WAIT_HEAD:
     case WAIT_ANSWER:
         flow_fail(f, w == WAIT_HEAD ? 408 : 504, "waited %g seconds for %s",
-                  waits[w].seconds, waits[w].what);
+                  seconds, what);
         return;
     case WAIT_UNCLEAR:
     case WAIT_BODY:
     case WAIT_STREAM:
     case WAIT_TAKE:
-        say(0, "#%lu waited %g seconds for %s: cut off", f->ex.id,
-            waits[w].seconds, waits[w].what);
+        say(0, "#%lu waited %g seconds for %s: cut off", f->ex.id, seconds,
+            what);
         flow_cut(f);
         return;
     default:
-        say(1, "%s: waited %g seconds for %s: closed", f->peer,
-            waits[w].seconds, waits[w].what);
+        say(1, "%s: waited %g seconds for %s: closed", f->peer, seconds, what);
         f->over = true;
     }
 }
