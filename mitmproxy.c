@@ -1245,65 +1245,47 @@ static void option_apply(const struct option *o, const char *text)
 {
     static const char *const on_errors[] = { "fail", "pass", "close" };
     const char *value = o->value, *first = (char *)&opt.next;
-    long n;
+    long n, least = o->kind == NUMBER;
     char *end;
 
     opt.qualified |= value >= first && value < first + sizeof opt.next;
     opt.qualified |= value == (char *)&opt.next_match;
-    switch (o->kind) {
-    case FLAG:
-        if (o->letter == 'h')
-            print_usage();
-        else if (o->letter == 'V')
-            puts("mitmproxy.c " VERSION);
-        else {
-            *(bool *)o->value = true;
-            return;
-        }
-        exit(0);
-    case COUNT:
-        *(int *)o->value += (int)o->set;
-        return;
-    case PORT:
-        if (!parse_number(text, o->set, &n))
-            misuse("--%s takes a number from 0 to %ld, not '%s'", o->name,
-                   o->set, text);
-        /* fall through */
-    case TEXT:
-        *(const char **)o->value = text;
-        return;
-    case NUMBER:
-        if (!parse_number(text, o->set, &n) || n < 1)
-            misuse("--%s takes a number from 1 to %ld, not '%s'", o->name,
-                   o->set, text);
+    if ((o->kind == NUMBER || o->kind == PORT) &&
+        (!parse_number(text, o->set, &n) || n < least))
+        misuse("--%s takes a number from %ld to %ld, not '%s'", o->name, least,
+               o->set, text);
+    if (o->kind == NUMBER)
         *(int *)o->value = (int)n;
-        return;
-    case SECONDS:
+    else if (o->kind == TEXT || o->kind == PORT)
+        *(const char **)o->value = text;
+    else if (o->kind == COUNT)
+        *(int *)o->value += (int)o->set;
+    else if (o->kind == FILTER)
+        add_filter(text, o->set);
+    else if (o->kind == REGEX)
+        add_regex(o, text);
+    else if (o->kind == PROXY)
+        add_proxy(text);
+    else if (o->kind == DETOUR)
+        add_detour(text);
+    else if (o->kind == SECONDS) {
         *(double *)o->value = strtod(text, &end);
         if (end == text || *end != '\0' || !(*(double *)o->value >= 0))
             misuse("--%s takes seconds, not '%s'", o->name, text);
-        return;
-    case CHOICE:
+    } else if (o->kind == CHOICE) {
         for (n = FAIL; n <= CLOSE && strcmp(text, on_errors[n]) != 0; n++)
             ;
         if (n > CLOSE)
             misuse("--%s is fail, pass or close, not '%s'", o->name, text);
         opt.next.on_error = (enum on_error)n;
-        return;
-    case FILTER:
-        add_filter(text, o->set);
-        return;
-    case REGEX:
-        add_regex(o, text);
-        return;
-    case PROXY:
-        add_proxy(text);
-        return;
-    case DETOUR:
-        add_detour(text);
-        return;
-    case TITLE:
-        return;
+    } else if (o->value != NULL)
+        *(bool *)o->value = true;
+    else {
+        if (o->letter == 'h')
+            print_usage();
+        else
+            puts("mitmproxy.c " VERSION);
+        exit(0);
     }
 }
 
@@ -6068,15 +6050,11 @@ static bool dir_copy(struct dir *d)
         struct body before = d->body;
         ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
 
-        if (n < 0 && request_in_filters(d->flow)) {
-            d->body = before;
-            return moved;
-        }
-        if (n < 0 && dir_is_spare(d)) /* the client has had its answer */
-            return flow_close(d->flow);
         if (n < 0) {
             d->body = before;
-            return dir_unclear(d, "a chunk is malformed");
+            return request_in_filters(d->flow) ? moved :
+                   dir_is_spare(d) ? flow_close(d->flow) : /* it was answered */
+                   dir_unclear(d, "a chunk is malformed");
         }
         dir_take(d, (size_t)n, dir_is_spare(d) ? NULL : &d->to->out);
         moved = true;
@@ -6087,9 +6065,7 @@ static bool dir_copy(struct dir *d)
         if (d->body.framing != UNTIL_CLOSE)
             return dir_truncated(d);
         d->last = d->body.done = true;
-        if (end_failed(d->from))
-            return flow_cut(d->flow);
-        return dir_complete(d);
+        return end_failed(d->from) ? flow_cut(d->flow) : dir_complete(d);
     }
     return moved;
 }
@@ -6114,8 +6090,8 @@ static bool dir_print(struct dir *d)
     struct flow *f = d->flow;
     struct buf *src = chain_out(d->chain);
     const char *p = (char *)buf_at(src);
-    bool whole = chain_done(d->chain);
-    struct target t;
+    bool whole = chain_done(d->chain), request;
+    struct target t = f->ex.to;
     int n;
 
     if (src->len < 5 && !whole)
@@ -6125,33 +6101,30 @@ static bool dir_print(struct dir *d)
         return flow_cut(f);
     }
     d->answer = d->up && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0;
-    n = d->raw ? -1 : head_parse(p, src->len, d->up && !d->answer,
-                                 &d->printed);
+    request = d->up && !d->answer;
+    n = d->raw ? -1 : head_parse(p, src->len, request, &d->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
     if (d->answer)
         show_message(f->ex.id, false, p, src->len);
-    if (n > 0) {
-        if (d->up && !d->answer) {
-            t = request_target(d, p, &d->printed);
-            server_want(f, &t);
-            d->state = DIR_SERVER;
-        } else
-            mend_begin(d);
-        return true;
-    }
-    d->headless = true;
-    d->out = OUT_COPY;
-    d->last |= !d->raw || d->answer ||
-               (!d->up && d->body.framing == UNTIL_CLOSE);
-    if (!d->raw)
-        say(1, "#%lu the filter printed no head: forwarded as it is",
-            f->ex.id);
-    if (d->up && !d->answer) {
-        server_want(f, &f->ex.to);
-        d->state = DIR_SERVER;
-    } else
+    if (n > 0 && request)
+        t = request_target(d, p, &d->printed);
+    else if (n > 0)
+        mend_begin(d);
+    else {
+        d->headless = true;
+        d->out = OUT_COPY;
+        d->last |= !d->raw || d->answer ||
+                   (!d->up && d->body.framing == UNTIL_CLOSE);
         d->state = DIR_BODY;
+        if (!d->raw)
+            say(1, "#%lu the filter printed no head: forwarded as it is",
+                f->ex.id);
+    }
+    if (request) {
+        server_want(f, &t);
+        d->state = DIR_SERVER;
+    }
     return true;
 }
 
