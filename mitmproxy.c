@@ -1289,16 +1289,21 @@ static void option_apply(const struct option *o, const char *text)
     }
 }
 
-/* The option with this letter, or this name of n characters; NULL: none. */
-static const struct option *option_find(char letter, const char *name,
-                                        size_t n)
+/* The option whose letter, or whose name behind a -, is at *p, which moves
+   behind that; NULL: there is none. */
+static const struct option *option_find(const char **p)
 {
+    bool named = **p == '-';
+    const char *name = *p + 1;
+    size_t n = named ? strcspn(name, "=") : 0;
+
     for (const struct option *o = options; o < options + OPTIONS; o++)
         if (o->kind != TITLE &&
-            (name == NULL ? o->letter == letter
-                          : strlen(o->name) == n &&
-                            strncmp(o->name, name, n) == 0))
+            (named ? strlen(o->name) == n && strncmp(o->name, name, n) == 0
+                   : o->letter == **p)) {
+            *p = name + n;
             return o;
+        }
     return NULL;
 }
 
@@ -1333,36 +1338,23 @@ static void options_check(void)
 static void options_parse(char **argv)
 {
     while (*++argv != NULL) {
-        const char *word = *argv, *rest = NULL;
+        const char *word = *argv, *p = word + 1, *text = NULL;
         const struct option *o;
-        bool more;
 
         if (word[0] != '-' || word[1] == '\0')
             misuse("'%s' is not an option", word);
-        if (word[1] == '-') {
-            size_t n = strcspn(word + 2, "=");
-
-            o = option_find(0, word + 2, n);
-            rest = word[2 + n] == '=' ? word + 3 + n : NULL;
-            if (o != NULL && o->argument == NULL && rest != NULL)
+        do {                        /* -qk is -q -k */
+            if ((o = option_find(&p)) == NULL)
+                misuse("there is no option '%s'", word);
+            if (o->argument == NULL && *p == '=')
                 misuse("--%s takes no argument", o->name);
-            more = false;
-        } else {
-            o = option_find(word[1], NULL, 0);
-            rest = word[2] != '\0' ? word + 2 : NULL;
-            more = rest != NULL;
-        }
-        if (o == NULL)
-            misuse("there is no option '%s'", word);
-        if (o->argument != NULL && rest == NULL && (rest = *++argv) == NULL)
-            misuse("--%s needs its %s", o->name, o->argument);
-        option_apply(o, rest);
-        if (o->argument == NULL && more) {  /* -qk is -q -k */
-            char *next = copy_text(rest - 1, strlen(rest) + 1);
-
-            next[0] = '-';
-            *argv-- = next;
-        }
+            if (o->argument != NULL)
+                text = word[1] == '-' && *p == '=' ? p + 1 :
+                       *p != '\0' ? p : *++argv;
+            if (o->argument != NULL && text == NULL)
+                misuse("--%s needs its %s", o->name, o->argument);
+            option_apply(o, text);
+        } while (o->argument == NULL && *p != '\0');
     }
     options_check();
 }
@@ -3669,50 +3661,47 @@ static void put_framing(struct buf *out, const struct edit *e,
     buf_put(out, eol, eol_len);
 }
 
-/* Decides about one field line. Returns how many of its len bytes go out as
-   they are; the rest is written here: the new value, or nothing. */
-static size_t edit_field(struct buf *out, const struct edit *e,
-                         const struct head *h, bool *framed, const char *p,
-                         size_t len, const char *eol, size_t eol_len)
+/* Decides about one field line of len bytes, of line with its end: whether it
+   goes out as it is. If not, what does is written here. */
+static bool edit_field(struct buf *out, const struct edit *e,
+                       const struct head *h, bool *framed, const char *p,
+                       size_t len, size_t line)
 {
     const char *value;
-    size_t name, value_len, keep = len + eol_len;
-    bool length;
+    size_t name, value_len;
 
     if (!split_field(p, len, &name, &value, &value_len))
-        return keep;
+        return true;
     if ((e->proxied && field_is(p, name, "Proxy-Connection")) ||
         (e->stranger && field_is(p, name, "Proxy-Authorization")))
-        return 0;
+        return false;
     if (e->identity && field_is(p, name, "Accept-Encoding")) {
         buf_put(out, p, name);
         buf_puts(out, ": identity");
-        buf_put(out, eol, eol_len);
-        return 0;
+        buf_put(out, p + len, line - len);
+        return false;
     }
-    length = field_is(p, name, "Content-Length");
     if (e->framing != STAYS && field_is(p, name, "Transfer-Encoding"))
-        return e->framing == SET_CHUNKED && h->chunked ? keep : 0;
-    if (e->framing == STAYS || !length)
-        return keep;
+        return e->framing == SET_CHUNKED && h->chunked;
+    if (e->framing == STAYS || !field_is(p, name, "Content-Length"))
+        return true;
     if (e->framing == SET_LENGTH && !*framed) {
         buf_put(out, p, bare_name(p, name));
         buf_put(out, p + name, (size_t)(value - p) - name);
         buf_printf(out, "%llu", (unsigned long long)e->length);
-        buf_put(out, value + value_len, (size_t)(p + len + eol_len -
-                                                 value - value_len));
+        buf_put(out, value + value_len, (size_t)(p + line - value) - value_len);
     } else if (e->framing == SET_CHUNKED && !*framed)
-        put_framing(out, e, eol, eol_len);
+        put_framing(out, e, p + len, line - len);
     *framed = true;
-    return 0;
+    return false;
 }
 
 /* Writes the head h, which starts at p, to out with the changes of e. */
 static void head_write(struct buf *out, const char *p, const struct head *h,
                        const struct edit *e)
 {
-    size_t at = 0, line, len, keep = 1;
-    bool framed = e->framing == SET_CHUNKED && h->chunked;
+    size_t at = 0, line, len;
+    bool framed = e->framing == SET_CHUNKED && h->chunked, keep = true;
 
     if (e->target != NULL) {
         buf_put(out, p, h->target.at);
@@ -3733,10 +3722,9 @@ static void head_write(struct buf *out, const char *p, const struct head *h,
             buf_put(out, eol, line);
         }
         if (len == 0 || (*(p + at) != ' ' && *(p + at) != '\t'))
-            keep = len == 0 ? line
-                            : edit_field(out, e, h, &framed, p + at, len,
-                                         eol, line - len);
-        if (keep > 0)               /* a fold shares its field's fate */
+            keep = len == 0 ||
+                   edit_field(out, e, h, &framed, p + at, len, line);
+        if (keep)                   /* a fold shares its field's fate */
             buf_put(out, p + at, line);
     }
 }
