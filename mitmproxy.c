@@ -1361,17 +1361,6 @@ static void options_parse(char **argv)
 
 /* ==== 7 sockets ========================================================= */
 
-/* Writes "address:port" of a socket address, "[...]:port" for IPv6. */
-static void print_address(char *text, size_t size, const void *addr,
-                          socklen_t len)
-{
-    char host[64] = "?", port[8] = "?";
-
-    getnameinfo(addr, len, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
 /* Makes an IPv4 address in IPv6's clothes (RFC 4291, 2.5.5.2) a plain one. */
 static void unmap_address(struct sockaddr_storage *a)
 {
@@ -1403,6 +1392,17 @@ static socklen_t address_size(const struct sockaddr_storage *a)
 {
     return a->ss_family == AF_INET ? sizeof(struct sockaddr_in)
                                    : sizeof(struct sockaddr_in6);
+}
+
+/* Writes "address:port" of a socket address, "[...]:port" for IPv6. */
+static void print_address(char *text, size_t size,
+                          const struct sockaddr_storage *a)
+{
+    char host[64] = "?", port[8] = "?";
+
+    getnameinfo((const struct sockaddr *)a, address_size(a), host, sizeof host,
+                port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
 /* An address's port, and *ip its 4 or 16 bytes, of which *n is the number. */
@@ -1956,13 +1956,12 @@ static size_t parse_ip(const char *text, unsigned char *ip)
 static size_t der_alt_names(struct der *d, const struct cert *c)
 {
     unsigned char ip[16];
-    size_t len = parse_ip(c->name, ip), n;
+    size_t len = parse_ip(c->name, ip), n = 0;
+    size_t size = len ? len : strlen(c->name);
     bool there = false;
 
-    n = 0;
     for (const mbedtls_x509_sequence *s = c->names; s; s = s->next) {
         int kind = s->buf.tag & 0x1f;
-        size_t size = len ? len : strlen(c->name);
 
         if (kind != SAN_DNS && kind != SAN_IP)
             continue;
@@ -1972,9 +1971,8 @@ static size_t der_alt_names(struct der *d, const struct cert *c)
                       : strncasecmp((char *)s->buf.p, c->name, size)) == 0;
     }
     if (!there)
-        n += len ? der_wrap(d, der_raw(d, ip, len), CONTEXT | SAN_IP)
-                 : der_wrap(d, der_raw(d, c->name, strlen(c->name)),
-                            CONTEXT | SAN_DNS);
+        n += der_wrap(d, der_raw(d, len ? (void *)ip : c->name, size),
+                      CONTEXT | (len ? SAN_IP : SAN_DNS));
     return der_wrap(d, n, SEQUENCE);
 }
 
@@ -1994,16 +1992,10 @@ static size_t der_extensions(struct der *d, const struct cert *c)
     static const char server_auth[] = MBEDTLS_OID_SERVER_AUTH;
     size_t n, len;
 
-    if (c->is_ca) {
+    if (c->is_ca)
         n = der_extension(d, der_key_id(d, c->key, MBEDTLS_ASN1_OCTET_STRING),
                           MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false);
-        /* keyCertSign and cRLSign: bits 5 and 6, so one is unused */
-        n += der_extension(d, der_raw(d, "\x03\x02\x01\x06", 4),
-                           MBEDTLS_OID_KEY_USAGE, true);
-        len = der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN);
-        n += der_extension(d, der_wrap(d, len, SEQUENCE),
-                           MBEDTLS_OID_BASIC_CONSTRAINTS, true);
-    } else {
+    else {
         /* critical when the subject is empty (RFC 5280, 4.2.1.6) */
         n = der_extension(d, der_alt_names(d, c),
                           MBEDTLS_OID_SUBJECT_ALT_NAME,
@@ -2012,18 +2004,21 @@ static size_t der_extensions(struct der *d, const struct cert *c)
                        MBEDTLS_ASN1_OID);
         n += der_extension(d, der_wrap(d, len, SEQUENCE),
                            MBEDTLS_OID_EXTENDED_KEY_USAGE, false);
-        /* digitalSignature: bit 0, so seven are unused */
-        n += der_extension(d, der_raw(d, "\x03\x02\x07\x80", 4),
-                           MBEDTLS_OID_KEY_USAGE, true);
-        n += der_extension(d, der_wrap(d, 0, SEQUENCE),
-                           MBEDTLS_OID_BASIC_CONSTRAINTS, true);
-        if (c->ca != NULL && c->ca->subject_key_id.p != NULL) {
-            len = der_wrap(d, der_raw(d, c->ca->subject_key_id.p,
-                                      c->ca->subject_key_id.len),
-                           CONTEXT | 0);
-            n += der_extension(d, der_wrap(d, len, SEQUENCE),
-                               MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER, false);
-        }
+    }
+    /* keyCertSign and cRLSign: bits 5 and 6, so one is unused; of a leaf's
+       digitalSignature, bit 0, seven are */
+    n += der_extension(d, der_raw(d, c->is_ca ? "\x03\x02\x01\x06"
+                                              : "\x03\x02\x07\x80", 4),
+                       MBEDTLS_OID_KEY_USAGE, true);
+    len = c->is_ca ? der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN)
+                   : 0;
+    n += der_extension(d, der_wrap(d, len, SEQUENCE),
+                       MBEDTLS_OID_BASIC_CONSTRAINTS, true);
+    if (c->ca != NULL && c->ca->subject_key_id.p != NULL) {
+        len = der_wrap(d, der_raw(d, c->ca->subject_key_id.p,
+                                  c->ca->subject_key_id.len), CONTEXT | 0);
+        n += der_extension(d, der_wrap(d, len, SEQUENCE),
+                           MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER, false);
     }
     return der_wrap(d, der_wrap(d, n, SEQUENCE), CONTEXT_OF | 3);
 }
@@ -2780,8 +2775,8 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
     if (server != NULL)
         sha256(server->raw.p, server->raw.len, of);
     if (old->leaf.version != 0) {
-        if ((known_is_fresh(old) || server == NULL) &&
-            (server == NULL || memcmp(of, old->of, sizeof of) == 0))
+        if (server == NULL || (known_is_fresh(old) &&
+                               memcmp(of, old->of, sizeof of) == 0))
             return 0;
         *k = known_get(old->key);   /* which puts old in front: */
         known_drop(*k);
@@ -5283,8 +5278,7 @@ static void server_refused(struct server *s, int error)
 {
     char text[80];
 
-    print_address(text, sizeof text, &s->addr[s->tried - 1],
-                  sizeof(struct sockaddr_in6));
+    print_address(text, sizeof text, &s->addr[s->tried - 1]);
     snprintf(s->failure, sizeof s->failure,
              "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
              text, error == ELOOP ? "that is this proxy itself"
@@ -5732,10 +5726,8 @@ static bool dir_failed(struct dir *d)
         what == PASS ? "passed as it was" : "closed");
     if (what == CLOSE)
         return flow_cut(f);
-    buf_put(&d->kept, buf_at(in), in->len);
-    buf_free(in);
-    *in = d->kept;
-    d->kept = (struct buf){ 0 };
+    buf_move(&d->kept, in, in->len);
+    buf_move(in, &d->kept, d->kept.len);
     dir_show(d);
     dir_reset(d);
     d->state = f->stream ? DIR_STREAM : DIR_HEAD;
@@ -5753,17 +5745,17 @@ static bool chain_feed(struct dir *d)
 
     while (in->len > 0 && !d->body.done &&
            (run_is_deaf(c, 0) || chain_has_room(c))) {
-        bool trailer = d->body.framing == CHUNKED &&
+        bool trailer = !d->raw && d->body.framing == CHUNKED &&
                        d->body.step >= TRAILER_START;
         ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
 
         if (n < 0)
             return flow_fail(d->flow, d->up ? 400 : 502,
                              "the chunked coding of the message is malformed");
-        if (trailer && !d->raw && d->trailers.len + (size_t)n > MAX_HEAD)
+        if (trailer && d->trailers.len + (size_t)n > MAX_HEAD)
             return flow_fail(d->flow, d->up ? 431 : 502,
                              "the trailers are longer than %d bytes", MAX_HEAD);
-        if (trailer && !d->raw)
+        if (trailer)
             buf_put(&d->trailers, buf_at(in), (size_t)n);
         dir_take(d, (size_t)n, run_is_deaf(c, 0) || !(data || d->raw) ? NULL
                                                                      : to);
@@ -7161,7 +7153,7 @@ static void flow_expire(struct flow *f, enum wait w)
 }
 
 /* A flow for a client that has connected; NULL: there is no memory. */
-static struct flow *flow_new(int fd, const void *addr, socklen_t len)
+static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
 {
     struct flow *f = calloc(1, sizeof *f);
 
@@ -7179,7 +7171,7 @@ static struct flow *flow_new(int fd, const void *addr, socklen_t len)
                               : opt.reverse;
     f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->since = f->moved = f->woken = now;
-    print_address(f->peer, sizeof f->peer, addr, len);
+    print_address(f->peer, sizeof f->peer, addr);
     if (client_is_us(fd)) {
         say(0, "our own connection to %s:%u comes back to us: closed (the "
             "packet filter must leave this proxy's user out)", f->home.host,
@@ -7394,7 +7386,7 @@ static void accept_new(void)
             return;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
         unmap_address(&addr);
-        f = flow_new(fd, &addr, address_size(&addr));
+        f = flow_new(fd, &addr);
         if (f == NULL) {
             say(0, "a client is turned away: out of memory");
             close(fd);
@@ -7812,7 +7804,6 @@ static void become(const char *name)
 int main(int argc, char **argv)
 {
     struct sockaddr_storage addr;
-    socklen_t len = sizeof addr;
     char text[80];
 
     (void)argc;
@@ -7835,8 +7826,8 @@ int main(int argc, char **argv)
         die("%s holds no CA certificate in PEM form", opt.cacert);
     tls_init();
     listener = listen_open(opt.host, opt.port);
-    getsockname(listener, (struct sockaddr *)&addr, &len);
-    print_address(text, sizeof text, &addr, len);
+    addr = address_of(listener, false);
+    print_address(text, sizeof text, &addr);
     if (opt.capture != NULL)
         capture_open(opt.capture);
     signals_init();                 /* until here they end the program */

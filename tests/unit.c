@@ -2636,7 +2636,7 @@ static void hear_some(struct end *e, struct buf *heard)
 static struct flow *flow_make(void)
 {
     struct sockaddr_storage a = { .ss_family = AF_INET };
-    struct flow *f = flow_new(-1, &a, sizeof(struct sockaddr_in));
+    struct flow *f = flow_new(-1, &a);
 
     f->tunnel = true;
     f->home = f->server.target = (struct target){ "example.com", .port = 80 };
