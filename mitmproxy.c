@@ -797,6 +797,17 @@ PRINTF(2, 3) static void buf_printf(struct buf *b, const char *format, ...)
     buf_puts(b, text);
 }
 
+/* Appends what fd has, with room for n bytes or more. As read(). */
+static ssize_t buf_read(struct buf *b, int fd, size_t n)
+{
+    ssize_t got;
+
+    buf_reserve(b, n);
+    got = read(fd, buf_at(b) + b->len, b->cap - b->start - b->len);
+    b->len += got > 0 ? (size_t)got : 0;
+    return got;
+}
+
 /* Takes n bytes off the front. */
 static void buf_eat(struct buf *b, size_t n)
 {
@@ -1714,19 +1725,14 @@ static void capture_open(const char *path)
 static bool end_read(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_in : &e->in;
-    size_t room;
-    ssize_t n;
+    ssize_t n = buf_read(b, e->fd, e->bulk ? BULK_SIZE : READ_SIZE);
 
-    buf_reserve(b, e->bulk ? BULK_SIZE : READ_SIZE);
-    room = b->cap - b->start - b->len;
-    n = recv(e->fd, b->data + b->start + b->len, room, 0);
-    e->bulk = n == (ssize_t)room;
+    e->bulk = n > 0 && b->start + b->len == b->cap;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n > 0) {
         if (e->ssl == NULL)
-            tap_data(e->tap, 1, b->data + b->start + b->len, (size_t)n);
-        b->len += (size_t)n;
+            tap_data(e->tap, 1, buf_at(b) + b->len - n, (size_t)n);
         return true;
     }
     e->fd_done = true;
@@ -2135,11 +2141,11 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
 static bool file_write_private(const char *path, const char *text)
 {
     size_t n = strlen(text);
-    char *temp = alloc(strlen(path) + 8);
+    char temp[PATH_MAX + 8];
     bool good;
     int fd, error;
 
-    sprintf(temp, "%s.XXXXXX", path);
+    snprintf(temp, sizeof temp, "%s.XXXXXX", path);
     fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
     good = fd >= 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0 &&
            (link(temp, path) == 0 || errno == EEXIST ||
@@ -2149,7 +2155,6 @@ static bool file_write_private(const char *path, const char *text)
         close(fd);
         unlink(temp);
     }
-    free(temp);
     errno = error;
     return good;
 }
@@ -4315,18 +4320,13 @@ static void copro_read(void *it)
 {
     struct copro *p = it;
     char why[256] = "it has ended";
-    ssize_t n;
+    ssize_t n = buf_read(&p->answer, p->out, MAX_BUF);
 
-    buf_reserve(&p->answer, MAX_BUF);
-    n = read(p->out, p->answer.data + p->answer.start + p->answer.len,
-             p->answer.cap - p->answer.start - p->answer.len);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     p->moved = now;
     if (p->run != NULL)
         p->run->moved = now;
-    if (n > 0)
-        p->answer.len += (size_t)n;
     if (n <= 0 || !copro_answer(p, why, sizeof why))
         copro_end(p, why);
     else
@@ -4605,22 +4605,13 @@ static void run_write(struct chain *c, int i)
 static void run_read(struct chain *c, int i)
 {
     struct run *r = c->run[i];
-    struct buf *b = &c->buf[i + 1];
-    ssize_t n;
+    bool deaf = i + 1 < c->count && run_is_deaf(c, i + 1);
+    ssize_t n = deaf ? 0 : buf_read(&c->buf[i + 1], r->out, READ_SIZE);
 
-    if (i + 1 < c->count && run_is_deaf(c, i + 1)) {
-        b = NULL;                   /* nobody would read it */
-        r->unread = true;
-    }
-    if (b != NULL)
-        buf_reserve(b, READ_SIZE);
-    n = b == NULL ? 0 : read(r->out, b->data + b->start + b->len,
-                             b->cap - b->start - b->len);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n > 0)
-        b->len += (size_t)n;
-    else
+    r->unread |= deaf;              /* nobody would read it */
+    if (n <= 0)
         fd_close(&r->out);
     r->moved = c->dir->flow->moved = now;
     flow_wake(c->dir->flow);
@@ -7065,16 +7056,13 @@ static enum wait flow_wait(const struct flow *f, double *since)
     default:
         break;
     }
-    *since = s->since;
-    if (s->state == SERVER_LOOKUP)
-        return WAIT_LOOKUP;
-    if (s->state == SERVER_CONNECT)
-        return s->tried < s->addrs ? WAIT_CONNECT_MORE : WAIT_CONNECT;
-    if (s->state == SERVER_PROXY)
-        return WAIT_PROXY;
-    if (s->state == SERVER_TLS)
-        return WAIT_SERVER_TLS;
-    *since = f->since;
+    if (s->state >= SERVER_LOOKUP && s->state <= SERVER_TLS) {
+        *since = s->since;
+        return s->state == SERVER_LOOKUP ? WAIT_LOOKUP :
+               s->state == SERVER_PROXY ? WAIT_PROXY :
+               s->state == SERVER_TLS ? WAIT_SERVER_TLS :
+               s->tried < s->addrs ? WAIT_CONNECT_MORE : WAIT_CONNECT;
+    }
     if (f->state == FLOW_FIRST)
         return s->state == SERVER_NONE ? WAIT_SILENT : WAIT_IDLE;
     if (f->up.state == DIR_HEAD && f->up.begun != 0) {
