@@ -6775,8 +6775,9 @@ static bool pinned_has(const struct flow *f)
 {
     struct pinned its = pinned_new(f);
 
-    for (struct pinned *p = pinned; p < pinned + MAX_PINNED; p++)
-        if (p->until > now && strcmp(p->key, its.key) == 0)
+    for (struct pinned *p = pinned;
+         p < pinned + MAX_PINNED && p->until > now; p++)
+        if (strcmp(p->key, its.key) == 0)
             return true;
     return false;
 }
