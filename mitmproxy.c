@@ -7042,7 +7042,7 @@ static bool chain_may_last(const struct chain *c)
 static enum wait flow_wait(const struct flow *f, double *since)
 {
     const struct server *s = &f->server;
-    bool wanted = false;
+    bool held, wanted = false;
 
     *since = f->since;
     switch (f->state) {
@@ -7079,8 +7079,9 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (!f->client.done &&
         (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
         return WAIT_PERSON;
-    if (dir_is_held(&f->up, &wanted, since) |
-        dir_is_held(&f->down, &wanted, since))
+    held = dir_is_held(&f->up, &wanted, since);
+    held |= dir_is_held(&f->down, &wanted, since);
+    if (held)
         return wanted ? WAIT_TAKE : f->stream ? WAIT_STREAM : WAIT_BODY;
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
