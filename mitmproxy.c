@@ -1356,7 +1356,7 @@ static void options_parse(char **argv)
             misuse("'%s' is not an option", word);
         do {                        /* -qk is -q -k */
             if ((o = option_find(&p)) == NULL)
-                misuse("there is no option '%s'", word);
+                misuse("there is no option '-%s'", p);
             if (o->argument == NULL && *p == '=')
                 misuse("--%s takes no argument", o->name);
             if (o->argument != NULL)
@@ -2215,21 +2215,29 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
 }
 
 /* Reads a certificate, with its chain, and its key, which is in the same file
-   if key_path is NULL. Dies with one line on what is wrong. */
-static struct stat pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
-                             const char *path, const char *key_path)
+   if key_path is NULL; that of the CA must be ours alone. Dies with one line
+   on what is wrong. */
+static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
+                      const char *path, const char *key_path)
 {
+    bool is_ca = crt == &ca.crt;
     struct stat st;
     size_t n;
+    int bad;
     char *text = file_read(path, &n, &st);
 
     if (text == NULL)
         die("cannot read %s: %s", path, strerror(errno));
+    if (is_ca && st.st_uid != geteuid() && st.st_uid != 0)
+        die("%s belongs to another user, who may know its key", path);
+    if (is_ca && (st.st_mode & 077))
+        die("%s holds the CA's key and others may read it: chmod 600 %s",
+            path, path);
     mbedtls_x509_crt_init(crt);
-    if (mbedtls_x509_crt_parse(crt, (unsigned char *)text, n + 1) < 0 ||
-        crt->raw.p == NULL)
-        die("%s holds no certificate in PEM form%s", path, crt != &ca.crt ? ""
-            : " (remove it, and a new CA is made)");
+    bad = mbedtls_x509_crt_parse(crt, (unsigned char *)text, n + 1);
+    if (bad < 0 || crt->raw.p == NULL || (bad > 0 && is_ca))
+        die("%s holds no certificate in PEM form%s", path, is_ca ?
+            " (remove it, and a new CA is made)" : "");
     if (key_path != NULL) {
         free(text);
         path = key_path;
@@ -2249,14 +2257,11 @@ static struct stat pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
         die("the key in %s is not that of its certificate", path);
     mbedtls_platform_zeroize(text, n);
     free(text);
-    return st;
 }
 
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
-    struct stat st;
-
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         pid_t pid = fork();
         int status = 0;
@@ -2270,12 +2275,7 @@ static void ca_load(const char *path)
         say(0, "made a CA in %s: whoever is to be intercepted must trust it",
             path);
     }
-    st = pair_read(&ca.crt, &ca.key, path, NULL);
-    if (st.st_uid != geteuid() && st.st_uid != 0)
-        die("%s belongs to another user, who may know its key", path);
-    if (st.st_mode & 077)
-        die("%s holds the CA's key and others may read it: chmod 600 %s",
-            path, path);
+    pair_read(&ca.crt, &ca.key, path, NULL);
     if (mbedtls_x509_crt_get_ca_istrue(&ca.crt) != 1)
         die("the certificate in %s is not a CA's", path);
     if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
@@ -5529,10 +5529,12 @@ static bool flow_answer(struct flow *f, const char *status, const char *fields,
                         const void *body, size_t n)
 {
     struct buf *out = &f->client.out;
+    size_t before = out->len;       /* of an answer that is on its way */
 
     buf_printf(out, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %zu\r\n"
                "Connection: close\r\n\r\n", status, fields, n);
-    show_message(f->ex.id, false, (char *)buf_at(out), out->len);
+    show_message(f->ex.id, false, (char *)buf_at(out) + before,
+                 out->len - before);
     if (!f->ex.client_head)
         buf_put(out, body, n);
     return flow_close(f);

@@ -116,6 +116,15 @@ def _():
     for mode in (0o640, 0o604):
         refused(scratch('open.pem', good, mode),
                 r'mode|permission|read|chmod')
+    refused(scratch('open.pem', 'hello\n', 0o644), r'chmod')
+
+
+@test('refused: a certificate of several that cannot be read')
+def _():
+    good = slurp(make_ca()) + slurp(make_ca()[:-4] + '.key')
+    bad = b'-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n'
+    for text in bad + good, good + bad:
+        refused(scratch('bad.pem', text, 0o600), r'certificate')
 
 
 @test('refused: a directory, a folder that is not there')

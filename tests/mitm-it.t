@@ -15,4 +15,19 @@ def _():
         like(proxy.curl('http://mitm.it/'), b'cert.pem', 'the page')
 
 
+@test('what is shown of it is not the answer before it')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url()) + get('http://mitm.it/'))
+        server = origin.next()
+        server.read_head()
+        server.send(reply(b'first'))
+        equal(client.read_message().body, b'first', 'the first answer')
+        like(client.read_message().body, b'cert.pem', 'the page')
+        shown = proxy.wait_out('#2 << .*')[0]
+        like(shown, 'text/html', 'what is shown')
+        unlike(shown, 'first', 'what is shown')
+
+
 run()
