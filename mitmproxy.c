@@ -367,7 +367,6 @@ struct filter {
     double pause;           /* seconds from a death to the next start ... */
     double not_before;      /* ... which is then */
     int jobs, running;      /* messages at most; now */
-    bool wanted;            /* others wait to be given to it */
     double timeout;         /* seconds without progress; 0: for ever */
     enum on_error { FAIL, PASS, CLOSE } on_error;
 };
@@ -2330,12 +2329,17 @@ static bool trusted_load(void)
     return trusted.raw.p != NULL;
 }
 
-/* Mbed TLS's words for one of its errors, without their prefix. */
+/* Mbed TLS's words for one of its errors, without their prefix; and those for
+   ours: a key that would take it too long. */
+enum { ERR_SLOW_KEY = -0x10000 };
 static const char *tls_strerror(int error)
 {
     static char text[256];
     char *s;
 
+    if (error == ERR_SLOW_KEY)
+        return "its certificate or chain has an RSA key with an exponent of "
+               "more than 64 bits"; /* MAX_EXPONENT */
     mbedtls_strerror(error, text, sizeof text);
     s = strstr(text, " - ");
     s = s ? s + 3 : text;
@@ -2609,7 +2613,7 @@ static int tls_steps(mbedtls_ssl_context *ssl)
         const mbedtls_x509_crt *shown = s->MBEDTLS_PRIVATE(peer_cert);
 
         r = shown != NULL && !key_is_quick(&shown->pk)
-            ? MBEDTLS_ERR_SSL_BAD_CERTIFICATE : mbedtls_ssl_handshake_step(ssl);
+            ? ERR_SLOW_KEY : mbedtls_ssl_handshake_step(ssl);
     }
     return r;
 }
@@ -2836,8 +2840,7 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
     }
     for (const mbedtls_x509_crt *c = crt; c != NULL; c = c->next)
         if (!key_is_quick(&c->pk)) {
-            snprintf(why, size, "it or its chain has an RSA key with an "
-                     "exponent of more than %d bits", MAX_EXPONENT);
+            snprintf(why, size, "%s", tls_strerror(ERR_SLOW_KEY));
             return false;
         }
     mbedtls_x509_crt_verify_with_profile(
@@ -4718,8 +4721,6 @@ static bool chain_may_start(const struct chain *c)
    stalls holds one. */
 static void start_filters(void)
 {
-    for (struct filter *f = opt.filters; f != NULL; f = f->next)
-        f->wanted = false;
     for (struct chain *c = waiting, *next; c != NULL; c = next) {
         bool good = true, left = false;
 
@@ -4733,7 +4734,6 @@ static void start_filters(void)
                 filter_is_free(r->filter, true, true))
                 good = flow_attempt(c->dir->flow, run_serve, r);
             left |= run_waits(r);
-            r->filter->wanted |= !c->started;
         }
         if (!good || (c->started && !left))
             chain_unqueue(c);
@@ -7005,6 +7005,16 @@ static bool chain_at_work(const struct chain *c)
     return c != NULL && (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
+/* Whether messages wait to be given to this filter. */
+static bool filter_is_wanted(const struct filter *f)
+{
+    for (const struct chain *c = waiting; c != NULL; c = c->next)
+        for (int i = 0; !c->started && i < c->count; i++)
+            if (c->run[i]->filter == f)
+                return true;
+    return false;
+}
+
 /* Whether one of d's filters runs that cannot go on, as nobody takes what is
    printed. If others want its place of --jobs, *wanted and since when. */
 static bool dir_is_held(const struct dir *d, bool *wanted, double *since)
@@ -7019,7 +7029,7 @@ static bool dir_is_held(const struct dir *d, bool *wanted, double *since)
         if (c->run[i]->exited)
             continue;
         runs = true;
-        if (c->run[i]->filter->wanted) {
+        if (filter_is_wanted(c->run[i]->filter)) {
             *wanted = true;
             *since = (d->answer ? &d->flow->client : d->to)->wrote;
         }

@@ -362,6 +362,21 @@ def _():
             other.reset()
 
 
+@test('a stream through a filter, whose client pauses for 800 seconds')
+def _():
+    with Origin() as origin, quick(0.005, '--tcp-hosts', '.', '--response',
+                                   'cat') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(b'\0hello')
+        server = origin.next()
+        server.read_exact(6)
+        sent = thread(server.send, bytes(32 << 20))
+        then = time.monotonic() + 4
+        wait_for(lambda: time.monotonic() > then, 'time')
+        equal(len(client.read_exact(32 << 20)), 32 << 20, 'what comes')
+        sent.result(DEADLINE)
+
+
 @test('each wait of the table has had its line in the log')
 def _():
     if sys.argv[1:] or not proxies:

@@ -113,6 +113,20 @@ def _():
         equal(conn.read_exact(2), b'\5\6', 'nobody accepts, in 20 seconds')
 
 
+@test('out of descriptors: who waits to be greeted by a server is greeted')
+def _():
+    def client(proxy):
+        conn = proxy.connect()
+        conn.send(b'\4\1' + struct.pack('>H', slow.port) + b'\x7f\0\0\1\0')
+        equal(conn.read_exact(8)[:2], b'\0\x5a', 'it is reached')
+        return conn
+
+    with Origin() as slow, Origin(answer(reply(b'hello'))) as origin, \
+            crowded_out(origin, 100, client) as (_, conn):
+        slow.next().send(b'220 smtp')
+        equal(conn.read_exact(8), b'220 smtp', 'the greeting')
+
+
 @test('40 descriptors are enough, and fewer than 32 are too few')
 def _():
     with Origin(answer(reply(b'hello')), tls=True) as origin, \
