@@ -81,7 +81,7 @@ def _():
         proxy.fetch(origin)
         like(proxy.log(), r'(?m)^mitmproxy: listening on 127\.0\.0\.1:\d+$',
              'the ready line')
-        unlike(proxy.log(), r'(?i)error|fail', 'trouble')
+        unlike(proxy.log(), r'(?i) (error|fail)', 'trouble')
 
 
 @test('-v says which rule made a stream of it')
