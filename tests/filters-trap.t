@@ -42,8 +42,9 @@ class Terminal(Proxy):
             raise
         self.modes = self.tty_modes()
 
-    def poll(self):
-        return None if self.pid in alive(self.pid) else self.returncode
+    def poll(self):                     # it has no session at once
+        running = os.path.exists('/proc/%d' % self.pid)
+        return None if running else self.returncode
     returncode = -1
 
     def keys(self, *keys):
