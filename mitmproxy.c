@@ -3918,6 +3918,34 @@ static char *match_word(struct parser *p)
     return word;
 }
 
+/* Compiles an expression that may match anywhere; as regcomp(). Glibc tries
+   each place by itself, each time to the end of the text: "^.*(...)" has it go
+   over a long one once. Not so what refers to groups, would close this one, or
+   counts, which would be done for all places at once, in memory. */
+static int regex_make(regex_t *regex, const char *text)
+{
+    enum { FLAGS = REG_EXTENDED | REG_ICASE | REG_NOSUB };
+    int r = regcomp(regex, text, FLAGS), depth = 0;
+    bool simple = r == 0 && !strchr(text, '{') && !strstr(text, "..");
+    char *whole;
+
+    for (const char *p = text; simple && *p != '\0'; p++)
+        if (*p == '\\')
+            simple = !isdigit((unsigned char)*++p);
+        else if (*p == '[')
+            p = bracket_end(p);
+        else if (*p == '(' || *p == ')')
+            simple = (depth += *p == '(' ? 1 : -1) >= 0;
+    if (!simple)
+        return r;
+    regfree(regex);
+    whole = alloc(strlen(text) + sizeof "^.*()");
+    sprintf(whole, "^.*(%s)", text);
+    r = regcomp(regex, whole, FLAGS);
+    free(whole);
+    return r;
+}
+
 static struct match *match_or(struct parser *p);
 
 /* ~x, or a bare regular expression. */
@@ -3942,8 +3970,7 @@ static struct match *match_term(struct parser *p)
     m = match_new(p, 'c', NULL, NULL);
     if (kind == 'c')
         r = !parse_number(word, 999, &m->code);
-    else if ((r = regcomp(&m->regex, word,
-                          REG_EXTENDED | REG_ICASE | REG_NOSUB)) == 0)
+    else if ((r = regex_make(&m->regex, word)) == 0)
         m->kind = kind;             /* it has an expression to be freed */
     else
         regerror(r, &m->regex, why, sizeof why);

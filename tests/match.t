@@ -66,6 +66,17 @@ def _():
             equal(client.read_message().body, want + b' HTTP/1.1', path)
 
 
+@test('a long URL, of which each place could be a beginning')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--match', r'~u ads.*\.gif', '--response', 'cat') as proxy:
+        clients = [proxy.tunnel(origin) for _ in range(30)]
+        for client in clients:          # place by place: seconds for each
+            client.send(get('/' + 'ads' * 20000))
+        for client in clients:
+            equal(client.read_message().body, b'x', 'the answer')
+
+
 @test('what does not match is not touched')
 def _():
     page = chunked(b'a', b'b') + b''

@@ -1486,6 +1486,44 @@ static void test_match_logic(void)
         }
 }
 
+/* Whatever regex_make() makes of an expression, it matches the same texts. */
+static void test_match_regex(void)
+{
+    static const char *const of[] = {
+        "a", "^a", "a$", "^a$", "^", "$", "a|b", "^a|b$", "|a", "(a|^b)c",
+        "a.*b", "a.*b.*c", "(a)b|c", "a)", "a)|b", "(a))|b", "[)]a|b",
+        "[(]a)|b", "[])]a|b", "(a)\\1", "\\)a|b", "a\\(|b", "a{2}", "a.{2}b",
+        "a..b", "[a{]b", "\\.b", "a+b?c*", "(^a)|(b$)", "\\bb", "a\\b",
+        "a\\>", "a**", "()", "\\\\1a", "[[:alpha:]]b$"
+    };
+    static const char letters[] = "abcABC ().{1\\";
+    char text[16];
+    unsigned seed = 1;
+
+    for (size_t i = 0; i < COUNT_OF(of); i++) {
+        regex_t plain, made;
+        int r = regcomp(&plain, of[i], REG_EXTENDED | REG_ICASE | REG_NOSUB);
+
+        check(regex_make(&made, of[i]) == r, "'%s' is judged differently",
+              of[i]);
+        for (int k = 0; r == 0 && k < 3000; k++) {
+            size_t n = (seed = seed * 1103515245 + 12345) >> 16 & 7;
+
+            for (size_t j = 0; j < n; j++)
+                text[j] = letters[((seed = seed * 1103515245 + 12345) >> 16) %
+                                  (sizeof letters - 1)];
+            text[n] = '\0';
+            check(regexec(&plain, text, 0, NULL, 0) ==
+                  regexec(&made, text, 0, NULL, 0), "'%s' in '%s'", of[i],
+                  text);
+        }
+        if (r == 0) {
+            regfree(&plain);
+            regfree(&made);
+        }
+    }
+}
+
 /* Errors name the character at which the reading stopped. */
 static void test_match_errors(void)
 {
@@ -2870,6 +2908,7 @@ int main(void)
     test("ClientHello: damaged", test_hello_damaged);
     test("match: what matches", test_match);
     test("match: the logic of three values", test_match_logic);
+    test("match: the same as the bare expression", test_match_regex);
     test("match: errors tell where", test_match_errors);
     test_certificates();
     test("AES-GCM: known answers", test_gcm_known);
