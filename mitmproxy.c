@@ -3003,19 +3003,27 @@ static void on_signal(int number)
     errno = saved;
 }
 
+/* Says what is done about the signals that a terminal sends to all of its
+   programs: ^C, ^\, and that it is closed, unless nohup has that ignored. */
+static void terminal_signals(void (*handler)(int))
+{
+    signal(SIGINT, handler);
+    if (signal(SIGQUIT, handler) == SIG_IGN)
+        signal(SIGQUIT, SIG_IGN);
+    if (signal(SIGHUP, handler) == SIG_IGN)
+        signal(SIGHUP, SIG_IGN);
+}
+
 /* Opens the self-pipe and sets the signals' handlers; dies on failure. */
 static void signals_init(void)
 {
-    struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-
     if (pipe2(self_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
         die("cannot open a pipe: %s", strerror(errno));
-    sigaction(SIGCHLD, &a, NULL);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    a.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &a, NULL);
-    sigaction(SIGXFSZ, &a, NULL);   /* a file may grow no more: write() says */
+    terminal_signals(on_signal);
+    signal(SIGCHLD, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);       /* a file may grow no more: write() says */
 }
 
 /* Splits a command that uses nothing of the shell's but quotes into words,
@@ -3187,7 +3195,7 @@ static bool resolver_start(struct resolver *r)
         return false;
     pid = fork();
     if (pid == 0) {
-        signal(SIGINT, SIG_IGN);    /* the terminal's ^C is the parent's */
+        terminal_signals(SIG_IGN);  /* they are the parent's */
         signal(SIGTERM, SIG_DFL);
         dup2(pair[1], 3);
         fds_close(4, 0);
@@ -7582,7 +7590,7 @@ static void take_signals(void)
     unsigned char byte;
 
     while (read(self_pipe[0], &byte, 1) == 1)
-        if (byte == SIGINT || byte == SIGTERM)
+        if (byte != SIGCHLD)
             stop();
 }
 
@@ -7753,7 +7761,7 @@ static pid_t worker_start(void)
         fd_close(&self_pipe[1]);
         fd_close(&parent_pipe[1]);
         signals_init();             /* with a pipe of its own */
-        signal(SIGINT, SIG_IGN);    /* the terminal's ^C is the parent's */
+        terminal_signals(SIG_IGN);  /* they are the parent's */
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     return pid;

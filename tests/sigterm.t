@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""SIGTERM and SIGINT: running messages finish, nothing new begins."""
+"""SIGTERM and its like: running messages finish, nothing new begins."""
 from mitm import *
 
 
@@ -10,7 +10,7 @@ def refused(proxy):
         return True
 
 
-for number in (signal.SIGTERM, signal.SIGINT):
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     @test('%s: a running message finishes, exit status 0' % number.name)
     def _(number=number):
         with Origin(tls=True) as origin, Proxy() as proxy:
@@ -26,6 +26,16 @@ for number in (signal.SIGTERM, signal.SIGINT):
             server.send(page[-5:])
             equal(client.read_exact(5), page[-5:], 'the rest')
             equal(proxy.process.wait(DEADLINE), 0, 'exit status')
+
+
+@test('SIGHUP, ignored from the start: it stays')
+def _():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Origin(answer(reply(b'x'))) as origin, Proxy() as proxy:
+        signal.signal(signal.SIGHUP, before)
+        proxy.process.send_signal(signal.SIGHUP)
+        equal(proxy.fetch(origin).body, b'x', 'the page')
+        unlike(proxy.log(), 'stopping', 'the log')
 
 
 @test('connections that only wait do not hold it up')

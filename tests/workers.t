@@ -135,7 +135,7 @@ def _():
         equal(ask(proxy.tunnel(origin)), b'x', 'the answer')
 
 
-for name in 'SIGTERM', 'SIGINT':
+for name in 'SIGTERM', 'SIGINT', 'SIGHUP':
     @test('%s: running messages finish, the others end, status 0' % name)
     def _(name=name):
         with Origin() as origin, team(3) as proxy:
@@ -149,11 +149,11 @@ for name in 'SIGTERM', 'SIGINT':
                                 b'he')
             for conn in conns[:2]:
                 conn.read_until(b'he')
-            # the terminal sends ^C to all of them
-            if name == 'SIGINT':
-                os.killpg(proxy.pid, signal.SIGINT)
-            else:
+            # a terminal sends ^C to all of them, and that it is closed
+            if name == 'SIGTERM':
                 proxy.process.terminate()
+            else:
+                os.killpg(proxy.pid, getattr(signal, name))
             equal(conns[2].read_all(), b'', 'who waits for nothing')
             for conn, server in zip(conns, served):
                 check(conn.silent(0), 'an end')
