@@ -901,21 +901,19 @@ static void sink_put(struct sink *s, const void *line, size_t n)
         return;
     if (s->file && s->buf.len > MAX_BUF)
         sink_flush(s, true);
-    if (s->buf.len + n > MAX_LOG || !buf_grow(&s->buf, n + 100))
-        s->lost++;
-    else if (s->lost > 0 && s->buf.len < MAX_LOG / 2) {
-        unsigned long lost = s->lost;
-
-        s->lost = 0;
-        if (s >= capture)           /* no place for a line of ours */
-            say(0, "%s misses %lu %s: too slow a reader", s->name, lost,
-                s == capture ? "packets" : "keys");
-        else
-            buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
-                       "reader\n", lost);
+    if (s->buf.len + n > (s->lost > 0 ? MAX_LOG / 2 : MAX_LOG) ||
+        !buf_grow(&s->buf, n + 100)) {
+        s->lost++;                  /* until half of it has been read */
+        return;
     }
-    if (s->lost == 0)
-        buf_put(&s->buf, line, n);
+    if (s->lost > 0 && s >= capture) /* no place for a line of ours */
+        say(0, "%s misses %lu %s: too slow a reader", s->name, s->lost,
+            s == capture ? "packets" : "keys");
+    else if (s->lost > 0)
+        buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
+                   "reader\n", s->lost);
+    s->lost = 0;
+    buf_put(&s->buf, line, n);
 }
 
 /* Lets a sink write to fd. */
@@ -1982,13 +1980,13 @@ static size_t der_alt_names(struct der *d, const struct cert *c)
 }
 
 /* A key identifier: SHA-1 would do as well (RFC 5280, 4.2.1.2). */
-static size_t der_key_id(struct der *d, mbedtls_pk_context *key, int tag)
+static size_t der_key_id(struct der *d, mbedtls_pk_context *key)
 {
-    unsigned char pub[1200], digest[32];
-    int n = mbedtls_pk_write_pubkey_der(key, pub, sizeof pub);
+    unsigned char pub[128], digest[32];
+    size_t n = der(d, mbedtls_pk_write_pubkey_der(key, pub, sizeof pub));
 
-    sha256(pub + sizeof pub - (n > 0 ? n : 0), n > 0 ? (size_t)n : 0, digest);
-    return der_wrap(d, der_raw(d, digest, 20), tag);
+    sha256(pub + sizeof pub - n, n, digest);
+    return der_wrap(d, der_raw(d, digest, 20), MBEDTLS_ASN1_OCTET_STRING);
 }
 
 /* The extensions, of which a CA and a leaf have different ones. */
@@ -1998,7 +1996,7 @@ static size_t der_extensions(struct der *d, const struct cert *c)
     size_t n, len;
 
     if (c->is_ca)
-        n = der_extension(d, der_key_id(d, c->key, MBEDTLS_ASN1_OCTET_STRING),
+        n = der_extension(d, der_key_id(d, c->key),
                           MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false);
     else {
         /* critical when the subject is empty (RFC 5280, 4.2.1.6) */
@@ -2199,6 +2197,7 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
 
     *n = 0;
     if (fd >= 0 && fstat(fd, st) == 0) {
+        fcntl(fd, F_SETFL, 0);      /* a pipe's writer may take its time */
         text = alloc(LIMIT + 1);
         while ((got = read(fd, text + *n, LIMIT - *n)) > 0)
             *n += (size_t)got;
@@ -2400,7 +2399,7 @@ static const int *tls_suites(void)
 
 static mbedtls_x509_crt client_cert;  /* --cert: shown to servers that ask */
 static mbedtls_pk_context client_key; /* its key */
-static unsigned char ticket_secret[32 + 8];
+static unsigned char ticket_secret[32 + 4]; /* ... and a period's number */
 
 /* Wipes what a resolver has no need of. */
 static void secrets_wipe(void)
@@ -2425,7 +2424,7 @@ static void tickets_rotate(void)
     if (last == 0)
         mbedtls_psa_get_random(NULL, secret, 32);
     for (uint64_t i = last == 0 ? period - 1 : last + 1; i <= period; i++) {
-        memcpy(secret + 32, &i, sizeof i);
+        put_number(secret + 32, 4, (uint32_t)i);
         sha256(secret, sizeof ticket_secret, key);
         mbedtls_ssl_ticket_rotate(&tls_tickets, secret + 32, 4, key,
                                   sizeof key, 24 * 3600);
@@ -2526,10 +2525,11 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
 
     own->conf = *conf;
     memcpy(p, alpn->names, alpn->len);
-    for (size_t i = 0; i < alpn->len && n < 15; i += 1 + len) {
+    for (size_t i = 0; i < alpn->len; i += 1 + len) {
         len = p[i];
         p[i] = '\0';
-        own->list[n++] = (char *)p + i + 1;
+        if (n < 15)
+            own->list[n++] = (char *)p + i + 1;
     }
     mbedtls_ssl_conf_alpn_protocols(&own->conf, own->list);
     return own;
@@ -2783,12 +2783,11 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
 
     if (server != NULL)
         sha256(server->raw.p, server->raw.len, of);
+    assert(old == all_known);
     if (old->leaf.version != 0) {
-        if (server == NULL || (known_is_fresh(old) &&
-                               memcmp(of, old->of, sizeof of) == 0))
+        if (known_is_fresh(old) &&
+            (server == NULL || memcmp(of, old->of, sizeof of) == 0))
             return 0;
-        *k = known_get(old->key);   /* which puts old in front: */
-        known_drop(*k);
         all_known = old->next;
         *k = known_get(old->key);
         old->refs--;                /* the list's */
@@ -2965,11 +2964,12 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
         return whole;
     len = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
     /* skip session id, cipher suites, compression */
-    for (int width = 1, k = 0; k < 3; k++, width = k == 1 ? 2 : 1) {
-        if (i + (size_t)width > len)
+    for (int k = 0; k < 3; k++) {
+        size_t width = k == 1 ? 2 : 1;
+
+        if (i + width > len)
             return -1;
-        i += (size_t)width +
-             (width == 1 ? msg[i] : (size_t)msg[i] << 8 | msg[i + 1]);
+        i += width + (k == 1 ? (size_t)msg[i] << 8 | msg[i + 1] : msg[i]);
     }
     if (i + 2 > len)
         return i == len ? 1 : -1;   /* no extensions at all */
@@ -3141,8 +3141,6 @@ static void run_free(struct run *r)
             *p = r->next;
             break;
         }
-    fd_close(&r->in);
-    fd_close(&r->out);
     free(r);
 }
 
@@ -3648,8 +3646,7 @@ static ssize_t body_next(struct body *b, const char *p, size_t n, bool *data)
 struct edit {
     const char *target;         /* this, of target_len, is the new target */
     size_t target_len;
-    bool slash;                 /* behind a slash */
-    const char *origin;         /* and that behind this; NULL: nothing */
+    const char *origin;         /* behind this; NULL: nothing */
     bool proxied;               /* Proxy-Connection goes ... */
     bool stranger;              /* ... and so does Proxy-Authorization */
     const char *credentials;    /* a field line to be added, or NULL */
@@ -3717,7 +3714,6 @@ static void head_write(struct buf *out, const char *p, const struct head *h,
     if (e->target != NULL) {
         buf_put(out, p, h->target.at);
         buf_puts(out, e->origin ? e->origin : "");
-        buf_put(out, "/", e->slash);
         buf_put(out, e->target, e->target_len);
         at = h->target.at + h->target.len;
     }
@@ -5886,9 +5882,9 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
         if (d->absolute && !forward) {
             parse_absolute(p + h->target.at, h->target.len, &t, &e.target,
                            &e.target_len);
-            e.slash = e.target_len == 0 || *e.target != '/';
-            if (e.target_len == 0 && method_is(p, h, "OPTIONS"))
-                e.target = "*", e.target_len = 1, e.slash = false;
+            e.origin = e.target_len > 0 && *e.target == '/' ? NULL :
+                       e.target_len == 0 && method_is(p, h, "OPTIONS") ? "*"
+                                                                       : "/";
         } else if (forward && !d->absolute) {
             put_origin(&origin, &f->ex.to, f->ex.host);
             buf_put(&origin, "", 1);
@@ -5960,7 +5956,7 @@ static bool mend_held(struct dir *d)
     if (!whole && n <= MAX_HOLD)
         return false;
     fits = h->has_length ? h->length == n && !h->unclear
-                         : n == 0 && !h->coded && !d->answer &&
+                         : n == 0 && !h->coded && d->up && !d->answer &&
                            d->body.framing == NO_BODY;
     d->out = OUT_COPY;
     if (whole ? dir_in_doubt(d)     /* a length would make it look well */
@@ -5986,13 +5982,15 @@ static bool mend_body(struct dir *d)
 {
     struct buf *src = chain_out(d->chain), *out = dir_out(d);
     size_t n = src->len;
+    bool gone = !d->answer && (d->to->broken || /* who would take it */
+                (d->up && d->to->done && d->flow->down.state == DIR_TURN));
 
     if (d->out == OUT_HOLD)
         return mend_held(d);
-    if (n == 0 || !dir_has_room(d))
+    if (n == 0 || !(gone || dir_has_room(d)))
         return false;
     run_moved(d->chain, d->chain->count);
-    if (d->out == OUT_DROP) {
+    if (gone || d->out == OUT_DROP) {
         buf_eat(src, n);
         return true;
     }
@@ -6022,7 +6020,7 @@ static bool mend_end(struct dir *d)
         return flow_cut(f);
     if (d->out == OUT_CHUNKED) {
         buf_puts(dir_out(d), "0\r\n");
-        if (d->body.done && d->trailers.len > 0)
+        if (d->body.done && d->trailers.len > 0 && !d->answer)
             buf_put(dir_out(d), buf_at(&d->trailers), d->trailers.len);
         else
             buf_puts(dir_out(d), "\r\n");
@@ -6109,6 +6107,7 @@ static bool dir_print(struct dir *d)
         return flow_cut(f);
     }
     d->answer = d->up && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0;
+    d->last |= d->answer && d->head.close;
     request = d->up && !d->answer;
     n = d->raw ? -1 : head_parse(p, src->len, request, &d->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
@@ -6236,7 +6235,7 @@ static bool tunnel_begin(struct flow *f, const struct target *t)
              "HTTP/1.1 200 Connection established\r\n\r\n");
     dir_reset(&f->up);              /* begun too: the next head is another */
     server_drop(f);                 /* that of an earlier request */
-    f->spoken = false;
+    f->spoken = f->untouched = false;
     f->tunnel = true;
     f->home = *t;
     return flow_enter(f, FLOW_FIRST);
@@ -7037,7 +7036,8 @@ static bool flow_over(const struct flow *f)
 /* Whether it is on its filters that a message waits, and not on a peer. */
 static bool chain_at_work(const struct chain *c)
 {
-    return c != NULL && (c->fed || c->buf[0].len > 0 || !c->started);
+    return c != NULL && !chain_done(c) &&
+           (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
 /* Whether messages wait to be given to this filter. */
@@ -7050,26 +7050,21 @@ static bool filter_is_wanted(const struct filter *f)
     return false;
 }
 
-/* Whether one of d's filters runs that cannot go on, as nobody takes what is
-   printed. If others want its place of --jobs, *wanted and since when. */
+/* Whether nobody takes what d's filters print. If others want the place of
+   --jobs that one which still runs has, *wanted and since when. */
 static bool dir_is_held(const struct dir *d, bool *wanted, double *since)
 {
     const struct chain *c = d->chain;
-    bool runs = false;
 
     if (c == NULL || !c->started ||
         c->buf[c->count].len < chain_limit(c, c->count))
         return false;
-    for (int i = 0; i < c->count; i++) {
-        if (c->run[i]->exited)
-            continue;
-        runs = true;
-        if (filter_is_wanted(c->run[i]->filter)) {
+    for (int i = 0; i < c->count; i++)
+        if (!c->run[i]->exited && filter_is_wanted(c->run[i]->filter)) {
             *wanted = true;
             *since = (d->answer ? &d->flow->client : d->to)->wrote;
         }
-    }
-    return runs;
+    return true;
 }
 
 /* Whether one of them is at work that has --timeout 0: perhaps a person edits
@@ -7117,8 +7112,11 @@ static enum wait flow_wait(const struct flow *f, double *since)
         *since = f->up.begun;
         return WAIT_HEAD;
     }
-    if (f->up.state == DIR_HEAD)
+    if (f->up.state == DIR_HEAD) {
+        if (f->client.wrote > f->since)
+            *since = f->client.wrote; /* it still took the last answer */
         return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
+    }
     *since = f->moved;
     if (f->down.state == DIR_BODY && f->down.head.unclear &&
         f->up.state == DIR_TURN && f->client.in.len > 0)
@@ -7528,8 +7526,6 @@ static void flow_go(void *it)
         flow_expire(f, w);
     dir_show(&f->up);
     dir_show(&f->down);
-    if (f->server.state == SERVER_LOOKUP)
-        server_lookup(f);
     end_trim(&f->client);
     end_trim(&f->server.end);
 }

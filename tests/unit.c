@@ -927,9 +927,9 @@ static const struct edit_case {
     /* the target */
     { "GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n", { TO("/a") },
       "GET /a HTTP/1.1\r\nHost: h\r\n\r\n" },
-    { "GET http://h?q HTTP/1.0\n\n", { TO("?q"), .slash = true },
+    { "GET http://h?q HTTP/1.0\n\n", { TO("?q"), .origin = "/" },
       "GET /?q HTTP/1.0\n\n" },
-    { "GET http://h HTTP/1.1\r\n\r\n", { TO(""), .slash = true },
+    { "GET http://h HTTP/1.1\r\n\r\n", { TO(""), .origin = "/" },
       GET "\r\n" },
     { "\r\nOPTIONS http://h HTTP/1.1\r\n\r\n", { TO("*") },
       "\r\nOPTIONS * HTTP/1.1\r\n\r\n" },
@@ -989,7 +989,7 @@ static const struct edit_case {
     /* all at once */
     { "POST http://h/a HTTP/1.1\r\nProxy-Connection: x\r\nA: b\r\n"
       "Accept-Encoding: br\r\nContent-Length: 1\r\n\r\n",
-      { TO("a"), .slash = true, .proxied = true, .identity = true,
+      { TO("a"), .origin = "/", .proxied = true, .identity = true,
         .framing = SET_LENGTH, .length = 2 },
       "POST /a HTTP/1.1\r\nA: b\r\nAccept-Encoding: identity\r\n"
       "Content-Length: 2\r\n\r\n" },
