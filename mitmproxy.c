@@ -2191,14 +2191,13 @@ static _Noreturn void ca_make(const char *path)
 static char *file_read(const char *path, size_t *n, struct stat *st)
 {
     enum { LIMIT = 8 << 20 };
+    char *text = alloc(LIMIT + 1);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error;
-    char *text = NULL;
     ssize_t got = -1;
 
     *n = 0;
     if (fd >= 0 && fstat(fd, st) == 0) {
         fcntl(fd, F_SETFL, 0);      /* a pipe's writer may take its time */
-        text = alloc(LIMIT + 1);
         while ((got = read(fd, text + *n, LIMIT - *n)) > 0)
             *n += (size_t)got;
     }
@@ -2316,15 +2315,16 @@ static bool trusted_load(void)
 
     if (trusted_loaded)
         return trusted.raw.p != NULL;
-    trusted_loaded = true;
-    mbedtls_x509_crt_init(&trusted);
+    mbedtls_x509_crt_free(&trusted); /* of which memory had no room for all */
     for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
         text = file_read(opt.cacert ? opt.cacert : paths[i], &n, &st);
-    if (text == NULL)
-        return false;
-    /* a positive result is the number of those it could not read */
-    mbedtls_x509_crt_parse(&trusted, (unsigned char *)text, n + 1);
+    errno = 0;                      /* those that cannot be read are let be */
+    if (text != NULL)
+        mbedtls_x509_crt_parse(&trusted, (unsigned char *)text, n + 1);
+    trusted_loaded = errno != ENOMEM;
     free(text);
+    if (!trusted_loaded)
+        no_memory();
     return trusted.raw.p != NULL;
 }
 

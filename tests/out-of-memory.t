@@ -65,4 +65,26 @@ def _():
     crowd(True, '--response', 'cat')
 
 
+@test("the system's CAs did not fit: they are read again")
+def _():
+    if sanitized():
+        raise Skip('a sanitizer needs more address space than there is')
+    system = '/etc/ssl/certs/ca-certificates.crt'
+    mount = [need('unshare'), '--mount', 'sh', '-c',
+             'mount --bind %s %s && exec "$@"' % (make_ca(), system), 'sh']
+    if os.geteuid():
+        mount.insert(1, '-r')
+    if subprocess.call([*mount, 'true'], stderr=subprocess.DEVNULL):
+        raise Skip('needs a file %s, and the right to mount' % system)
+    with Origin(answer(PAGE), tls=True) as origin, \
+            Proxy('-q', trust=False, prefix=mount) as proxy:
+        limit_memory(proxy, 4 << 20)
+        check(not come(proxy, origin, True), 'memory did not run out')
+        limit_memory(proxy, 64 << 20)
+        client = come(proxy, origin, True)
+        check(client, 'the server is not trusted')
+        client.close()
+        proxy.settled()
+
+
 run()
