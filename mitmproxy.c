@@ -558,6 +558,7 @@ static struct shared {              /* by all workers */
     unsigned long last_id;          /* of the newest exchange */
     uint32_t goes[65536];           /* where a connection of ours from that
                                        port goes: address_sum(); 0: none */
+    bool capture_cut;               /* within a packet, as the disk is full */
 } alone, *shared = &alone;
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;
@@ -857,6 +858,7 @@ static struct sink {
     bool file;              /* takes any number of bytes at once */
     struct buf buf;
     unsigned long lost;     /* lines or packets */
+    double pause;           /* until then, as its disk is full */
 } sinks[] = { { .fd = 1, .name = "standard output" },
               { .fd = 2, .name = "standard error" },
               { .fd = -1 }, { .fd = -1, .name = "SSLKEYLOGFILE" } };
@@ -869,17 +871,26 @@ PRINTF(2, 3) static void say(int level, const char *format, ...);
    take (PIPE_BUF) - unless all, for a file and for the end of the program. */
 static void sink_flush(struct sink *s, bool all)
 {
+    if (s == capture && shared->capture_cut)
+        fd_close(&s->fd), buf_free(&s->buf); /* nobody could read on */
     while (s->fd >= 0 && s->buf.len > 0) {
         size_t len = s->file || s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
         struct pollfd room = { s->fd, POLLOUT, 0 };
         ssize_t n;
 
-        if (poll(&room, 1, all ? 500 : 0) <= 0)
+        if ((!all && now < s->pause) || poll(&room, 1, all ? 500 : 0) <= 0)
             return;                 /* another writer took the room */
         n = write(s->fd, s->buf.data + s->buf.start, len);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && errno != EAGAIN) {
+        if (s == capture && s->file && n < (ssize_t)len) {
+            shared->capture_cut = true;
+            errno = n < 0 ? errno : ENOSPC;
+            n = -1;
+        }
+        if (n < 0 && s < capture && (errno == ENOSPC || errno == EDQUOT))
+            s->pause = now + 1;     /* a log may go on behind a gap */
+        else if (n < 0 && errno != EAGAIN) {
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;
             if (errno != EPIPE || s >= capture) /* else the reader left */
@@ -911,7 +922,7 @@ static void sink_put(struct sink *s, const void *line, size_t n)
             s == capture ? "packets" : "keys");
     else if (s->lost > 0)
         buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
-                   "reader\n", s->lost);
+                   "reader, or a full disk\n", s->lost);
     s->lost = 0;
     buf_put(&s->buf, line, n);
 }
@@ -951,6 +962,8 @@ static void sink_file(struct sink *s, const char *path, int flags)
             ", which SSLKEYLOGFILE names" : "", strerror(errno));
     set_nonblocking(fd);
     sink_open(s, fd);
+    if (s == capture && s->file && fchmod(fd, 0600) != 0)
+        die("cannot keep others from reading %s: %s", path, strerror(errno));
 }
 
 /* Writes a text with those bytes escaped that could forge a line or move a
@@ -7323,7 +7336,9 @@ static double arm(void)
     else if (listener >= 0)
         sooner(&left, accept_after - now);
     for (struct sink *s = sinks; s < sinks + SINKS; s++)
-        if (s->fd >= 0 && s->buf.len > 0)
+        if (now < s->pause)
+            sooner(&left, s->pause - now);
+        else if (s->fd >= 0 && s->buf.len > 0)
             fds_add(writable, s->fd);
     for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
         if (r->fd >= 0)

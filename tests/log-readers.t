@@ -29,6 +29,29 @@ def _():
     os.close(r)
 
 
+@test('messages into a file on a disk that is full for a while')
+def _():
+    at, mount = small_disk('64k')
+    mount += ['sh', '-c', 'exec "$@" >"$0"/out', at]
+    with Origin(answer(reply(b'x'))) as origin, Proxy(prefix=mount) as proxy:
+        at = '/proc/%d/root/%s' % (proxy.pid, at)
+        with open(at + '/ballast', 'wb') as f:
+            f.write(bytes(48 << 10))
+
+        def full():
+            proxy.fetch(origin, get(NAME))
+            return os.statvfs(at).f_bavail == 0
+        wait_for(full, 'a full disk')
+        for _ in range(60):
+            proxy.fetch(origin, get(NAME))
+        proxy.fetch(origin, get('/last'))
+        os.unlink(at + '/ballast')
+        wait_for(lambda: b'/last' in slurp(at + '/out'), 'the lines')
+        shown = [int(n) for n in
+                 re.findall(rb'(?m)^#(\d+) >> ', slurp(at + '/out'))]
+    equal(shown, list(range(1, len(shown) + 1)), 'requests that are shown')
+
+
 @test('messages and the log into one pipe: its reader reads a bit and pauses')
 def _():
     r, w = small_pipe()

@@ -160,6 +160,20 @@ def need(command):
 _files = 0
 
 
+def small_disk(size):
+    """A directory, and the words before a command for which it is a file
+    system of this size (as mount has it)."""
+    at = scratch('disk')
+    os.mkdir(at)
+    mount = [need('unshare'), '--mount', 'sh', '-c', 'mount -t tmpfs -o '
+             'size=%s none "$0" && exec "$@"' % size, at]
+    if os.geteuid():
+        mount.insert(1, '-r')
+    if subprocess.call([*mount, 'true'], stderr=subprocess.DEVNULL):
+        raise Skip('no file system of our own here')
+    return at, mount
+
+
 def scratch(name='', content=None, mode=0o644):
     """A new name in the scratch directory; with content, a file."""
     global _files
