@@ -2152,9 +2152,12 @@ static bool file_write_private(const char *path, const char *text)
 {
     size_t n = strlen(text);
     char temp[PATH_MAX + 8];
+    sigset_t all, before;
     bool good;
     int fd, error;
 
+    sigfillset(&all);               /* or ^C would leave the other name */
+    sigprocmask(SIG_SETMASK, &all, &before);
     snprintf(temp, sizeof temp, "%s.XXXXXX", path);
     fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
     good = fd >= 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0 &&
@@ -2165,6 +2168,7 @@ static bool file_write_private(const char *path, const char *text)
         close(fd);
         unlink(temp);
     }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     errno = error;
     return good;
 }
@@ -7848,6 +7852,17 @@ static void become(const char *name)
             strerror(errno));
 }
 
+/* Gives up the capabilities that who is not root had for the start, such as
+   CAP_NET_ADMIN for TPROXY: they are not for filters. */
+static void capabilities_drop(void)
+{
+    struct { uint32_t version; int pid; } self = { 0x20080522, 0 };
+    uint32_t none[6] = { 0 };       /* linux/capability.h has these as structs */
+
+    if (geteuid() != 0)
+        syscall(SYS_capset, &self, none);
+}
+
 #ifndef UNIT_TEST
 int main(int argc, char **argv)
 {
@@ -7881,6 +7896,7 @@ int main(int argc, char **argv)
     signals_init();                 /* until here they end the program */
     if (opt.user != NULL)
         become(opt.user);
+    capabilities_drop();
     say(0, "listening on %s", text);
     if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0 &&
         opt.proxyauth == NULL)

@@ -135,4 +135,20 @@ def _():
     refused(scratch('nowhere') + '/cert.pem', r'no such file')
 
 
+@test('^C while it is made leaves nothing behind')
+def _():
+    for _ in range(60):
+        at = scratch('at')
+        os.mkdir(at)
+        process = subprocess.Popen(
+            [PROGRAM, '-p', '0', '--ca', at + '/cert.pem'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True)
+        while not os.listdir(at) and process.poll() is None:
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(DEADLINE)
+        wait_for(lambda: os.listdir(at) in ([], ['cert.pem']), 'no other file')
+
+
 run()

@@ -31,6 +31,24 @@ for what, words, ends in (('filters', (), 'cat'),
                 equal(slurp(seen).split(), [b'0', b'1', b'2'], 'descriptors')
 
 
+@test('filters have not the capabilities that it was given for the start')
+def _():
+    if os.geteuid():
+        raise Skip('only root can give any')
+    home = directory()
+    be = (need('setpriv'), '--reuid=nobody', '--inh-caps=+net_admin',
+          '--ambient-caps=+net_admin')
+    like(command(*be, 'grep', 'CapEff', '/proc/self/status').decode(),
+         '(?m):\t0*1000$', 'it would have one')
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--response', '(cat; grep Cap /proc/$$/status)', prefix=be,
+                  ca=home + '/cert.pem', trust=False) as proxy:
+        for text in proxy.fetch(origin).body.decode(), \
+                slurp('/proc/%d/status' % proxy.pid).decode():
+            for kind in 'Eff', 'Prm', 'Amb':
+                like(text, r'(?m)^Cap%s:\t0+$' % kind, 'capabilities')
+
+
 # ---------------------------------------------------------------- keys
 
 def memory(pid):
