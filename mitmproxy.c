@@ -7809,7 +7809,7 @@ static int workers_reap(pid_t *pids, double *pause)
 static void workers_run(void)
 {
     pid_t *pids = alloc((size_t)opt.workers * sizeof *pids);
-    double pause = 0;
+    double pause = 0, patience = 0;
     int left = 0;
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
@@ -7827,12 +7827,16 @@ static void workers_run(void)
                 pause = 1;          /* and then it is tried again */
         sink_flush(&sinks[1], true);
         if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,
-                 pause > 0 ? 1000 : -1) == 0)
+                 pause > 0 || stopping ? 1000 : -1) == 0)
             pause = 0;
-        for (take_signals(); before < stopping; before++)
-            for (int i = 0; i < opt.workers; i++)
-                if (pids[i] > 0)
-                    kill(pids[i], SIGTERM);
+        now = clock_now();
+        take_signals();
+        if (before < stopping)      /* a worker needs half of that at most */
+            patience = now + (stopping > 1 ? 3 : 15);
+        for (int i = 0; stopping && i < opt.workers; i++)
+            if (pids[i] > 0 && (before < stopping || stopping > 1 ||
+                                now > patience))
+                kill(pids[i], now > patience ? SIGKILL : SIGTERM);
         left = workers_reap(pids, &pause);
     } while (!stopping || left > 0);
     sink_flush(&sinks[1], true);

@@ -165,6 +165,17 @@ for name in 'SIGTERM', 'SIGINT', 'SIGHUP':
             equal(proxy.log().count('stopping'), 1, proxy.log())
 
 
+@test('one of them hangs: two signals end it all the same')
+def _():
+    with team(3) as proxy:
+        os.kill(min(set(alive(proxy.pid)) - {proxy.pid}), signal.SIGSTOP)
+        for _ in range(2):
+            proxy.process.terminate()
+            proxy.wait_log('stopping')
+        equal(proxy.process.wait(DEADLINE), 0, 'the exit status')
+        equal(alive(proxy.pid), [], 'what is left')
+
+
 @test('the parent is killed: none of them stays')
 def _():
     with Origin(answer(reply(b'x'))) as origin:
