@@ -4223,13 +4223,16 @@ static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 static struct copro *copro_get(struct filter *f)
 {
     struct copro *p = f->copros;
+    char **env;
 
     while (p != NULL && (p->busy || p->pid == 0))
         p = p->next;
     if (p != NULL)
         return p;
+    env = filter_env((char[]){ "" });
     p = alloc(sizeof *p);
-    p->pid = p->group = spawn_piped(f, environ, &p->in, &p->out);
+    p->pid = p->group = spawn_piped(f, env, &p->in, &p->out);
+    free(env);
     if (p->pid < 0) {
         free(p);
         return NULL;
@@ -5909,7 +5912,8 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
             e.target = p + h->target.at;
             e.target_len = *e.target == '*' ? 0 : h->target.len;
         }
-        e.credentials = forward ? proxy_credentials() : NULL;
+        if (forward && !method_is(p, h, "TRACE")) /* which would show them */
+            e.credentials = proxy_credentials();
         e.proxied = !f->tunnel;
         e.stranger = !f->tunnel && (!forward || e.credentials != NULL);
         e.identity = text_wanted(f);

@@ -60,6 +60,21 @@ def _():
         check(not os.path.exists(mark), 'the command was run')
 
 
+for words, ends in ((), 'cat'), (('--coprocess',), 'while read n x; do '
+                                 'head -c $n >/dev/null; echo -; done'):
+    @test('MITM_* that the proxy was given, it does not pass on%s'
+          % ' to coprocesses' * len(words))
+    def _(words=words, ends=ends):
+        seen = scratch('seen')
+        with Origin(answer(reply(b'x'))) as origin, \
+                Proxy(*words, '--request', 'env >%s; %s' % (seen, ends),
+                      env={'MITM_STATUS': 'fake', 'MATM_X': 'control'},
+                      coprocesses=len(words)) as proxy:
+            equal(proxy.fetch(origin).body, b'x', 'the page')
+        like(slurp(seen), b'(?m)^MATM_X=control', 'what it was given')
+        unlike(slurp(seen), b'fake', 'what it was given')
+
+
 @test('the proxy itself does not get the environment')
 def _():
     with Origin(answer(chunked(b'x'))) as origin, \

@@ -252,6 +252,18 @@ def _():
                 like(slurp(passed), rb'(?s)MITM_.*GET ', 'a control')
 
 
+@test('TRACE, whose answer would show them, goes without')
+def _():
+    above = Origin(answer(lambda r: reply(r.head)))
+    with above, Proxy('-x', 'http://%s@%s' % (':'.join(SECRET), above.auth)) \
+            as proxy:
+        for method, there in ('GET', True), ('TRACE', False):
+            client = proxy.connect()
+            client.send(get('http://x/', 'Max-Forwards: 0', method=method))
+            seen = client.read_message().body
+            equal(b'Proxy-Authorization' in seen, there, method)
+
+
 @test('a client may log in to the proxy above by itself')
 def _():
     with squid(True) as upstream, Origin(answer(reply(b'page'))) as origin, \
