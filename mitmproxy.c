@@ -883,16 +883,12 @@ static void sink_flush(struct sink *s, bool all)
         n = write(s->fd, s->buf.data + s->buf.start, len);
         if (n < 0 && errno == EINTR)
             continue;
-        if (s == capture && s->file && n < (ssize_t)len) {
-            shared->capture_cut = true;
-            errno = n < 0 ? errno : ENOSPC;
-            n = -1;
-        }
         if (n < 0 && s < capture && (errno == ENOSPC || errno == EDQUOT))
             s->pause = now + 1;     /* a log may go on behind a gap */
         else if (n < 0 && errno != EAGAIN) {
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;
+            shared->capture_cut |= s == capture;
             if (errno != EPIPE || s >= capture) /* else the reader left */
                 say(0, "%s: %s: nothing more is written to it", s->name,
                     strerror(errno));
@@ -900,7 +896,7 @@ static void sink_flush(struct sink *s, bool all)
         if (n <= 0)
             return;
         buf_eat(&s->buf, (size_t)n);
-        if (!all)
+        if (!all && !s->file)       /* whose disk is full, else all is gone */
             return;
     }
 }
@@ -1754,13 +1750,13 @@ static bool end_read(struct end *e)
     return true;
 }
 
-/* Has e's connection, if there is one, reset when it is closed, so that the
-   peer does not take what it has for whole. */
-static void end_reset(const struct end *e)
+/* Says whether e's connection, if there is one, is reset when it is closed, by
+   us or by our death, so that the peer does not take what it has for whole. */
+static void end_reset(const struct end *e, bool yes)
 {
     if (e->fd >= 0)
         setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
-                   &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+                   &(struct linger){ .l_onoff = yes }, sizeof(struct linger));
 }
 
 /* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
@@ -1805,10 +1801,10 @@ static bool end_write(struct end *e)
     }
     if (e->finish && !e->shut && !end_lingers(e) &&
         (e->ssl == NULL || e->sealed || e->broken)) {
-        if (e->reset && e->ssl == NULL) {
-            end_reset(e);
+        end_reset(e, e->reset && e->ssl == NULL);
+        if (e->reset && e->ssl == NULL)
             e->broken = true;
-        } else
+        else
             shutdown(e->fd, SHUT_WR);
         e->shut = moved = true;
     }
@@ -5017,7 +5013,7 @@ static void server_drop(struct flow *f)
 
     resolver_forget(s);
     if (f->stream && !s->end.shut) /* a stream that was not ended, is cut */
-        end_reset(&s->end);
+        end_reset(&s->end, true);
     end_close(&s->end);
     known_drop(s->known);
     *s = (struct server){ .end = { .fd = -1 } };
@@ -7216,6 +7212,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     if (f == NULL)
         return NULL;
     f->client.fd = fd;
+    end_reset(&f->client, true);    /* until it has its orderly end */
     f->client.ready = true;
     f->server.end.fd = -1;
     f->up = (struct dir){ .flow = f, .from = &f->client,
@@ -7255,8 +7252,8 @@ static bool flow_idle(const struct flow *f)
    memory are at an end, must not take that for the end of what it has. */
 static void flow_free(struct flow *f)
 {
-    if (f->client.ssl == NULL && !f->client.shut && !flow_idle(f))
-        end_reset(&f->client);
+    if (!f->client.shut)
+        end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
     dir_reset(&f->up);
     dir_reset(&f->down);
     server_drop(f);
@@ -7865,7 +7862,7 @@ static void become(const char *name)
 static void capabilities_drop(void)
 {
     struct { uint32_t version; int pid; } self = { 0x20080522, 0 };
-    uint32_t none[6] = { 0 };       /* linux/capability.h has these as structs */
+    uint32_t none[6] = { 0 };       /* as structs in linux/capability.h */
 
     if (geteuid() != 0)
         syscall(SYS_capset, &self, none);

@@ -126,6 +126,22 @@ def _():
             equal(ask(conn), b'x', 'the answer of an old one')
 
 
+@test('one that is killed amid a body until close: its client is reset')
+def _():
+    with Origin() as origin, team(2) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.read_head()
+        server.send(b'HTTP/1.1 200 OK\r\n\r\nhalf')
+        client.read_until(b'half')
+        for pid in workers(proxy):
+            os.kill(pid, signal.SIGKILL)
+        equal(client.read_all(), b'', 'what else comes')
+        equal(client.end, 'reset', 'the end')
+        wait_for(lambda: len(workers(proxy)) == 2, 'two others')
+
+
 @test('all are killed at once: who connects meanwhile waits, and is served')
 def _():
     with Origin(answer(reply(b'x'))) as origin, team(2) as proxy:
