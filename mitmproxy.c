@@ -120,6 +120,7 @@ enum {
     MAX_HEAD = 64 << 10,    /* bytes of a head, its empty line included */
     MAX_HOLD = 1 << 20,     /* bytes held back to learn a length, or kept */
     MAX_WHOLE = 16 << 20,   /* bytes of a message for a coprocess */
+    MAX_WAITING = 256 << 20, /* bytes of all messages that wait for one */
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
@@ -548,6 +549,7 @@ static int nflows;
 static bool full_turn;              /* those that sleep are looked at, too */
 static struct run *runs;            /* all children that are filters */
 static struct chain *waiting;       /* for their filters, in their order */
+static size_t waiting_len;          /* the bytes that they hold */
 static struct resolver resolvers[MAX_RESOLVERS];
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
@@ -4622,7 +4624,10 @@ static void run_write(struct chain *c, int i)
 
     if (r->filter->coprocess && !r->asked && !r->exited && b->len > MAX_WHOLE)
         chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
-    else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
+    else if (run_waits(r) && b->len > MAX_BUF && waiting_len > MAX_WAITING) {
+        waiting_len -= b->len;
+        chain_fail(c, r, "messages of %d bytes wait already", MAX_WAITING);
+    } else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
         copro_ask(c, i);
         copro_write(r->copro);
     }
@@ -4768,6 +4773,7 @@ static bool chain_may_start(const struct chain *c)
    stalls holds one. */
 static void start_filters(void)
 {
+    waiting_len = 0;
     for (struct chain *c = waiting, *next; c != NULL; c = next) {
         bool good = true, left = false;
 
@@ -4781,6 +4787,7 @@ static void start_filters(void)
                 filter_is_free(r->filter, true, true))
                 good = flow_attempt(c->dir->flow, run_serve, r);
             left |= run_waits(r);
+            waiting_len += c->buf[i].len;
         }
         if (!good || (c->started && !left))
             chain_unqueue(c);

@@ -161,6 +161,26 @@ def _():
         equal(second.read_message().body, b'x2', 'the second')
 
 
+@test('messages of 272 MB wait for their ends: one too many')
+def _():
+    most = bytes(16 * 10 ** 6)
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--coprocess', '--request', coprocess("o.write(b'-\\n')"),
+                  coprocesses=1) as proxy:
+        clients = [proxy.tunnel(origin) for _ in range(17)]
+        for client in clients:
+            client.send(get('/', 'Content-Length: %d' % (len(most) + 1),
+                            method='POST'))
+            with contextlib.suppress(ConnectionError):
+                client.send(most)
+        proxy.wait_log('messages of 268435456 bytes wait already')
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                client.send(b'.')
+        statuses = [client.read_message().status for client in clients]
+        equal(sorted(statuses), [200] * 16 + [502], 'the statuses')
+
+
 @test('requests, too; and with other filters in a pipeline')
 def _():
     with Origin(answer(lambda r: reply(r.head))) as origin, \
