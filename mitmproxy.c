@@ -4207,7 +4207,7 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
 
 /* Whether f may be given a message of which something beyond the head has
-   come, or all. A peer that stalls must not hold what others need: a quarter
+   come, or all, or all that there is room for. A peer that stalls must not hold what others need: a quarter
    of the --jobs is for whole messages, another for begun ones, too. */
 static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 {
@@ -4757,10 +4757,11 @@ static int fds_used(void)
 static bool chain_may_start(const struct chain *c)
 {
     bool begun = c->fed || c->buf[0].len > c->head, others = false;
+    bool whole = c->fed || c->buf[0].len >= chain_limit(c, 0);
 
     for (int i = 0; i < c->count; i++)
         if (!c->run[i]->filter->coprocess &&
-            !filter_is_free(c->run[i]->filter, begun, c->fed))
+            !filter_is_free(c->run[i]->filter, begun, whole))
             return false;
     for (const struct run *r = runs; r != NULL; r = r->next)
         others |= r->in >= 0 || r->out >= 0;

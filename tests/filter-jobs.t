@@ -38,6 +38,27 @@ def _():
             equal(client.read_message().body, b'x', 'an answer')
 
 
+@test('peers that stall leave a filter to a page larger than all buffers')
+def _():
+    def serve(conn):
+        if b'/big' in conn.read_head():
+            conn.send(reply(bytes(3000000)))
+        else:
+            conn.send(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na')
+            conn.more(time.monotonic() + 3 * DEADLINE)
+    with Origin(serve) as origin, \
+            Proxy('--jobs', '4', '--response', 'cat') as proxy:
+        stalled = [proxy.tunnel(origin) for _ in range(5)]
+        for client in stalled:
+            client.send(get('/stalls'))
+        wait_for(lambda: len(proxy.children()) == 3, 'as many as they get')
+        client = proxy.tunnel(origin)
+        client.send(get('/big'))
+        equal(len(client.read_message().body), 3000000, 'the page')
+        for client in stalled:
+            client.close()
+
+
 @test('one that waits its turn may leave')
 def _():
     with Origin(answer(reply(b'x'))) as origin, \
