@@ -7252,6 +7252,7 @@ static bool flow_idle(const struct flow *f)
 {
     return f->state == FLOW_CLOSING ? f->client.shut :
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
+           f->state == FLOW_HELLO ||
            (f->up.state == DIR_HEAD && f->client.in.len == 0 &&
             f->client.out.len == 0 && f->client.wire_out.len == 0);
 }
