@@ -367,6 +367,47 @@ def _():
             other.reset()
 
 
+def narrow(proxy):
+    """A client for whom the kernel keeps little, so that the proxy must."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 500)
+    sock.connect(('127.0.0.1', proxy.port))
+    proxy.clients.append(Conn(sock))
+    return proxy.clients[-1]
+
+
+@test('clients that read nothing, behind filters that have ended')
+def _():
+    def page(request):
+        return chunked(bytes(int(request.start.split()[1][1:])))
+    with Origin(answer(page), name='127.0.0.1') as origin, \
+            quick(0.004, '--jobs', '12', '--timeout', '0', '--response', 'cat'
+                  ) as proxy:
+        for size in range(120000, 600000, 40000):
+            narrow(proxy).send(get(origin.url('/%d' % size)))
+        wait_for(lambda: proxy.out().count('<< ') == 12, 'their answers')
+        wait_for(lambda: proxy.descriptors() <= proxy.idle, 'their ends')
+
+
+@test('a client that takes long for an answer that is all there')
+def _():
+    def page(request):
+        return reply(bytes(1000000) if b'/big' in request.start else b'x')
+    with Origin(answer(page), name='127.0.0.1') as origin, \
+            quick(0.006, '--timeout', '0', '--response', 'cat') as proxy:
+        slow, idle = narrow(proxy), proxy.connect()
+        slow.send(get(origin.url('/big')))
+        slow.read_head()                # so the filter has printed all
+        idle.send(get(origin.url()))
+        idle.read_message()
+        while idle.silent(0.05):
+            slow.more()
+        while len(slow.buf) < 1000000 and slow.more():
+            pass
+        equal(len(slow.buf), 1000000, 'bytes')
+
+
 @test('a stream through a filter, whose client pauses for 800 seconds')
 def _():
     with Origin() as origin, quick(0.005, '--tcp-hosts', '.', '--response',

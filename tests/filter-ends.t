@@ -105,6 +105,31 @@ def _():
         touch(go)
 
 
+# ------------------------------------------------------- answered early
+
+for how in 'cut', 'reset':
+    @test('what a filter prints on for a server that has answered and left, '
+          + how)
+    def _(how=how):
+        go = scratch('go')
+        out = scratch('output', b'PUT / HTTP/1.1\r\nHost: x\r\n'
+                                b'Transfer-Encoding: chunked\r\n\r\nfirst')
+        with Origin() as origin, Proxy(
+                '--request', 'cat %s; %s; head -c 32000000 /dev/zero'
+                % (out, until(go))) as proxy:
+            client = proxy.tunnel(origin)
+            client.send(get('/'))
+            server = origin.next()
+            server.read_until(b'first')
+            page = reply(b'enough', 'Connection: close', status='413 Too Big')
+            server.send(page)
+            equal(client.read_exact(len(page)), page, 'the answer')
+            getattr(server, how)()
+            touch(go)
+            equal((client.read_all(), client.end), (b'', 'eof'), 'its end')
+            wait_for(lambda: not proxy.children(), 'the end of the filter')
+
+
 # -------------------------------------------------------------- coprocesses
 
 LOOP = '''#!%s
