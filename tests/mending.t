@@ -137,6 +137,15 @@ def _():
         check(kept, 'kept')
 
 
+@test('what had no body and is made a 200 gets a length')
+def _():
+    for status in b'204 No Content', b'304 Not Modified':
+        got, kept = fetched(b'HTTP/1.1 %s\r\nA: b\r\n\r\n' % status,
+                            'sed "1s/[23]04 [A-Za-z ]*/200 OK/"')
+        equal((got.status, got['content-length'], got['a'], kept),
+              (200, b'0', b'b', True), 'message')
+
+
 @test('a head only')
 def _():
     got, kept = fetched(reply(b'hello', 'A: b'), "sed '/^.$/q'")

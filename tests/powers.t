@@ -55,6 +55,31 @@ def _():
         equal(client.read_message().body, b'theirs', 'next')
 
 
+@test('its answer ends the connection of who asked for that')
+def _():
+    own = scratch('own', reply(b'mine'))
+    with Origin(answer(reply(b'theirs'))) as origin, \
+            Proxy('--request', 'cat ' + own) as proxy:
+        for request in (b'GET / HTTP/1.0\r\n\r\n',
+                        get('/', 'Connection: close')):
+            client = proxy.tunnel(origin)
+            client.send(request)
+            equal(client.read_message().body, b'mine', 'the answer')
+            equal((client.read_all(), client.end), (b'', 'eof'), 'its end')
+
+
+@test('its answer has not the trailers of the request')
+def _():
+    own = scratch('own', b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n'
+                         b'\r\nmine')
+    with Origin(answer(reply(b'theirs'))) as origin, \
+            Proxy('--request', 'cat > /dev/null; cat ' + own) as proxy:
+        got = proxy.fetch(origin, b'POST / HTTP/1.1\r\nHost: x\r\n'
+                          b'Transfer-Encoding: chunked\r\n\r\n'
+                          b'1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n')
+        equal((got.body, got.trailers), (b'mine', b''), 'the answer')
+
+
 @test('an absolute target sends the request there, the next one back')
 def _():
     with Origin(answer(lambda r: reply(b'here ' + r.start)), tls=True) \
