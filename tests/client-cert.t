@@ -109,6 +109,25 @@ def _():
                  'the page without a certificate')
 
 
+@test('a key from a pipe whose writer takes its time')
+def _():
+    cert, key = client()
+    text, pipe = slurp(key), scratch('pipe')
+    os.mkfifo(pipe)
+    fd = os.open(pipe, os.O_RDWR)       # as who opens it waits for nobody
+    os.write(fd, text[:100])
+
+    def rest():
+        wait_for(lambda: not select.select([fd], [], [], 0)[0], 'it is read')
+        os.write(fd, text[100:])
+        os.close(fd)
+    work = thread(rest)
+    with wanting(Origin(who, tls=True)) as origin, \
+            Proxy('-E', cert, '--key', pipe) as proxy:
+        equal(proxy.fetch(origin).body, b"['Ann']", 'who it takes us for')
+    work.result()
+
+
 @test('a server that does not ask is not shown it')
 def _():
     cert, key = client()

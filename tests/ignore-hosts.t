@@ -96,6 +96,20 @@ def _():
         equal(conn.read_message().body, b'page ' + get('/'), 'in a tunnel')
 
 
+@test('a host that passes, and then CONNECT to one that does not')
+def _():
+    with Origin(answer(reply(b'page'))) as one, \
+            Origin(answer(reply(b'page'))) as two, \
+            Proxy(RULE, port_of(one), *SPOIL) as proxy:
+        client = proxy.connect()
+        client.send(get(one.url()))
+        equal(client.read_message().body, b'page', 'the one')
+        client.send(get(two.auth, host=two.auth, method='CONNECT'))
+        like(client.read_head(), b'^HTTP/1.1 200 ', 'the tunnel')
+        client.send(get('/'))
+        equal(client.read_message().body, b'spoilt', 'the other')
+
+
 @test("a client of an unknown protocol, a server that speaks first, the ends")
 def _():
     def behave(conn):

@@ -85,21 +85,26 @@ def _():
         os.close(r)
 
 
-@test('what a reader missed is told once it reads again')
+@test('what a reader missed is counted, and told once it reads again')
 def _():
     r, w = os.pipe()
     with Origin(answer(reply(b'\xff' * 200))) as origin, \
             Proxy(stdout=w) as proxy:
         os.close(w)
-        client = proxy.tunnel(origin)
+        client, count = proxy.tunnel(origin), 0
 
         def exchange(n, mark):
+            nonlocal count
+            count += n
             client.send(get('/%s/%s' % (mark, '\xff' * 80)) * n)
             for _ in range(n):
                 client.read_message()
         for _ in range(60):         # more than 1 MiB of lines
             exchange(50, 'lost')
         text = bytearray()
+        while len(text) < 400000:   # not half of it, so more are lost
+            text += os.read(r, 4096)
+        exchange(50, 'lost')
 
         def reader():
             while True:
@@ -118,6 +123,9 @@ def _():
                  'the lines that follow')
         proxy.stop()
         work.result()
+        lost = sum(map(int, re.findall(rb'(\d+) lines were lost', text)))
+        equal(len(re.findall(rb'(?m)^#\d+ ', text)) + lost, 2 * count,
+              'lines that came or are told')
     os.close(r)
 
 

@@ -103,7 +103,8 @@ for offer, speaks, chosen in (
         (['h2', 'http/1.1'], ['h2', 'http/1.1'], 'h2'),
         (['h2', 'http/1.1'], ['http/1.1'], 'http/1.1'),
         (['h2'], ['h2'], 'h2'), (['x-foo', 'x-bar'], ['x-bar'], 'x-bar'),
-        (['h2'], None, None), (None, ['h2'], None)):
+        (['h2'], None, None), (None, ['h2'], None),
+        (list('abcdefghijklmnopqr'), ['o'], 'o')):     # the 15th
     @test('ALPN: the client offers %s, the server speaks %s'
           % (offer, speaks))
     def _(offer=offer, speaks=speaks, chosen=chosen):

@@ -2055,6 +2055,23 @@ static void test_ca_refused(void)
     }
 }
 
+/* A leaf for a server that has shown no certificate is made anew, too. */
+static void test_leaf_anew(void)
+{
+    struct known *k = known_get("!/a.test"), *first = k;
+
+    check(known_leaf(&k, NULL, "a.test") == 0 && known_is_fresh(k),
+          "none is made");
+    check(known_leaf(&k, NULL, "a.test") == 0 && k == first,
+          "it is made anew at once");
+    k->born -= 24 * 3600;
+    check(known_leaf(&k, NULL, "a.test") == 0 && known_is_fresh(k),
+          "one day later it is the same");
+    all_known = NULL;
+    known_drop(k);
+    known_drop(k);
+}
+
 /* Runs those tests that ask openssl, or says why not. */
 static void test_with_openssl(const char *name, void (*run)(void))
 {
@@ -2087,6 +2104,7 @@ static void test_certificates(void)
     test("a leaf has the name asked for, once", test_leaf_adds);
     test_with_openssl("a server without a subject", test_leaf_no_subject);
     test_with_openssl("an RSA CA signs leaves", test_leaf_rsa);
+    test("a leaf is made anew after a day", test_leaf_anew);
     test("wrong CA files are refused in one line", test_ca_refused);
     files_remove();
     if (chdir(back) != 0 || rmdir(path) != 0)
