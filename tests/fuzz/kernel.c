@@ -230,9 +230,10 @@ static int kernel_shutdown(int fd)
     return 0;
 }
 
-static int kernel_setsockopt(int fd, int name)
+static int kernel_setsockopt(int fd, int name, const void *value)
 {
-    desc_of(fd)->linger |= name == SO_LINGER;
+    if (name == SO_LINGER)
+        desc_of(fd)->linger = ((const struct linger *)value)->l_onoff != 0;
     return 0;
 }
 
@@ -477,7 +478,8 @@ static void kernel_free(void)
 #define write(fd, p, n) kernel_write(fd, p, n)
 #define close(fd) kernel_close(fd)
 #define shutdown(fd, how) kernel_shutdown(fd)
-#define setsockopt(fd, level, name, ...) kernel_setsockopt(fd, name)
+#define setsockopt(fd, level, name, value, size) \
+    kernel_setsockopt(fd, name, value)
 #define getsockopt(fd, level, name, value, size) \
     ((void)(size), kernel_getsockopt(fd, name, value))
 #define pipe2(fd, flags) kernel_pipe(fd)
