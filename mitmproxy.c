@@ -2226,6 +2226,44 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
+enum { ERR_SLOW_KEY = -0x10000 };   /* a key that would take it too long */
+
+/* Mbed TLS's words for one of its errors, without their prefix, or ours for
+   ours. They stay until the next call. */
+static const char *tls_strerror(int error)
+{
+    static char text[256];
+    char *s;
+
+    if (error == ERR_SLOW_KEY)
+        return "its certificate or chain has an RSA key with an exponent of "
+               "more than 64 bits"; /* MAX_EXPONENT */
+    mbedtls_strerror(error, text, sizeof text - 4);
+    strcat(text, " : ");            /* as before the words of a layer below */
+    s = strstr(text, " - ");
+    s = s ? s + 3 : text;
+    *strstr(s, " : ") = '\0';
+    return s;
+}
+
+/* Reads the n bytes of a file that holds certificates. Dies with one line if
+   none can be used, or, of the CA's, not all; unless path is NULL. */
+static void certs_read(mbedtls_x509_crt *crt, const char *path,
+                       const char *text, size_t n)
+{
+    int bad;                        /* an error, or how many were not read */
+
+    mbedtls_x509_crt_init(crt);
+    bad = mbedtls_x509_crt_parse(crt, (const unsigned char *)text, n + 1);
+    if (path == NULL || bad == 0 || (bad > 0 && crt != &ca.crt))
+        return;
+    if (strstr(text, "-----BEGIN CERTIFICATE-----") == NULL)
+        die("%s holds no certificate in PEM form%s", path, path == opt.ca_file
+            ? " (remove it, and a new CA is made)" : "");
+    die("a certificate in %s cannot be used: %s (its key may be RSA or EC)",
+        path, bad < 0 ? tls_strerror(bad) : "it cannot be read");
+}
+
 /* Reads a certificate, with its chain, and its key, which is in the same file
    if key_path is NULL; that of the CA must be ours alone. Dies with one line
    on what is wrong. */
@@ -2235,21 +2273,18 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     bool is_ca = crt == &ca.crt;
     struct stat st;
     size_t n;
-    int bad;
     char *text = file_read(path, &n, &st);
 
     if (text == NULL)
         die("cannot read %s: %s", path, strerror(errno));
     if (is_ca && st.st_uid != geteuid() && st.st_uid != 0)
-        die("%s belongs to another user, who may know its key", path);
+        die("%s belongs to another user, who may know its key: chown it, if "
+            "it is to be trusted, or take another by --ca FILE", path);
     if (is_ca && (st.st_mode & 077))
-        die("%s holds the CA's key and others may read it: chmod 600 %s",
-            path, path);
-    mbedtls_x509_crt_init(crt);
-    bad = mbedtls_x509_crt_parse(crt, (unsigned char *)text, n + 1);
-    if (bad < 0 || crt->raw.p == NULL || (bad > 0 && is_ca))
-        die("%s holds no certificate in PEM form%s", path, is_ca ?
-            " (remove it, and a new CA is made)" : "");
+        die("%s is for the CA's key, but others may read it: %s%s", path,
+            S_ISREG(st.st_mode) ? "chmod 600 " : "it is no regular file",
+            S_ISREG(st.st_mode) ? path : "");
+    certs_read(crt, path, text, n);
     if (key_path != NULL) {
         free(text);
         path = key_path;
@@ -2315,7 +2350,8 @@ static bool trusted_loaded;
 static struct known *all_known;
 
 /* Loads the CAs that servers' certificates are checked against: at the
-   first use, as few do without. False: there are none. */
+   first use, as few do without. False: there are none. Dies with one line on
+   what is wrong with those of --cacert. */
 static bool trusted_load(void)
 {
     static const char *const paths[] = {
@@ -2333,32 +2369,16 @@ static bool trusted_load(void)
     mbedtls_x509_crt_free(&trusted); /* of which memory had no room for all */
     for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
         text = file_read(opt.cacert ? opt.cacert : paths[i], &n, &st);
+    if (text == NULL && opt.cacert != NULL)
+        die("cannot read %s: %s", opt.cacert, strerror(errno));
     errno = 0;                      /* those that cannot be read are let be */
     if (text != NULL)
-        mbedtls_x509_crt_parse(&trusted, (unsigned char *)text, n + 1);
+        certs_read(&trusted, opt.cacert, text, n);
     trusted_loaded = errno != ENOMEM;
     free(text);
     if (!trusted_loaded)
         no_memory();
     return trusted.raw.p != NULL;
-}
-
-/* Mbed TLS's words for one of its errors, without their prefix; and those for
-   ours: a key that would take it too long. */
-enum { ERR_SLOW_KEY = -0x10000 };
-static const char *tls_strerror(int error)
-{
-    static char text[256];
-    char *s;
-
-    if (error == ERR_SLOW_KEY)
-        return "its certificate or chain has an RSA key with an exponent of "
-               "more than 64 bits"; /* MAX_EXPONENT */
-    mbedtls_strerror(error, text, sizeof text);
-    s = strstr(text, " - ");
-    s = s ? s + 3 : text;
-    s[strcspn(s, ":.")] = '\0';
-    return s;
 }
 
 /* Sends: whatever Mbed TLS has for the wire, the buffer takes. */
@@ -7899,8 +7919,8 @@ int main(int argc, char **argv)
         die("cannot start the cryptography: no random numbers?");
     find_commands();
     ca_load(opt.ca_file);
-    if (opt.cacert != NULL && !trusted_load())
-        die("%s holds no CA certificate in PEM form", opt.cacert);
+    if (opt.cacert != NULL)
+        trusted_load();
     tls_init();
     listener = listen_open(opt.host, opt.port);
     addr = address_of(listener, false);

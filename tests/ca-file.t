@@ -127,6 +127,35 @@ def _():
         refused(scratch('bad.pem', text, 0o600), r'certificate')
 
 
+@test('refused: a key of a kind that is not known, wherever it is given')
+def _():
+    path = scratch('ed25519.pem')
+    openssl('req', '-x509', '-nodes', '-newkey', 'ed25519', '-keyout', path,
+            '-out', path + '.crt', '-subj', '/CN=Ed', '-days', '30')
+    path = scratch('ed25519.pem', slurp(path + '.crt') + slurp(path), 0o600)
+    for args in (), ('--cacert', path), ('--cert', path):
+        ca = scratch('cert.pem') if args else path
+        status, _, err = mitmproxy('-p', '0', '--ca', ca, *args)
+        equal(status, 1, 'exit status')
+        like(err, r'(?m)^mitmproxy: a certificate in \S+ed25519\.pem cannot be '
+             r'used: .* is unsupported \(its key may be RSA or EC\)$', 'why')
+
+
+@test('refused: a device, with no advice to change its mode')
+def _():
+    refused('/dev/null', r'no regular file')
+    unlike(mitmproxy('-p', '0', '--ca', '/dev/null')[2], 'chmod', 'the line')
+
+
+@test('refused: what belongs to another user, and what to do about that')
+def _():
+    if os.getuid() != 0:
+        raise Skip('only root can give files away')
+    path = scratch('theirs.pem', slurp(make_ca()), 0o600)
+    os.chown(path, 65534, 65534)
+    refused(path, r'another user.*chown.*--ca FILE')
+
+
 @test('refused: a directory, a folder that is not there')
 def _():
     folder = scratch('folder.pem')

@@ -2039,7 +2039,7 @@ static void test_ca_refused(void)
 {
     static const struct { const char *path, *word; } cases[] = {
         { "empty.pem", "no certificate" }, { "text.pem", "no certificate" },
-        { "half.pem", "no certificate" }, { "nocert.pem", "no certificate" },
+        { "half.pem", "half.pem cannot" }, { "nocert.pem", "no certificate" },
         { "nokey.pem", "no private key" }, { "mixed.pem", "not that of" },
         { "leaf.pem", "not a CA's" }, { "old.pem", "expired" },
         { "open.pem", "chmod 600" }, { "folder.pem", "directory" },

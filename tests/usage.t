@@ -65,8 +65,11 @@ def _():
 def _():
     ca = scratch('cert.pem')
     for args, word in (
-            (['--cacert', '/nonexistent.pem'], '/nonexistent.pem'),
-            (['--cacert', scratch('empty.pem', '')], 'empty.pem'),
+            (['--cacert', '/nonexistent.pem'],
+             'cannot read /nonexistent.pem: No such file or directory'),
+            (['--cacert', '/'], 'cannot read /: Is a directory'),
+            (['--cacert', scratch('empty.pem', '')],
+             'empty.pem holds no certificate in PEM form'),
             (['--listen-host', '203.0.113.1'], '203.0.113.1')):
         status, _, err = mitmproxy('-p', '0', '--ca', ca, *args)
         equal(status, 1, 'exit status of %s' % args)
