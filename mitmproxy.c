@@ -2861,20 +2861,23 @@ static bool cert_has_address(const mbedtls_x509_crt *crt, const char *name)
 }
 
 /* Verifies the certificate that a server has shown, for this name. Writes
-   why it fails, in words, and returns false. */
+   why it fails, in words behind a space, and returns false. */
 static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
                        char *why, size_t size)
 {
+    enum { CA = MBEDTLS_X509_BADCERT_NOT_TRUSTED,
+           NAME = MBEDTLS_X509_BADCERT_CN_MISMATCH };
     uint32_t flags = 0;
+    char rest[256] = "";
 
     if (!trusted_load()) {
-        snprintf(why, size, "%s has no CA certificates to check it against",
-                 opt.cacert ? opt.cacert : "this system");
+        snprintf(why, size, " this system has no CA certificates to check it "
+                 "against (--cacert FILE: those in FILE)");
         return false;
     }
     for (const mbedtls_x509_crt *c = crt; c != NULL; c = c->next)
         if (!key_is_quick(&c->pk)) {
-            snprintf(why, size, "%s", tls_strerror(ERR_SLOW_KEY));
+            snprintf(why, size, " %s", tls_strerror(ERR_SLOW_KEY));
             return false;
         }
     mbedtls_x509_crt_verify_with_profile(
@@ -2888,15 +2891,15 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
     if (!cert_is_for_tls(crt))
         flags |= MBEDTLS_X509_BADCERT_KEY_USAGE;
     if (!cert_has_address(crt, name))
-        flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+        flags |= NAME;
     if (flags == 0)
         return true;
+    mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(CA | NAME));
+    snprintf(why, size, "%s%s%s", flags & CA ? " no CA that is trusted has "
+             "signed it (--cacert FILE: trust those in FILE)\n" : "", rest,
+             flags & NAME ? " it is not for this name\n" : "");
     if (flags == ~0u)               /* as Mbed TLS says that it gave up */
-        snprintf(why, size, "its chain is too long or broken");
-    else if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
-        snprintf(why, size, "it is not for this name");
-    else
-        mbedtls_x509_crt_verify_info(why, size, "", flags);
+        snprintf(why, size, " its chain is too long or broken");
     for (char *p = why; (p = strchr(p, '\n')) != NULL;)
         *p = p[1] == '\0' ? '\0' : ';';
     return false;
@@ -5496,9 +5499,8 @@ static void server_tls_done(struct flow *f)
     char why[512];
 
     if (!server_trusted(f, crt, why, sizeof why)) {
-        server_fail(f, "the certificate of %s is not to be trusted: %s "
-                    "(to accept it all the same: -k; to trust its CA: "
-                    "--cacert FILE)", server_name(f), why);
+        server_fail(f, "the certificate of %s is not to be trusted:%s "
+                    "(to accept it all the same: -k)", server_name(f), why);
         return;
     }
     if (mbedtls_ssl_get_version_number(s->end.ssl) ==

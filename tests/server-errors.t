@@ -69,6 +69,7 @@ def _():
         text = page(proxy, origin)
         like(text, '(?i)expired', 'reason')
         like(text, r'(?<!\w)-k\b|--insecure', 'what helps')
+        unlike(text, '--cacert|no CA', 'what does not help')
 
 
 @test('the wrong name')
@@ -79,6 +80,7 @@ def _():
         like(text, '(?i)name', 'reason')
         like(text, 'localhost', 'which')
         like(text, r'(?<!\w)-k\b|--insecure', 'what helps')
+        unlike(text, '--cacert|no CA', 'what does not help')
 
 
 @test('an unknown CA')
@@ -89,6 +91,15 @@ def _():
         like(text, '(?i)trust|unknown|issuer|CA', 'reason')
         like(text, r'--cacert', 'what helps')
         like(text, r'(?<!\w)-k\b|--insecure', 'what helps')
+
+
+@test('an unknown CA, the wrong name, and expired: all are told')
+def _():
+    cert = make_leaf('/CN=other.test', -1, 'DNS:other.test',
+                     make_ca('Nobody knows me'))
+    with Origin(tls=True, cert=cert) as origin, Proxy() as proxy:
+        like(page(proxy, origin), r'trusted: no CA .*--cacert.*; .*expired; '
+             r'it is not for this name \(', 'the reasons')
 
 
 @test("without --cacert the system's CAs decide")
