@@ -2238,6 +2238,8 @@ static const char *tls_strerror(int error)
     if (error == ERR_SLOW_KEY)
         return "its certificate or chain has an RSA key with an exponent of "
                "more than 64 bits"; /* MAX_EXPONENT */
+    if (error == MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION)
+        return "it speaks neither TLS 1.2 nor TLS 1.3";
     mbedtls_strerror(error, text, sizeof text - 4);
     strcat(text, " : ");            /* as before the words of a layer below */
     s = strstr(text, " - ");
@@ -5466,7 +5468,8 @@ static void server_tls_failed(struct flow *f)
                     "handshake", s->target.host, s->target.port);
     else
         server_fail(f, "TLS with %s:%u failed: %s (-0x%04x, alert %d)",
-                    s->target.host, s->target.port, tls_strerror(error),
+                    s->target.host, s->target.port, tls_strerror(alert == 70 ?
+                    MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION : error),
                     (unsigned)-error, alert);
 }
 
@@ -6975,7 +6978,7 @@ static const char *refusal(int error, int alert)
     case 48:
         return "it does not know our CA";
     case 70:
-        return "it wants another version of TLS";
+        return tls_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
     default:
         return error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
                error == MBEDTLS_ERR_SSL_CONN_EOF ? "it gave up"
@@ -7004,11 +7007,12 @@ static bool tunnel_client(struct flow *f)
     }
     if (f->client.tls_error == 0)
         return false;
-    say(0, "%s ended the TLS handshake for %s: %s (-0x%04x, alert %d); the "
-        "CA to install in it is in %s", f->peer, flow_name(f),
+    say(0, "the TLS handshake with %s for %s failed: %s (-0x%04x, alert %d)%s"
+        "%s", f->peer, flow_name(f),
         refusal(f->client.tls_error, f->client.alert),
-        (unsigned)-f->client.tls_error,
-        f->client.alert, opt.ca_file);
+        (unsigned)-f->client.tls_error, f->client.alert,
+        is_rejection(&f->client) ? "; the CA to install in it is in " : "",
+        is_rejection(&f->client) ? opt.ca_file : "");
     if (opt.pass_pinned && is_rejection(&f->client))
         pinned_add(f);
     return flow_close(f);

@@ -147,8 +147,23 @@ def _():
     with pinned_page() as origin, Proxy(*FILTER) as proxy:
         for _ in range(2):
             curl(proxy, origin.url(), '--cacert', make_ca(), status=60)
-        proxy.wait_log('(?s)ended the TLS handshake.*ended the TLS handshake')
+        proxy.wait_log(r'(?s)(TLS handshake with \S+ for localhost failed: .*'
+                       r'the CA to install in it is in \S+\n.*){2}')
         unlike(proxy.log(), REFUSED, 'the log')
+
+
+@test('a client that speaks TLS 1.1 is told of in words, and not of the CA')
+def _():
+    with pinned_page() as origin, Proxy() as proxy:
+        conn, out = proxy.tunnel(origin), ssl.MemoryBIO()
+        tls = client_context(proxy.ca, ssl.TLSVersion.TLSv1_2).wrap_bio(
+            ssl.MemoryBIO(), out, server_hostname='localhost')
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        hello = out.read()
+        conn.send(hello[:9] + b'\3\2' + hello[11:])
+        like(proxy.wait_log('the TLS handshake with .*')[0],
+             r'it speaks neither TLS 1\.2 nor TLS 1\.3 \([^;]*$', 'the line')
 
 
 def smtp(conn):

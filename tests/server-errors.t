@@ -120,6 +120,16 @@ def _():
             equal(proxy.fetch(origin).body, b'page', 'the page')
 
 
+@test('a server that is too old for TLS 1.2')
+def _():
+    def old(conn):
+        conn.more()
+        conn.send(b'\x15\3\1\0\2\2\x46')      # protocol_version
+        conn.read_all()
+    with Origin(old) as origin, Proxy() as proxy:
+        like(page(proxy, origin), r'neither TLS 1\.2 nor TLS 1\.3', 'reason')
+
+
 @test('reset in the handshake')
 def _():
     def reset(conn):
