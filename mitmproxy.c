@@ -6175,8 +6175,8 @@ static bool dir_print(struct dir *d)
                    (!d->up && d->body.framing == UNTIL_CLOSE);
         d->state = DIR_BODY;
         if (!d->raw)
-            say(1, "#%lu the filter printed no head: forwarded as it is",
-                f->ex.id);
+            say(0, "#%lu what the filters print does not begin with a head: "
+                "forwarded as it is, up to the connection's end", f->ex.id);
     }
     if (request) {
         server_want(f, &t);

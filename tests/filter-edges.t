@@ -14,6 +14,20 @@ def _():
         equal(client.read_message().body, b'2000000', 'what arrived')
 
 
+@test('what does not begin with a head goes on as it is, and that is told')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--match', '~u one', '--response', 'echo hello',
+                  '--match', '~u two', '--response', 'true') as proxy:
+        for path, want in ('/one', b'hello\n'), ('/two', b''):
+            client = proxy.tunnel(origin)
+            client.send(get(path))
+            equal(client.read_all(), want, 'at the client')
+        like(proxy.log(), '#1 what the filters print does not begin with a '
+             'head: ', 'the log')
+        unlike(proxy.log(), '#2', 'nothing is no failure')
+
+
 @test('trailers that are too long end the message, not its framing')
 def _():
     with Origin(answer(reply(b'x'))) as origin, \
