@@ -6426,7 +6426,9 @@ static bool dir_unframed(struct dir *d, const char *why)
 
     if (d->up && !f->tunnel)
         return flow_fail(f, 400, "this is no request that a proxy "
-                         "understands: %s", why);
+                         "understands: %s", *buf_at(&d->from->in) != 22 ? why :
+                         "it is TLS (the proxy's address in the client must "
+                         "begin with http://, for https, too)");
     if (!d->up && request_in_filters(f))
         return false;
     d->show = d->sent = true;

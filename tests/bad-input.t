@@ -30,6 +30,14 @@ def _():
         equal(proxy.fetch(plain).body, b'x', 'afterwards')
 
 
+@test('TLS to the proxy itself: the log tells of http://')
+def _():
+    with Proxy() as proxy:
+        command(need('curl'), '-sS', '--noproxy', '', '-x',
+                'https://127.0.0.1:%d' % proxy.port, 'http://origin.test/')
+        proxy.wait_log('answered by an error page: .* it is TLS .*http://')
+
+
 @test('a first line that never ends')
 def _():
     with Origin(answer(reply(b'x'))) as plain, Proxy() as proxy:
