@@ -4369,6 +4369,8 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
         (*line == '-' && len != 1) ||
         (plain && (!parse_length(line, len, &length) ||
                    length > MAX_WHOLE))) {
+        if (n == 0)
+            len = p->answer.len;    /* a line without end */
         snprintf(why, size, "'%.*s' is no answer of a coprocess's",
                  (int)(len < 80 ? len : 80), line);
         return false;
@@ -5278,8 +5280,9 @@ static bool server_proxy(struct flow *f)
         ? socks_converse(f, buf_at(in), in->len)
         : connect_converse(f, (char *)buf_at(in), in->len);
     if (n == 0 && (s->end.done || in->len > MAX_HEAD)) {
-        server_fail(f, "the proxy %s:%u has ended the connection",
-                    s->hop.host, s->hop.port);
+        server_fail(f, "the proxy %s:%u has %s", s->hop.host, s->hop.port,
+                    s->end.done ? "ended the connection"
+                                : "a head without end");
         return true;
     }
     if (n > 0)

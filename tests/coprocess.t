@@ -116,6 +116,16 @@ def _():
         proxy.wait_log("'what\\?' is no answer")
 
 
+@test('one that writes no line end is quoted, too')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--coprocess', '--response', coprocess(
+                "o.write(b'hello' * 500); o.flush(); time.sleep(1000)"),
+                  coprocesses=1) as proxy:
+        equal(proxy.fetch(origin).status, 502, 'the status')
+        proxy.wait_log("'(hello){16}' is no answer")
+
+
 @test('one that makes no progress ends')
 def _():
     got = serve(('--timeout', '1'),

@@ -335,7 +335,9 @@ for what, text, why in (
          'HTTP/1.0 503 Too busy'),
         ('SSH', b'SSH-2.0-x\r\n\r\n', 'no HTTP'),
         ('nothing', b'', 'ended'),
-        ('half a head', b'HTTP/1.1 200 OK\r\n', 'ended')):
+        ('half a head', b'HTTP/1.1 200 OK\r\n', 'ended'),
+        ('a head over 64 KiB', b'HTTP/1.1 200 OK\r\n' + b'X: y\r\n' * 100000,
+         'has a head without end')):
     @test('an HTTP proxy that answers CONNECT with ' + what)
     def _(text=text, why=why):
         with Origin(refusing(text)) as above, \
