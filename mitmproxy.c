@@ -135,7 +135,7 @@ enum {
     BULK_SIZE = 256 << 10,  /* ... and from a peer that has sent as many */
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
-    WEEK = 7 * 24 * 3600,   /* seconds: longer than any wait */
+    WEEK = 7 * 24 * 3600,   /* seconds: far away, for what is over */
     FEW = 64,               /* flows that are looked at in each turn */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
@@ -281,7 +281,7 @@ struct target {
 struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* the name cannot be one: not to be forged */
-    bool http11;            /* http/1.1 or h2 is among its ALPN names: */
+    bool http;              /* http/1.1 or h2 is among its ALPN names: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
 
@@ -506,7 +506,7 @@ struct flow {
     double woken;           /* when that was the last time */
     bool over;              /* to be freed by flow_settle() */
     char peer[64];          /* the client's address and port */
-    double since;           /* when this state was entered */
+    double since;           /* when this state was entered, or begun anew */
     double moved;           /* when a byte last moved */
 };
 
@@ -641,7 +641,7 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Lowers *left to seconds, when that is sooner. */
+/* Lowers *left to seconds, when that is sooner and not past. */
 static void sooner(double *left, double seconds)
 {
     if (seconds >= 0 && seconds < *left)
@@ -770,6 +770,7 @@ static void buf_reserve(struct buf *b, size_t n)
         no_memory();
 }
 
+/* The first of its bytes. Whatever may grow b moves them. */
 static unsigned char *buf_at(const struct buf *b)
 {
     return b->data + b->start;
@@ -1053,8 +1054,8 @@ static const struct option {
     char letter;
     const char *name, *argument, *help;
     void *value;
-    long set;               /* FLAG, COUNT: what *value becomes, gains;
-                               NUMBER, PORT: at most; FILTER: of requests */
+    long set;               /* COUNT: what *value gains; NUMBER, PORT: at
+                               most; FILTER: of requests */
 } options[] = {
     { TITLE, 0, "Listening", 0, 0, 0, 0 },
     { PORT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
@@ -1552,6 +1553,7 @@ static void fds_make(void)
     writable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *writable);
 }
 
+/* Declares interest in fd, which is not -1. */
 static void fds_add(unsigned long *set, int fd)
 {
     assert(fd <= fd_limit);
@@ -1560,6 +1562,7 @@ static void fds_add(unsigned long *set, int fd)
         highest = fd;
 }
 
+/* Whether select() found fd ready; -1 never is. */
 static bool fds_has(const unsigned long *set, int fd)
 {
     return fd >= 0 && fd <= highest && (set[fd / WORD] >> fd % WORD & 1);
@@ -1830,7 +1833,7 @@ static bool end_wants_write(struct end *e)
 static bool end_wants_read(const struct end *e)
 {
     return e->fd >= 0 && !e->fd_done &&
-           (e->ssl ? e->wire_in.len < MAX_BUF / 2 : true) &&
+           (e->ssl == NULL || e->wire_in.len < MAX_BUF / 2) &&
            e->in.len <= MAX_HEAD;
 }
 
@@ -2202,7 +2205,8 @@ static _Noreturn void ca_make(const char *path)
     exit(0);
 }
 
-/* Reads a file, of which 8 MiB count, with a NUL behind; NULL, errno. */
+/* Reads a file, or its first 8 MiB: *n bytes with a NUL behind, to be freed;
+   *st is as fstat() has it. NULL, errno: it cannot be. */
 static char *file_read(const char *path, size_t *n, struct stat *st)
 {
     enum { LIMIT = 8 << 20 };
@@ -2811,7 +2815,8 @@ static bool known_is_fresh(const struct known *k)
 
 /* Sees to it that *k has a leaf for name that fits the server's certificate,
    if there is one. A leaf that no longer fits may still be in use by other
-   handshakes: then *k becomes a new one. 0 or an Mbed TLS error. */
+   handshakes: then *k becomes a new one. *k must have come from known_get()
+   just now, and so be the list's first. 0 or an Mbed TLS error. */
 static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
                       const char *name)
 {
@@ -2981,8 +2986,8 @@ static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
     for (size_t i = 2; i < n && i + p[i] < n; i += 1u + p[i]) {
         const char *name = (char *)p + i + 1;
 
-        h->http11 |= same_word(name, p[i], "http/1.1") ||
-                     same_word(name, p[i], "h2");
+        h->http |= same_word(name, p[i], "http/1.1") ||
+                   same_word(name, p[i], "h2");
         if (p[i] > 0 && memchr(name, 0, p[i]) == NULL &&
             h->alpn.len + p[i] < (int)sizeof h->alpn.names - 1) {
             memcpy(h->alpn.names + h->alpn.len, p + i, 1u + p[i]);
@@ -3160,8 +3165,8 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
     return pid;
 }
 
-/* Tells a child, and all it has started, to stop: first kindly. When it has
-   ended, but what it started holds its output, not so. */
+/* Tells a child, and all that it has started, to stop: by SIGTERM, or, if only
+   the latter are left and hold its output, by SIGKILL. Closes our ends. */
 static void run_kill(struct run *r)
 {
     if (r->pid > 0 && r->killed == 0) {
@@ -4892,12 +4897,13 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
 static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
                         int *code)
 {
-    size_t len = n < 5 ? 0 : p[3] == 1 ? 4 : p[3] == 4 ? 16 : p[4];
-    size_t at = n < 5 || p[3] != 3 ? 4 : 5;
+    size_t len, at;
 
     *code = SOCKS_FAILED;
     if (n < 5)
         return 0;
+    len = p[3] == 1 ? 4 : p[3] == 4 ? 16 : p[4];
+    at = p[3] == 3 ? 5 : 4;
     if (p[0] != 5)
         return -1;
     *code = SOCKS_COMMAND;
@@ -5021,6 +5027,7 @@ static unsigned long next_id(void)
     return __atomic_add_fetch(&shared->last_id, 1, __ATOMIC_RELAXED);
 }
 
+/* Whether both are one server; forward, the way there, does not count. */
 static bool same_target(const struct target *a, const struct target *b)
 {
     return a->port == b->port && a->tls == b->tls &&
@@ -5125,7 +5132,7 @@ static bool host_matches(const regex_t *r, const struct flow *f)
    that, and otherwise just what it offers. */
 static const struct alpn *server_alpn(const struct flow *f)
 {
-    bool http = f->hello.http11 && !host_matches(opt.tcp, f);
+    bool http = f->hello.http && !host_matches(opt.tcp, f);
 
     return !f->tunnel || f->client.ssl != NULL || http ? &http11
                                                        : &f->hello.alpn;
@@ -5655,9 +5662,9 @@ static void exchange_free(struct exchange *ex)
     *ex = (struct exchange){ .id = ex->id };
 }
 
-/* Whether the filters of a request that has been read are not done with it.
-   What the server has said already, and cannot be framed, waits for that; so
-   does the end that follows the answer. */
+/* Whether a request has been read to its end, but its filters have not printed
+   all of it. Until they have, an answer that cannot be framed is not relayed
+   as a stream, and the connection does not end behind the answer. */
 static bool request_in_filters(const struct flow *f)
 {
     return f->up.chain != NULL && f->up.body.done && !f->stream;
@@ -5802,7 +5809,7 @@ static bool dir_failed(struct dir *d)
         what == PASS ? "passed as it was" : "closed");
     if (what == CLOSE)
         return flow_cut(f);
-    buf_move(&d->kept, in, in->len);
+    buf_move(&d->kept, in, in->len); /* what was taken goes back in front */
     buf_move(in, &d->kept, d->kept.len);
     dir_show(d);
     dir_reset(d);
@@ -5956,6 +5963,7 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
     d->sent = true;
 }
 
+/* Whether more may be put where d's bytes go. */
 static bool dir_has_room(struct dir *d)
 {
     return dir_out(d)->len < MAX_BUF;
@@ -6434,7 +6442,7 @@ static bool dir_unframed(struct dir *d, const char *why)
                          "begin with http://, for https, too)");
     if (!d->up && request_in_filters(f))
         return false;
-    d->show = d->sent = true;
+    d->show = d->sent = true;       /* a tunnel's stream begins d anew */
     dir_unclear(d, why);
     if (!f->tunnel && d->head.len > 0 && d->head.chunked) {
         d->body.framing = CHUNKED;  /* which is as good an end as any */
@@ -6842,6 +6850,7 @@ static struct pinned {
     double until;
 } pinned[MAX_PINNED];
 
+/* What is noted of this client and name. */
 static struct pinned pinned_new(const struct flow *f)
 {
     struct pinned p = { .until = now + 600 * SECOND };
@@ -7590,8 +7599,8 @@ static void flow_go(void *it)
     end_trim(&f->server.end);
 }
 
-/* Asks for a name that could not be asked for, as all resolvers were busy;
-   frees a flow that is over: the only place that does. */
+/* Goes to look up a name, once there is a resolver for it; frees a flow that
+   is over: the only place that does. */
 static void flow_settle(void *it)
 {
     struct flow *f = it;
@@ -7823,8 +7832,8 @@ static pid_t worker_start(void)
     return pid;
 }
 
-/* Takes a worker's end: it is to be started again, after a pause when it has
-   not lived for long. Returns how many are left. */
+/* Takes the ends of workers: others take their places after *pause seconds, as
+   they may die over and over. Returns how many are left. */
 static int workers_reap(pid_t *pids, double *pause)
 {
     int status, left = 0;

@@ -1232,8 +1232,8 @@ static void check_hello(struct buf *b, const char *sni, bool alpn,
         r = hello_read(buf_at(b), b->len, &h);
         check(r == 1, "%d for all of it", r);
         same_text("SNI", h.sni, sni ? sni : "");
-        check((h.alpn.len > 0) == alpn && h.http11 == http11,
-              "ALPN %d, with http/1.1 %d", h.alpn.len, h.http11);
+        check((h.alpn.len > 0) == alpn && h.http == http11,
+              "ALPN %d, with http/1.1 %d", h.alpn.len, h.http);
     }
 }
 
