@@ -37,4 +37,18 @@ def _():
         equal(origin.next().read_exact(len(want)), want, 'at the server')
 
 
+@test('in reverse mode the server gets its own Host')
+def _():
+    with Origin(answer(lambda r: reply(r.head)), tls=True) as origin:
+        words = [word.replace('//weather.example', '//' + origin.auth)
+                 for word in recipe('In reverse mode')]
+        with Proxy(*words) as proxy:
+            client = proxy.connect().start_tls(client_context(proxy.ca),
+                                               'localhost')
+            for host in 'localhost:8080', 'x':
+                client.send(get('/', 'X: y', host=host))
+                equal(client.read_message().body,
+                      get('/', 'X: y', host='weather.example'), 'the request')
+
+
 run()
