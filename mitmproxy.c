@@ -4237,8 +4237,9 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
 
 /* Whether f may be given a message of which something beyond the head has
-   come, or all, or all that there is room for. A peer that stalls must not hold what others need: a quarter
-   of the --jobs is for whole messages, another for begun ones, too. */
+   come (begun), or all that there is, or is room for (whole). A peer that
+   stalls must not hold what others need: a quarter of the --jobs is for whole
+   messages, another for begun ones, too. */
 static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 {
     int kept = whole ? 0 : begun ? f->jobs / 4 : f->jobs / 2;

@@ -211,7 +211,7 @@ def _():
 @test('an address that does not answer: the next is tried')
 def _():
     try:
-        origin = Origin(answer(reply(b'x')), host='::1')
+        origin = Origin(answer(reply(b'x')), host='::1', port=free_port())
     except OSError as error:
         raise Skip('no IPv6: %s' % error) from None
     with origin, deaf_port(origin.port), quick(0.05) as proxy:
