@@ -31,6 +31,9 @@ QUICK = os.path.abspath(os.environ.get(
     'MITMPROXY_QUICK', os.path.join(HERE, '..', 'build', 'mitmproxy-quick')))
 DEADLINE = float(os.environ.get('MITM_DEADLINE', 20))
 FILE_LIMIT = 240                        # seconds for one file of tests
+for number in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT:
+    if signal.getsignal(number) == signal.SIG_IGN:      # by nohup, or sh's &
+        signal.signal(number, signal.SIG_DFL)
 SCRATCH = tempfile.mkdtemp(prefix='mitmtest-')
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
