@@ -962,7 +962,7 @@ static void sink_file(struct sink *s, const char *path, int flags)
     set_nonblocking(fd);
     sink_open(s, fd);
     if (s == capture && s->file && fchmod(fd, 0600) != 0)
-        die("cannot keep others from reading %s: %s", path, strerror(errno));
+        say(0, "others may read %s: %s", path, strerror(errno));
 }
 
 /* Writes a text with those bytes escaped that could forge a line or move a
@@ -2831,8 +2831,8 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
             (server == NULL || memcmp(of, old->of, sizeof of) == 0))
             return 0;
         all_known = old->next;
-        *k = known_get(old->key);
         old->refs--;                /* the list's */
+        *k = known_get(old->key);
         known_drop(old);            /* ours */
     }
     memcpy((*k)->of, of, sizeof of);
@@ -2875,7 +2875,7 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
     enum { CA = MBEDTLS_X509_BADCERT_NOT_TRUSTED,
            NAME = MBEDTLS_X509_BADCERT_CN_MISMATCH };
     uint32_t flags = 0;
-    char rest[256] = "";
+    char rest[400] = "";
 
     if (!trusted_load()) {
         snprintf(why, size, " this system has no CA certificates to check it "
@@ -3967,25 +3967,32 @@ static char *match_word(struct parser *p)
     return word;
 }
 
-/* Compiles an expression that may match anywhere; as regcomp(). Glibc tries
-   each place by itself, each time to the end of the text: "^.*(...)" has it go
-   over a long one once. Not so what refers to groups, would close this one, or
-   counts, which would be done for all places at once, in memory. */
+/* Compiles an expression that may match anywhere; as regcomp(), for texts of
+   one line. Glibc tries each place by itself, each time to the end of the text:
+   "^.*(...)" has it go over a long one once. Not so what refers to groups,
+   would close this one, or has many parts in a row of which each matches
+   several letters: all places at once would take memory for 2 to the power of
+   their number. */
 static int regex_make(regex_t *regex, const char *text)
 {
     enum { FLAGS = REG_EXTENDED | REG_ICASE | REG_NOSUB };
-    int r = regcomp(regex, text, FLAGS), depth = 0;
-    bool simple = r == 0 && !strchr(text, '{') && !strstr(text, "..");
+    int r = regcomp(regex, text, FLAGS), depth = 0, wide = 0;
+    bool simple = r == 0 && !strchr(text, '{');
     char *whole;
 
-    for (const char *p = text; simple && *p != '\0'; p++)
-        if (*p == '\\')
-            simple = !isdigit((unsigned char)*++p);
-        else if (*p == '[')
+    for (const char *p = text; simple && *p != '\0'; p++) {
+        bool any = *p == '.' || *p == '[' || (*p == '|' && depth > 0);
+
+        if (*p == '\\') {
+            any = isalpha((unsigned char)*++p);
+            simple = !isdigit((unsigned char)*p);
+        } else if (*p == '[')
             p = bracket_end(p);
         else if (*p == '(' || *p == ')')
             simple = (depth += *p == '(' ? 1 : -1) >= 0;
-    if (!simple)
+        wide += any && p[1] != '*' && p[1] != '+';
+    }
+    if (!simple || wide > 8)
         return r;
     regfree(regex);
     whole = alloc(strlen(text) + sizeof "^.*()");
@@ -6052,7 +6059,9 @@ static bool mend_body(struct dir *d)
     if (n == 0 || !(gone || dir_has_room(d)))
         return false;
     run_moved(d->chain, d->chain->count);
-    if (gone || d->out == OUT_DROP) {
+    if (gone)
+        d->out = OUT_DROP;          /* nor must it get an end that fits */
+    if (d->out == OUT_DROP) {
         buf_eat(src, n);
         return true;
     }
@@ -7656,8 +7665,8 @@ static void take_signals(void)
     unsigned char byte;
 
     while (read(self_pipe[0], &byte, 1) == 1)
-        if (byte != SIGCHLD)
-            stop();
+        if (byte != SIGCHLD && !(byte == SIGHUP && stopping))
+            stop();                 /* both shell and kernel tell of its end */
 }
 
 /* Ends idle flows when we were asked to stop; whether all is done. */
@@ -7828,6 +7837,8 @@ static pid_t worker_start(void)
         fd_close(&parent_pipe[1]);
         signals_init();             /* with a pipe of its own */
         terminal_signals(SIG_IGN);  /* they are the parent's */
+        for (struct sink *s = sinks; s < sinks + SINKS; s++)
+            buf_eat(&s->buf, s->buf.len); /* so is what still waits */
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     return pid;
@@ -7878,7 +7889,8 @@ static void workers_run(void)
                 pause = 1;          /* and then it is tried again */
         sink_flush(&sinks[1], true);
         if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,
-                 pause > 0 || stopping ? 1000 : -1) == 0)
+                 pause > 0 || stopping || sinks[1].buf.len > 0 ? 1000
+                                                               : -1) == 0)
             pause = 0;
         now = clock_now();
         take_signals();

@@ -130,6 +130,25 @@ for how in 'cut', 'reset':
             wait_for(lambda: not proxy.children(), 'the end of the filter')
 
 
+@test('what is no more for a server that has answered, does not look whole')
+def _():
+    go, ask = scratch('go'), get('/next')
+    out = scratch('output', b'PUT / HTTP/1.1\r\nHost: x\r\n'
+                            b'Transfer-Encoding: chunked\r\n\r\nfirst')
+    with Origin() as origin, Proxy('--match', '~m PUT', '--request', 'cat %s; '
+                                   '%s; echo last' % (out, until(go))) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/', method='PUT') + ask)
+        server = origin.next()
+        server.read_until(b'first')
+        page = reply(b'enough')
+        server.send(page)
+        server.cut()
+        equal(client.read_exact(len(page)), page, 'the answer')
+        touch(go)
+        equal(server.read_all(), b'\r\n', 'what else the server gets')
+
+
 # -------------------------------------------------------------- coprocesses
 
 LOOP = '''#!%s

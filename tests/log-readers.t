@@ -52,6 +52,31 @@ def _():
     equal(shown, list(range(1, len(shown) + 1)), 'requests that are shown')
 
 
+@test('lines that wait for a full disk, and then workers: once each')
+def _():
+    at, mount = small_disk('64k')
+    mount += ['sh', '-c', 'cat /dev/zero 2>"$0/log" >"$0/ballast"; '
+              'exec "$@" 2>"$0/log"', at]
+    process = subprocess.Popen(
+        [*mount, PROGRAM, '-p', '0', '-j', '3', '-q', '--ca',
+         scratch('cert.pem')], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True)
+    try:
+        at = '/proc/%d/root/%s' % (process.pid, at)
+        wait_for(lambda: len(processes(process.pid)) == 4, 'its workers')
+        os.unlink(at + '/ballast')
+        wait_for(lambda: b'listening' in slurp(at + '/log'), 'the line')
+        with open(at + '/log', 'rb') as log:
+            process.terminate()
+            equal(process.wait(DEADLINE), 0, 'exit status')
+            text = log.read()
+        for line in b'listening', b'made a CA', b'stopping':
+            equal(text.count(line), 1, line)
+    finally:
+        process.kill()
+
+
 @test('messages and the log into one pipe: its reader reads a bit and pauses')
 def _():
     r, w = small_pipe()

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """--match: which messages a filter gets."""
+import random
 from mitm import *
 
 # The request is POST https://localhost:PORT/shop/item?id=5 with X-Color: Red,
@@ -75,6 +76,25 @@ def _():
             client.send(get('/' + 'ads' * 20000))
         for client in clients:
             equal(client.read_message().body, b'x', 'the answer')
+
+
+@test('an expression that matches much at each place takes no more memory')
+def _():
+    chance = random.Random(1)
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--match', 'a%sz' % ('[^z]' * 24), '--response', 'cat') \
+            as proxy:
+        client = proxy.tunnel(origin)
+
+        def ask(size):
+            client.send(get('/' + ''.join(chance.choices('ab', k=size))))
+            equal(client.read_message().body, b'x', 'the answer')
+        ask(5)
+        before = proxy.memory()
+        for _ in range(2):
+            ask(20000)
+        check(sanitized() or proxy.memory() - before < 10 << 20,
+              'bytes more', proxy.memory() - before)
 
 
 @test('what does not match is not touched')
