@@ -147,6 +147,7 @@ def _():
         equal(client.read_exact(len(page)), page, 'the answer')
         touch(go)
         equal(server.read_all(), b'\r\n', 'what else the server gets')
+        client.reset()                  # who may wait for the next answer
 
 
 # -------------------------------------------------------------- coprocesses
