@@ -55,7 +55,8 @@ static void pairs_ask(struct conn *c, unsigned char how)
     int kind = how & 7, tag = last_tag + 1;
     struct buf b = { 0 };
 
-    if (last_tag == MAX_TAGS || c->ended || c->out == NULL)
+    if (last_tag == MAX_TAGS || c->ended || c->out == NULL ||
+        c->said.len > MAX_SAID)
         return;
     c->tag[c->tags++] = last_tag = tag;
     memset(&pairs[tag], 0, sizeof pairs[tag]);
@@ -111,8 +112,8 @@ static void pairs_answer(unsigned char how)
     while (c < world.server + world.servers &&
            (c->ended || (tag = pairs_heard(c)) == 0))
         c++;
-    if (tag < 1 || tag > last_tag)
-        return;
+    if (tag < 1 || tag > last_tag || c->said.len > MAX_SAID)
+        return;                     /* the last: conn_say() would say nothing */
     head = strcmp(pairs[tag].method, "HEAD") == 0;
     pairs[tag].cut_answer |= cut && !head;
     pairs[tag].answered = !cut;
