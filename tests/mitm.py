@@ -163,18 +163,23 @@ def need(command):
 _files = 0
 
 
+def mounting(what):
+    """The words before a command that alone sees what is mounted so."""
+    words = [need('unshare'), '--mount', 'sh', '-c',
+             'mount %s && exec "$@"' % what, 'sh']
+    if os.geteuid():
+        words.insert(1, '-r')
+    if subprocess.call([*words, 'true'], stderr=subprocess.DEVNULL):
+        raise Skip('here is no mount ' + what)
+    return words
+
+
 def small_disk(size):
     """A directory, and the words before a command for which it is a file
     system of this size (as mount has it)."""
     at = scratch('disk')
     os.mkdir(at)
-    mount = [need('unshare'), '--mount', 'sh', '-c', 'mount -t tmpfs -o '
-             'size=%s none "$0" && exec "$@"' % size, at]
-    if os.geteuid():
-        mount.insert(1, '-r')
-    if subprocess.call([*mount, 'true'], stderr=subprocess.DEVNULL):
-        raise Skip('no file system of our own here')
-    return at, mount
+    return at, mounting('-t tmpfs -o size=%s none %s' % (size, at))
 
 
 def scratch(name='', content=None, mode=0o644):
