@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""edit CODE: Python on a message, and the templates to copy."""
+import gzip, json, shutil, zlib
+from filters import *
+
+
+def edited(code, message, **env):
+    done = pipe('edit', code, input=message, env=env)
+    equal((done.status, done.err), (0, ''), code)
+    return done.out
+
+
+@test('what CODE leaves alone stays as it was, byte for byte')
+def _():
+    for eol in b'\r\n', b'\n':
+        for kind in b'application/json', b'text/html':
+            for body in BYTES, b'{"a":  1 }', b'':
+                if kind.endswith(b'json') and body == BYTES:
+                    continue
+                page = eol.join([b'HTTP/1.1 200  Fine', b'a:b', b'A : c\xff',
+                                 b'Content-Type: ' + kind, b'', body])
+                passes('edit', 'pass', input=page)
+    zipped = b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n' \
+        + gzip.compress(BYTES, 1)
+    passes('edit', 'put; body', input=zipped)
+    passes('edit', 'pass', input=b'')
+    passes('edit', 'body = b""', input=BYTES, env={'MITM_DIRECTION': 'stream'})
+
+
+@test('first, fields, body, JSON and forms')
+def _():
+    equal(edited('first = "HTTP/1.1 404 Gone"; put("b", get("A") + "!"); '
+                 'drop("A")', b'HTTP/1.1 200 OK\r\na: 1\r\nB: 2\r\n\r\nx'),
+          b'HTTP/1.1 404 Gone\r\nb: 1!\r\n\r\nx', 'first and fields')
+    page = b'HTTP/1.1 200 OK\r\nContent-Type: application/x+json\r\n\r\n'
+    equal(json.loads(edited('json["b"] = env["X"]; json["a"] += 1',
+                            page + b'{"a": 1}', X='y')[len(page):]),
+          {'a': 2, 'b': 'y'}, 'JSON')
+    form = b'POST / HTTP/1.1\r\n' \
+        b'Content-Type: application/x-www-form-urlencoded\r\n\r\n'
+    equal(edited('form["b"] = "c d"', form + b'a=1&b=2&e='),
+          form + b'a=1&b=c+d&e=', 'a form')
+    equal(edited('body = body.upper()', form[:17] + b'\r\nabc'),
+          form[:17] + b'\r\nABC', 'a body')
+
+
+@test('a body that is compressed is undone and redone, or refused')
+def _():
+    for coding, do, undo in ('gzip', gzip.compress, gzip.decompress), \
+            ('deflate', zlib.compress, zlib.decompress):
+        head = b'HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\n\r\n' \
+            % coding.encode()
+        got = edited('body = body.replace(b"a", b"b")', head + do(b'banana'))
+        equal(undo(got[len(head):]), b'bbnbnb', coding)
+    done = pipe('edit', 'body = b""', input=b'HTTP/1.1 200 OK\r\n'
+                b'Content-Encoding: br\r\n\r\nx')
+    equal((done.status, done.out, done.err),
+          (1, b'', 'edit: cannot undo br\n'), 'br')
+
+
+@test('a request is answered, and JSON edited, through the proxy')
+def _():
+    page = reply(b'{"n": 1}', 'Content-Type: application/json')
+    with Origin(answer(page), tls=True) as origin, \
+            Proxy('--match', '~u /no', '--request',
+                  ready('edit', 'answer(404, "gone")'),
+                  '--response', ready('edit', 'json["n"] = status')) as proxy:
+        got = proxy.fetch(origin, get('/no'))
+        equal((got.start[:12], got.body), (b'HTTP/1.1 404', b'gone'), 'no')
+        equal(proxy.fetch(origin, get('/yes')).body, b'{"n": "200"}', 'yes')
+
+
+@test('CODE that fails is one line, and a failure')
+def _():
+    done = pipe('edit', 'nothing', input=b'HTTP/1.1 200 OK\r\n\r\n')
+    equal(done, Done(1, b'', "edit: NameError: name 'nothing' is not defined"
+                     "\n"), 'CODE')
+    equal(pipe('edit').err, 'usage: edit CODE\n', 'usage')
+
+
+@test('the templates do what they say')
+def _():
+    page = b'HTTP/1.1 200 OK\r\nserver: x\r\nA: b\r\n\r\n' + BYTES + b'cloud'
+    equal(pipe('template.py', input=page),
+          Done(0, page.replace(b'cloud', b'clown'), ''), 'Python')
+    equal(pipe('template.sh', input=page),
+          Done(0, page.replace(b'server: x', b'Server: hidden'), ''), 'sh')
+    if shutil.which('busybox'):
+        equal(pipe('template.sh', input=page, by=('busybox', 'sh')),
+              Done(0, page.replace(b'server: x', b'Server: hidden'), ''),
+              'sh of BusyBox')
+    passes('template.sh', input=b'HTTP/1.1 200 OK\r\nA: b')
+    drips('template.sh', first=b'HTTP/1.1 200 OK\r\nA: b\r\n\r\nda')
+
+
+run()
