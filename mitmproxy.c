@@ -289,7 +289,7 @@ struct hello {
    it, and a TLS session to resume. */
 struct known {
     struct known *next;     /* most recently used first */
-    char *key;              /* "host:port/sni" */
+    char *key;              /* "host:port/its name/the client's/ALPN" */
     int refs;
     mbedtls_x509_crt leaf;  /* version 0: none yet */
     unsigned char of[32];   /* SHA-256 of the certificate it was made from */
@@ -469,7 +469,8 @@ struct exchange {
     bool continued;         /* the proxy has answered 100 itself */
     int minor;              /* of the client's HTTP version; the server's is
                                taken to be no other */
-    char *method, *url, *target; /* NULL when there is no filter */
+    bool path;              /* the client's target was one, or "*" */
+    char *method, *url;     /* NULL when there is no filter */
     struct target to;
     char host[MAX_HOST + 1]; /* its name: by SNI or Host where to is an
                                address */
@@ -5113,13 +5114,20 @@ static void server_want(struct flow *f, const struct target *t)
     server_enter(f, SERVER_LOOKUP);
 }
 
-/* The name by which the server is asked for, and must prove to be. */
+/* The name by which the server is asked for, and must prove to be: in reverse
+   mode its own, whatever the client calls it. */
 static const char *server_name(const struct flow *f)
 {
-    bool home = f->tunnel && strcasecmp(f->server.target.host,
-                                        f->home.host) == 0;
+    bool home = f->tunnel && opt.reverse.port == 0 &&
+                strcasecmp(f->server.target.host, f->home.host) == 0;
 
     return home && f->hello.sni[0] ? f->hello.sni : f->server.target.host;
+}
+
+/* The name by which the client knows the server. */
+static const char *flow_name(const struct flow *f)
+{
+    return f->hello.sni[0] != '\0' ? f->hello.sni : f->home.host;
 }
 
 /* Whether host:port, or the name that TLS asks for in its place, matches. */
@@ -5156,7 +5164,8 @@ static void server_tls(struct flow *f)
     struct buf key = { 0 };
 
     s->target.tls = true;
-    buf_printf(&key, "%s:%u/%s/", s->target.host, s->target.port, name);
+    buf_printf(&key, "%s:%u/%s/%s/", s->target.host, s->target.port, name,
+               flow_name(f));       /* which the leaf has */
     buf_put(&key, alpn->names, alpn->len);
     buf_put(&key, "", 1);
     known_drop(s->known);
@@ -5666,7 +5675,6 @@ static void exchange_free(struct exchange *ex)
 {
     free(ex->method);
     free(ex->url);
-    free(ex->target);
     *ex = (struct exchange){ .id = ex->id };
 }
 
@@ -5893,27 +5901,24 @@ static bool text_wanted(const struct flow *f)
 /* Decides where the request goes whose head h stands at p, and notes in d
    whether its target must become origin-form: the target of a proxy's
    client, or of a filter that sends a request elsewhere. In a tunnel the
-   client has no say: an absolute target of its goes where others go. */
+   client has no say: where it names more than a path, as a text that a filter
+   edits might become an absolute target, all goes where others go. */
 static struct target request_target(struct dir *d, const char *p,
                                     const struct head *h)
 {
     const struct flow *f = d->flow;
     const char *target = p + h->target.at, *rest;
-    struct target t = { .forward = false }, came = t, goal;
+    struct target t = { .forward = false }, goal;
     size_t n;
 
     d->absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
-                  !(f->tunnel && (d->chain == NULL || f->ex.target == NULL ||
-                                  (parse_absolute(f->ex.target,
-                                                  strlen(f->ex.target), &came,
-                                                  &rest, &n) &&
-                                   same_target(&came, &t))));
+                  (!f->tunnel || (d->chain != NULL && f->ex.path));
     if (!d->absolute)
         t = f->ex.to;
     goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
                 same_target(&goal, &t) &&
-                (!f->tunnel || opt.transparent || opt.reverse.port != 0);
+                (!f->tunnel || opt.reverse.port != 0);
     return t;
 }
 
@@ -6288,7 +6293,7 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
     struct buf url = { 0 };
 
     ex->method = copy_text(p + h->method.at, h->method.len);
-    ex->target = copy_text(target, h->target.len);
+    ex->path = *target == '/' || *target == '*';
     if (!parse_absolute(target, h->target.len, &t, &rest, &n))
         put_origin(&url, &ex->to, ex->host);
     buf_put(&url, target, h->target.len);
@@ -6415,6 +6420,11 @@ static bool response_begin(struct dir *d)
         (f->ex.connect && status / 100 == 2)) {
         if (request_in_filters(f))
             return false;
+        if (!f->tunnel && (opt.proxyauth != NULL || f->client.in.len > 0))
+            return flow_fail(f, 502, "%s:%u would get all that comes on this "
+                             "connection, which may be for others: to switch "
+                             "protocols takes a tunnel here (curl's -p)",
+                             f->server.target.host, f->server.target.port);
         d->show = true;
         dir_take(d, d->head.len, &d->to->out);
         return flow_stream(f, false, status == 101 ? "the protocol was switched"
@@ -6845,12 +6855,6 @@ static bool tunnel_first(struct flow *f)
         return false;
     f->since = now;
     return true;
-}
-
-/* The name by which the client knows the server. */
-static const char *flow_name(const struct flow *f)
-{
-    return f->hello.sni[0] != '\0' ? f->hello.sni : f->home.host;
 }
 
 /* Clients that have rejected our certificate, newest first: "client name:port"

@@ -99,6 +99,24 @@ def _():
             like(there.rx, rb'^GET /moved HTTP/1\.1\r\n', 'origin form')
 
 
+for way in 'reverse', 'tunnel', 'TLS in a tunnel':
+    @test('a text that a filter edits leads nowhere: ' + way)
+    def _(way=way):
+        with Origin(answer(lambda r: reply(r.start)), tls='TLS' in way) \
+                as here, Origin(answer(reply(b'secret'))) as other, \
+                Proxy('--request', 'sed "s/cloud/clown/g; s/[<^]//g"',
+                      *(('-m', 'reverse:' + here.url()) if way == 'reverse'
+                        else ())) as proxy:
+            client = (proxy.connect() if way == 'reverse' else
+                      proxy.tls(here) if here.tls else proxy.tunnel(here))
+            for name in ('http://cloud.localhost', 'http://clo<ud.localhost',
+                         '^http://localhost', 'cloud:http://localhost'):
+                client.send(get('%s:%d/x' % (name, other.port)))
+                like(client.read_message().body, rb'^GET \S*:%d/x HTTP/1\.1$'
+                     % other.port, name)
+            equal(other.conns, [], 'connections of the other server')
+
+
 @test('from plain HTTP to https')
 def _():
     with Origin(answer(reply(b'here'))) as here, \

@@ -27,6 +27,22 @@ for inner in (False, True):
                               get('/two', host='localhost:1'), 'the request')
 
 
+@test("the server is asked by its own name, the client sees the one it named")
+def _():
+    names = []
+    with Origin(answer(reply(b'page')), tls=True, cert=make_leaf(
+            names='DNS:origin.test')) as origin, Proxy(
+                '-m', 'reverse:https://origin.test:443', '--connect-to',
+                '::127.0.0.1:%d' % origin.port) as proxy:
+        origin.context.sni_callback = lambda _, name, __: names.append(name)
+        for name in 'a.test', 'b.test', 'a.test', 'origin.test':
+            client = proxy.connect().start_tls(client_context(proxy.ca), name)
+            client.send(get('/', host=name))
+            equal(client.read_message().body, b'page', name)
+            client.finish()
+        equal(set(names), {'origin.test'}, 'what the server was asked for')
+
+
 @test('a server that speaks first')
 def _():
     def greet(conn):

@@ -292,13 +292,22 @@ def _():
 @test('through an upstream proxy')
 def _():
     net = network()
-    with net.origin(answer(lambda r: reply(r.head))) as upstream, \
+    asked = []
+
+    def tunnel(conn):
+        asked.append(conn.read_head())
+        conn.send(b'HTTP/1.1 200 OK\r\n\r\n')
+        conn.send(reply(conn.read_head()))
+
+    with net.origin(tunnel) as upstream, \
             routed('redirect', 4, None, '-x', 'http://%s:%d' % (
                 net.server[4], upstream.port)) as (origin, proxy, connect):
         client = connect()
-        client.send(get('/x', host='origin.test:%d' % origin.port))
-        like(client.read_message().body, rb'^GET http://origin\.test:%d/x '
-             % origin.port, 'what the upstream proxy was asked')
+        client.send(get('/x', host='other.test'))
+        equal(client.read_message().body, get('/x', host='other.test'),
+              'what the server was asked')
+        like(asked[0], rb'^CONNECT %s:%d ' % (net.server[4].encode(),
+                                              origin.port), 'the proxy')
 
 
 run()

@@ -56,6 +56,57 @@ def echo(conn):
             return
 
 
+def plain(origin, *fields):
+    """The handshake of a client that asks a proxy for it, not for a tunnel."""
+    return ASK.replace(b'/chat', origin.url('/chat').encode()).replace(
+        b'Host:', b''.join(b'%s\r\n' % f for f in fields) + b'Host:')
+
+
+@test('outside of a tunnel: the connection is for that server alone, and ends')
+def _():
+    with Origin(echo) as origin, Origin(answer(reply(b'x'))) as other, \
+            Proxy() as proxy:
+        client = proxy.connect()
+        client.send(plain(origin))
+        like(client.read_head(), rb'^HTTP/1\.1 101 ', 'the handshake')
+        client.send(frame(1, b'hello', b'mask') + frame(8, b'', b'mask'))
+        equal(read_frame(client), (1, b'hello'), 'the echo')
+        equal(read_frame(client), (8, b''), 'the end')
+        with contextlib.suppress(OSError):  # it may be closed by now
+            client.send(get(other.url()))
+        equal(client.read_all(), b'', 'more')
+        equal(other.conns, [], 'connections of the other server')
+
+
+@test('outside of a tunnel, and the next request is there already: refused')
+def _():
+    with Origin() as origin, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(plain(origin) + get('http://other.test/', 'Cookie: c'))
+        server = origin.next()
+        server.read_head()
+        server.send(b'HTTP/1.1 101 Switching Protocols\r\n\r\n')
+        equal(client.read_message().status, 502, 'status')
+        unlike(server.read_all() + server.rx, b'Cookie', 'at the server')
+
+
+@test('outside of a tunnel, behind --proxyauth: refused, in a tunnel not')
+def _():
+    login = b'Proxy-Authorization: Basic ' + base64.b64encode(b'a:b')
+    with Origin(echo) as origin, Proxy('--proxyauth', 'a:b') as proxy:
+        client = proxy.connect()
+        client.send(plain(origin, login))
+        got = client.read_message()
+        equal(got.status, 502, 'status')
+        like(got.body, rb'tunnel', 'the page')
+        client = proxy.connect()
+        client.send(b'CONNECT %s HTTP/1.1\r\n%s\r\n\r\n'
+                    % (origin.auth.encode(), login))
+        client.read_head()
+        client.send(ASK)
+        like(client.read_head(), rb'^HTTP/1\.1 101 ', 'the handshake')
+
+
 for tls in (False, True):
     for filters in ((), FILTERS):
         @test('10,000 messages, large frames, the close handshake; %s, %s'
