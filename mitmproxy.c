@@ -3166,6 +3166,16 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
     return pid;
 }
 
+/* Sends a signal to a child, pid, and to all that it has started and that is in
+   its process group. pid 0: it has been reaped. Then the kernel may give the
+   group's number to a stranger as soon as nobody is left in the group; as long
+   as somebody is, no process can have that number. */
+static void group_kill(pid_t pid, pid_t group, int number)
+{
+    if (pid > 0 || (group > 0 && kill(group, 0) != 0 && errno == ESRCH))
+        kill(-group, number);
+}
+
 /* Tells a child, and all that it has started, to stop: by SIGTERM, or, if only
    the latter are left and hold its output, by SIGKILL. Closes our ends. */
 static void run_kill(struct run *r)
@@ -3173,8 +3183,8 @@ static void run_kill(struct run *r)
     if (r->pid > 0 && r->killed == 0) {
         kill(-r->group, SIGTERM);
         r->killed = now;
-    } else if (r->pid == 0 && r->group > 0 && r->out >= 0)
-        kill(-r->group, SIGKILL);
+    } else if (r->pid == 0 && r->out >= 0)
+        group_kill(0, r->group, SIGKILL);
     fd_close(&r->in);
     fd_close(&r->out);
 }
@@ -4314,7 +4324,7 @@ static void copro_end(struct copro *p, const char *why)
     f->not_before = now + f->pause * SECOND;
     say(0, "the coprocess %s is to be started anew in %g s: %s", f->command,
         f->pause, why);
-    kill(-p->group, SIGKILL);
+    group_kill(p->pid, p->group, SIGKILL);
     close(p->in);
     close(p->out);
     buf_free(&p->question);
@@ -4839,8 +4849,8 @@ static void start_filters(void)
 /* Takes note of a child's end. */
 static void run_exited(struct run *r, int status)
 {
-    if (r->killed != 0)
-        kill(-r->group, SIGKILL);   /* what it started and left behind */
+    if (r->killed != 0)             /* what it started and left behind */
+        group_kill(0, r->group, SIGKILL);
     r->exited = true;
     r->pid = 0;
     r->filter->running--;
@@ -7733,12 +7743,12 @@ static bool children_left(int number)
     bool left = runs != NULL;
 
     for (struct run *r = runs; number != 0 && r != NULL; r = r->next)
-        kill(-r->group, number);
+        group_kill(r->pid, r->group, number);
     for (struct filter *f = opt.filters; f != NULL; f = f->next)
         for (struct copro *p = f->copros; p != NULL; p = p->next) {
             left |= p->pid > 0;
             if (number != 0 || p->pid == 0) /* what a dead one left behind */
-                kill(-p->group, p->pid ? number : SIGKILL);
+                group_kill(p->pid, p->group, p->pid ? number : SIGKILL);
         }
     return left;
 }

@@ -103,4 +103,59 @@ def _():
             coprocesses=3, pause=(0.2, 0.4))
 
 
+# A filter is gone, but what it started has left its group and holds its output.
+LEAVES = 'setsid sh -c "echo $$ >%s; exec sleep 1000" & exit'
+
+
+def own_numbers(name):
+    """True where process numbers are our own to give out; elsewhere this test
+    is run by itself in such a place."""
+    if os.environ.get('MITM_OWN_PIDS'):
+        return True
+    text = command(need('unshare'), '--pid', '--fork', '--mount-proc',
+                   sys.executable, sys.argv[0], name,
+                   env={'MITM_OWN_PIDS': '1'})
+    if b'unshare: ' in text:
+        raise Skip('no numbers of our own: %r' % text)
+    check(re.search(rb'\nok 1 ', text), 'in a place of its own', text)
+
+
+def stranger(options, filter, ends):
+    """A program of somebody else gets the number of a filter that is gone;
+    what then ends that filter's message leaves it alone."""
+    note_of = scratch('pid')
+    with Origin() as origin, Proxy(*options, '--response', script(
+            '#!/bin/sh\n' + filter + LEAVES % note_of)) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.send(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n' + ends)
+        number = int(wait_for(lambda: os.path.exists(note_of) and
+                              slurp(note_of), 'the number'))
+        wait_for(lambda: number not in processes(proxy.pid), 'its end')
+        with open('/proc/sys/kernel/ns_last_pid', 'w') as f:
+            f.write('%d' % (number - 1))
+        with running('sleep', '1000') as victim:
+            equal(victim.pid, number, 'the number of the stranger')
+            if ends:
+                equal(client.read_message().status, 502, 'the status')
+            client.reset()      # which is seen before the next one asks
+            other = proxy.connect()
+            other.send(get('http://mitm.it/'))
+            other.read_message()
+            equal(victim.poll(), None, "the stranger's end")
+        for pid in processes(proxy.pid):
+            if pid != proxy.pid:
+                os.kill(pid, signal.SIGKILL)
+
+
+for kind, options, filter, ends in (('filter', (), '', b''),
+                                    ('coprocess', ('--coprocess',), 'read x; ',
+                                     b'x' * 9)):
+    @test('a stranger that has the number of a %s that is gone' % kind)
+    def _(kind=kind, options=options, filter=filter, ends=ends):
+        if own_numbers('number of a ' + kind):
+            stranger(options, filter, ends)
+
+
 run()
