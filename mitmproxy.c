@@ -383,6 +383,7 @@ struct copro {
     int in, out;            /* our ends of its stdin and stdout */
     struct buf question;    /* still to be written */
     struct buf answer;      /* what has come of it */
+    uint64_t given;         /* bytes that its stdin has taken in all */
     double moved;           /* when it last made progress */
 };
 
@@ -4254,6 +4255,16 @@ static char **filter_env(char *vars)
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
 
+/* A coprocess of f's that has nothing to do; NULL: there is none. */
+static struct copro *copro_idle(const struct filter *f)
+{
+    struct copro *p = f->copros;
+
+    while (p != NULL && (p->busy || p->pid == 0))
+        p = p->next;
+    return p;
+}
+
 /* Whether f may be given a message of which something beyond the head has
    come (begun), or all that there is, or is room for (whole). A peer that
    stalls must not hold what others need: a quarter of the --jobs is for whole
@@ -4262,18 +4273,17 @@ static bool filter_is_free(const struct filter *f, bool begun, bool whole)
 {
     int kept = whole ? 0 : begun ? f->jobs / 4 : f->jobs / 2;
 
-    return f->running < f->jobs - kept && now >= f->not_before;
+    return f->running < f->jobs - kept &&
+           (now >= f->not_before || copro_idle(f) != NULL);
 }
 
 /* A coprocess of f's that has nothing to do, started when there is none;
    NULL, errno: it cannot be. */
 static struct copro *copro_get(struct filter *f)
 {
-    struct copro *p = f->copros;
+    struct copro *p = copro_idle(f);
     char **env;
 
-    while (p != NULL && (p->busy || p->pid == 0))
-        p = p->next;
     if (p != NULL)
         return p;
     env = filter_env((char[]){ "" });
@@ -4305,20 +4315,24 @@ static void copro_done(struct copro *p)
     }
 }
 
-/* A coprocess is of no more use: whoever it serves fails for this reason,
-   and the next is started after a pause that grows. */
+/* A coprocess is of no more use: whoever it serves fails for this reason. If it
+   has not read a byte of any question, it was not a message that ended it: the
+   next is started after a pause that grows. */
 static void copro_end(struct copro *p, const char *why)
 {
     struct filter *f = p->filter;
     struct copro **q = &f->copros;
+    int unread = 0;
 
+    ioctl(p->in, FIONREAD, &unread);
     while (*q != p)
         q = &(*q)->next;
     *q = p->next;
     if (p->run != NULL)
         chain_fail(p->run->chain, p->run, "%s", why);
     copro_done(p);
-    f->pause = f->pause == 0 ? 0.1 : f->pause * 2;
+    f->pause = p->given > (uint64_t)unread ? 0 :
+               f->pause == 0 ? 0.1 : f->pause * 2;
     if (f->pause > waits[WAIT_PAUSE].seconds)
         f->pause = waits[WAIT_PAUSE].seconds;
     f->not_before = now + f->pause * SECOND;
@@ -4369,6 +4383,7 @@ static void copro_write(struct copro *p)
         if (n < 0)
             return;
         buf_eat(&p->question, (size_t)n);
+        p->given += (uint64_t)n;
         p->moved = now;
         if (p->run != NULL)
             p->run->moved = now;

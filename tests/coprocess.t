@@ -95,6 +95,37 @@ def _():
           'the statuses')
 
 
+@test('messages that kill it stop no others, one after the other')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--coprocess', '--response', coprocess(
+                "if '/die' in url: os._exit(3)\no.write(whole(m))"),
+                  coprocesses=1, second=1000) as proxy:     # a pause is long
+        for path, status in 3 * (('/die', 502), ('/die', 502), ('/', 200)):
+            client = proxy.tunnel(origin)
+            client.send(get(path))
+            equal(client.read_message().status, status, path)
+
+
+@test('one that cannot be started anew leaves the message to one that runs')
+def _():
+    marker, go = scratch('marker'), scratch('go')
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--jobs', '2', '--coprocess', '--response', script(
+                '#!/bin/sh\nmkdir %s || exit 1\nexec %s' % (
+                    marker, coprocess(
+                        "while '/slow' in url and not os.path.exists('%s'):\n"
+                        "    time.sleep(0.01)\no.write(whole(m))" % go))),
+                  coprocesses=1, second=1000) as proxy:
+        slow = proxy.tunnel(origin)
+        slow.send(get('/slow'))
+        wait_for(lambda: os.path.exists(marker), 'the one')
+        equal(proxy.fetch(origin).status, 502, 'the other, which ends at once')
+        os.mkdir(go)
+        equal(slow.read_message().status, 200, 'the first message')
+        equal(proxy.fetch(origin).status, 200, 'the next')
+
+
 @test('--on-error pass: the message of one that dies goes on as it was')
 def _():
     got = serve(('--on-error', 'pass'),
