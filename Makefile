@@ -11,7 +11,8 @@
 #   make clean      leaves the fetched source; distclean does not
 #
 # Mbed TLS comes from Debian's mirrors by apt (mbedtls/fetch). Elsewhere:
-#   make MBEDTLS_DIR=PATH   an unpacked release, 3.6.7 or a later 3.6
+#   make MBEDTLS_DIR=PATH   an unpacked release: 3.6.7 or a later 3.6, 4.1.1 or
+#                           a later 4.1 or 4.2 (with its tf-psa-crypto)
 #   make MBEDTLS=system     the system's own library, by pkg-config
 
 # All cores, unless the caller (a make above us, too) chose a number.
@@ -64,10 +65,14 @@ FUZZ_LIBS   = build/fuzz/mbedtls/libmbedtls.a
 # A directory of the user's is never ours to make.
 FETCHED = $(filter build/mbedtls-src,$(MBEDTLS_DIR))
 
-# As system headers, so that our warnings are about our code.
+# As system headers, so that our warnings are about our code. Mbed TLS 4 keeps
+# those of its cryptography in tf-psa-crypto.
+CRYPTO = $(MBEDTLS_DIR)/tf-psa-crypto
 TLS = -I. -Imbedtls -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
-      -isystem $(MBEDTLS_DIR)/include \
-      -isystem $(MBEDTLS_DIR)/3rdparty/everest/include
+      -DTF_PSA_CRYPTO_CONFIG_FILE='"mbedtls/crypto_config.h"' \
+      $(addprefix -isystem ,$(MBEDTLS_DIR)/include \
+        $(MBEDTLS_DIR)/3rdparty/everest/include $(CRYPTO)/include \
+        $(CRYPTO)/drivers/builtin/include $(CRYPTO)/drivers/everest/include)
 
 # On x86-64, -O3 with SSE4 and the AES instructions is much faster than -O2,
 # which is best elsewhere. AES is used where it is found at run time, but SSE4

@@ -88,6 +88,15 @@
 #include <mbedtls/x509_crt.h>
 #include <psa/crypto.h>
 
+/* Mbed TLS 3.6 has to be told of PSA's random numbers; 4 has no others. */
+#if MBEDTLS_VERSION_MAJOR < 4
+#define WITH_RANDOM , mbedtls_psa_get_random, NULL
+#define TICKETS_BY mbedtls_psa_get_random, NULL, MBEDTLS_CIPHER_AES_256_GCM
+#else
+#define WITH_RANDOM
+#define TICKETS_BY PSA_ALG_GCM, PSA_KEY_TYPE_AES, 256
+#endif
+
 #if defined(__aarch64__) || defined(__arm__)
 #include <sys/auxv.h>
 #endif
@@ -1869,14 +1878,19 @@ static void sha256(const void *p, size_t n, unsigned char *digest)
 /* Makes a P-256 key; dies on failure. */
 static void key_make(mbedtls_pk_context *key)
 {
-    const mbedtls_pk_info_t *info =
-        mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY);
+    psa_key_attributes_t a = PSA_KEY_ATTRIBUTES_INIT;
+    psa_key_id_t id;
 
+    psa_set_key_type(&a, PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1));
+    psa_set_key_bits(&a, 256);
+    psa_set_key_algorithm(&a, PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
+    psa_set_key_usage_flags(&a, PSA_KEY_USAGE_EXPORT |
+                            PSA_KEY_USAGE_SIGN_HASH);
     mbedtls_pk_init(key);
-    if (mbedtls_pk_setup(key, info) != 0 ||
-        mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(*key),
-                            mbedtls_psa_get_random, NULL) != 0)
+    if (psa_generate_key(&a, &id) != 0 ||
+        mbedtls_pk_copy_from_psa(id, key) != 0)
         die("cannot make a key: is there no source of random numbers?");
+    psa_destroy_key(id);
 }
 
 /* What the writer is to write. */
@@ -2042,10 +2056,19 @@ static size_t der_extensions(struct der *d, const struct cert *c)
     return der_wrap(d, der_wrap(d, n, SEQUENCE), CONTEXT_OF | 3);
 }
 
+/* Whether this public or whole key is RSA's. */
+static bool key_is_rsa(const mbedtls_pk_context *key)
+{
+    psa_key_attributes_t a = PSA_KEY_ATTRIBUTES_INIT;
+
+    return mbedtls_pk_get_psa_attributes(key, PSA_KEY_USAGE_VERIFY_HASH, &a)
+           == 0 && PSA_KEY_TYPE_IS_RSA(psa_get_key_type(&a));
+}
+
 /* The AlgorithmIdentifier of a SHA-256 signature by this key. */
 static size_t der_algorithm(struct der *d, mbedtls_pk_context *signer)
 {
-    bool rsa = mbedtls_pk_get_type(signer) == MBEDTLS_PK_RSA;
+    bool rsa = key_is_rsa(signer);
     const char *oid = rsa ? MBEDTLS_OID_PKCS1_SHA256
                           : MBEDTLS_OID_ECDSA_SHA256;
     size_t n = rsa ? der_wrap(d, 0, MBEDTLS_ASN1_NULL) : 0;
@@ -2093,8 +2116,8 @@ static int cert_write(const struct cert *c, unsigned char *out, size_t size)
         memcpy(tbs, d.p, n);
         sha256(tbs, n, digest);
         d.error = mbedtls_pk_sign(c->signer, MBEDTLS_MD_SHA256, digest,
-                                  sizeof digest, sig, sizeof sig, &len,
-                                  mbedtls_psa_get_random, NULL);
+                                  sizeof digest, sig, sizeof sig,
+                                  &len WITH_RANDOM);
     }
     d.p = out + size;
     all = der_raw(&d, sig, len);
@@ -2304,11 +2327,11 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     if (strstr(text, "ENCRYPTED") != NULL)
         die("the key in %s is encrypted: take the pass phrase off with "
             "openssl pkey", path);
-    if (mbedtls_pk_parse_key(key, (const unsigned char *)text, n + 1, NULL, 0,
-                             mbedtls_psa_get_random, NULL) != 0)
+    if (mbedtls_pk_parse_key(key, (const unsigned char *)text, n + 1, NULL,
+                             0 WITH_RANDOM) != 0)
         die("%s holds no private key that can be read: it must have both "
             "certificate and key", path);
-    if (mbedtls_pk_check_pair(&crt->pk, key, mbedtls_psa_get_random, NULL) != 0)
+    if (mbedtls_pk_check_pair(&crt->pk, key WITH_RANDOM) != 0)
         die("the key in %s is not that of its certificate", path);
     mbedtls_platform_zeroize(text, n);
     free(text);
@@ -2486,9 +2509,7 @@ static void tls_init(void)
         sink_file(key_log, log, 0);
     key_make(&ca.leaf_key);
     mbedtls_ssl_ticket_init(&tls_tickets);
-    error |= mbedtls_ssl_ticket_setup(&tls_tickets, mbedtls_psa_get_random,
-                                      NULL, MBEDTLS_CIPHER_AES_256_GCM,
-                                      24 * 3600);
+    error |= mbedtls_ssl_ticket_setup(&tls_tickets, TICKETS_BY, 24 * 3600);
     for (int role = 0; role < 2; role++) {
         mbedtls_ssl_config *c = &tls_conf[role];
 
@@ -2496,7 +2517,11 @@ static void tls_init(void)
         error |= mbedtls_ssl_config_defaults(c, role,
                                              MBEDTLS_SSL_TRANSPORT_STREAM,
                                              MBEDTLS_SSL_PRESET_DEFAULT);
-        mbedtls_ssl_conf_rng(c, mbedtls_psa_get_random, NULL);
+#if MBEDTLS_VERSION_MAJOR < 4
+        mbedtls_ssl_conf_rng(c WITH_RANDOM);
+        mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+            c, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+#endif
         mbedtls_ssl_conf_ciphersuites(c, tls_suites());
         /* the server is verified by us, once the handshake is over, so that
            the client can be told about it on a page */
@@ -2506,9 +2531,7 @@ static void tls_init(void)
             mbedtls_ssl_conf_session_tickets_cb(c, mbedtls_ssl_ticket_write,
                                                 mbedtls_ssl_ticket_parse,
                                                 &tls_tickets);
-        } else
-            mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
-                c, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+        }
     }
     if (error != 0)
         die("cannot set up TLS");
@@ -2628,22 +2651,29 @@ static void tls_keep_session(struct end *e)
     k->has_session = mbedtls_ssl_get_session(e->ssl, &k->session) == 0;
 }
 
-/* Whether a signature by this key is checked in no time. An RSA exponent as
+/* Whether a signature by crt's key is checked in no time. An RSA exponent as
    long as the modulus takes half a second, for which a server need not even
-   have the other half of the key; real ones have 17 bits. */
-static bool key_is_quick(const mbedtls_pk_context *key)
+   have the other half of the key; real ones have 17 bits. No API of
+   Mbed TLS 4 tells the exponent: the last number in the key's DER (RFC 3279,
+   2.3.1). */
+static bool key_is_quick(const mbedtls_x509_crt *crt)
 {
-    mbedtls_mpi e;
-    bool quick;
+    unsigned char *p = crt->pk_raw.p, *end = p + crt->pk_raw.len;
+    size_t n = 0;
 
-    if (!mbedtls_pk_can_do(key, MBEDTLS_PK_RSA))
+    if (!key_is_rsa(&crt->pk))
         return true;
-    mbedtls_mpi_init(&e);
-    quick = mbedtls_rsa_export(mbedtls_pk_rsa(*key), NULL, NULL, NULL, NULL,
-                               &e) == 0 &&
-            mbedtls_mpi_bitlen(&e) <= MAX_EXPONENT;
-    mbedtls_mpi_free(&e);
-    return quick;
+    if (mbedtls_asn1_get_tag(&p, end, &n, SEQUENCE) != 0 ||
+        mbedtls_asn1_get_tag(&p, end, &n, SEQUENCE) != 0)
+        return false;
+    p += n;                         /* the algorithm */
+    if (mbedtls_asn1_get_bitstring_null(&p, end, &n) != 0 ||
+        mbedtls_asn1_get_tag(&p, end, &n, SEQUENCE) != 0 ||
+        mbedtls_asn1_get_tag(&p, end, &n, MBEDTLS_ASN1_INTEGER) != 0)
+        return false;
+    p += n;                         /* the modulus */
+    return mbedtls_asn1_get_tag(&p, end, &n, MBEDTLS_ASN1_INTEGER) == 0 &&
+           n > 0 && n - (*p == 0) <= MAX_EXPONENT / 8;
 }
 
 /* Does what can be done of the handshake: 0, it is over, or why it is not. */
@@ -2655,7 +2685,7 @@ static int tls_steps(mbedtls_ssl_context *ssl)
         const mbedtls_ssl_session *s = ssl->MBEDTLS_PRIVATE(session_negotiate);
         const mbedtls_x509_crt *shown = s->MBEDTLS_PRIVATE(peer_cert);
 
-        r = shown != NULL && !key_is_quick(&shown->pk)
+        r = shown != NULL && !key_is_quick(shown)
             ? ERR_SLOW_KEY : mbedtls_ssl_handshake_step(ssl);
     }
     return r;
@@ -2885,7 +2915,7 @@ static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
         return false;
     }
     for (const mbedtls_x509_crt *c = crt; c != NULL; c = c->next)
-        if (!key_is_quick(&c->pk)) {
+        if (!key_is_quick(c)) {
             snprintf(why, size, " %s", tls_strerror(ERR_SLOW_KEY));
             return false;
         }

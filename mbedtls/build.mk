@@ -1,33 +1,52 @@
 # Compiles the Mbed TLS in SRC into OUT/libmbedtls.a, with FLAGS. Called by
 # ../Makefile once SRC is there, so that its sources can be listed.
 
-# The version is written as 0x03060700.
-HAVE := $(shell sed -n 's/^.define MBEDTLS_VERSION_NUMBER *//p' \
-          $(SRC)/include/mbedtls/build_info.h 2>/dev/null)
-ifneq ($(shell echo $$(($(HAVE)+0 >= 0x03060700 && $(HAVE)+0 < 0x04000000))),1)
-$(error $(SRC) is no Mbed TLS 3.6.7 or later 3.6: get such a release, unpack \
-it and run: make MBEDTLS_DIR=its/path)
+# The version is written as 0x03060700. Below these, certificates and handshakes
+# have known holes, and 4.0.0 gives a forked process its parent's random numbers
+# (CVE-2026-25835): MBEDTLS_ANY=yes takes such a one, for tests.
+HAVE  := $(shell sed -n 's/^.define MBEDTLS_VERSION_NUMBER *//p' \
+           $(SRC)/include/mbedtls/build_info.h 2>/dev/null)
+LEAST := $(if $(MBEDTLS_ANY),0x03060000 0x04000000,0x03060700 0x04010100)
+ifneq ($(shell v=$$(($(HAVE)+0)); \
+           echo $$((v >= $(word 1,$(LEAST)) && v < 0x04000000 || \
+                    v >= $(word 2,$(LEAST)) && v < 0x05000000))),1)
+$(error $(SRC) is no Mbed TLS 3.6.7 or later 3.6, or 4.1.1 or later 4: get \
+such a release, unpack it and run: make MBEDTLS_DIR=its/path)
+endif
+ifeq ($(filter 0x03%,$(HAVE))$(wildcard $(SRC)/tf-psa-crypto/core/*.c),)
+$(error $(SRC) has no tf-psa-crypto, which a release of Mbed TLS 4 has)
 endif
 
-# Everest is the X25519 of config.h; its other files are for other compilers.
-EVEREST := $(SRC)/3rdparty/everest
-SOURCES := $(wildcard $(SRC)/library/*.c mbedtls/*.c) \
-           $(addprefix $(EVEREST)/library/, \
-             everest.c x25519.c Hacl_Curve25519_joined.c)
-OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(notdir $(SOURCES)))
-INCLUDE := -I. -Imbedtls -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
-           $(addprefix -I,$(SRC)/include $(SRC)/library $(EVEREST)/include \
-             $(EVEREST)/include/everest $(EVEREST)/include/everest/kremlib)
+# Mbed TLS 4 keeps its cryptography in tf-psa-crypto, in several folders.
+# Everest is the X25519 of crypto_config.h; its other files are for other
+# compilers.
+IN      = $(wildcard $(addprefix $(SRC)/,$(1)))
+CRYPTO := $(call IN,$(addprefix tf-psa-crypto/,core dispatch extras platform \
+            utilities drivers/builtin/src))
+DIRS   := mbedtls $(SRC)/library $(CRYPTO)
+EVEREST := $(call IN,3rdparty/everest tf-psa-crypto/drivers/everest)
+INSIDE := $(wildcard $(EVEREST)/include/everest \
+            $(EVEREST)/include/tf-psa-crypto/private/everest)
 
-vpath %.c mbedtls $(SRC)/library $(EVEREST)/library
+# Two of ours include the files of Mbed TLS whose place they take.
+SOURCES := $(filter-out gcm.c psa_crypto_ecp.c, \
+             $(notdir $(wildcard $(addsuffix /*.c,$(DIRS))))) \
+           everest.c x25519.c Hacl_Curve25519_joined.c
+OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
+INCLUDE := -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
+           -DTF_PSA_CRYPTO_CONFIG_FILE='"mbedtls/crypto_config.h"' \
+           $(addprefix -I,$(DIRS) $(EVEREST)/include $(INSIDE) \
+             $(INSIDE)/kremlib $(call IN,include tf-psa-crypto/include \
+               tf-psa-crypto/drivers/builtin/include))
+
+vpath %.c $(DIRS) $(EVEREST)/library
 
 $(OUT)/libmbedtls.a: $(OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(OBJECTS)
 
-# PSA's multiplications go to x25519_alt.c. Everest's loops of five want to be
-# unrolled and not vectorized: so gcc makes it 2.6 times faster than at -O2.
-$(OUT)/psa_crypto_ecp.o: MORE = -Dmbedtls_ecp_mul=x25519_alt_mul
+# Everest's loops of five want to be unrolled and not vectorized: so gcc makes
+# it 2.6 times faster than at -O2.
 $(OUT)/Hacl_Curve25519_joined.o: MORE = $(if $(findstring -Os,$(FLAGS)),, \
                                         -O3 -fno-tree-vectorize)
 

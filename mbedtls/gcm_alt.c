@@ -5,10 +5,10 @@
    and reduces the hash once a block, where once for eight is enough. This is
    eight times faster.
 
-   config.h defines MBEDTLS_GCM_ALT, on x86-64 alone, and so Mbed TLS leaves
-   AES-GCM to us. We take its gcm.c after all, and replace in it the four
-   functions that see whole blocks: parts of blocks, processors without these
-   instructions, and what is to be refused go its way still.
+   This takes the place of its gcm.c, takes it in after all, and replaces the
+   four functions that see whole blocks: parts of blocks, other processors, and
+   what is to be refused go its way still. Where it uses these instructions
+   it leaves most of its table H empty: that is where we keep ours.
 
    The hash of GCM, after RFC 8452, appendix A: with the bytes of each block
    and of the hash key H turned round, GHASH is POLYVAL, its key being H
@@ -20,12 +20,10 @@
    one of 128 by two steps, each of which adds as much of the modulus as
    makes the lower 64 bits zero and then drops them. */
 
-#include "common.h"
-#include "mbedtls/gcm.h"
+#if !defined(__x86_64__)
+#include "gcm.c"
+#else
 
-#if defined(MBEDTLS_GCM_ALT)
-
-#undef MBEDTLS_GCM_ALT
 #define mbedtls_gcm_setkey        plain_setkey
 #define mbedtls_gcm_update        plain_update
 #define mbedtls_gcm_crypt_and_tag plain_crypt_and_tag
@@ -111,7 +109,19 @@ FAST static __m128i times(__m128i a, __m128i b)
     return reduce(p);
 }
 
-/* Computes the powers of the hash key, which gcm.c has put into H. */
+/* The hash key to the power of 1 + i, and the sum of its halves. gcm.c has
+   put the key itself into H[8]. */
+INLINE void *power_at(const mbedtls_gcm_context *ctx, int i)
+{
+    return (void *)ctx->H[i];
+}
+
+INLINE void *sum_at(const mbedtls_gcm_context *ctx, int i)
+{
+    return (void *)(ctx->H[WIDE + 1 + i / 2] + i % 2);
+}
+
+/* Computes the powers of the hash key. */
 FAST static void set_powers(mbedtls_gcm_context *ctx)
 {
     /* x^129 reduced: multiplying by it multiplies by x. */
@@ -120,8 +130,8 @@ FAST static void set_powers(mbedtls_gcm_context *ctx)
     __m128i power = key;
 
     for (int i = 0; i < WIDE; i++) {
-        store(ctx->powers[i], power);
-        _mm_storel_epi64((__m128i *)ctx->sums[i], sum(power));
+        store(power_at(ctx, i), power);
+        _mm_storel_epi64(sum_at(ctx, i), sum(power));
         power = times(power, key);
     }
 }
@@ -163,8 +173,8 @@ INLINE void blocks(const mbedtls_gcm_context *ctx, int n,
     x[0] = _mm_xor_si128(x[0], turn(*hash));
     #pragma GCC unroll 8
     for (int i = 0; i < n; i++)
-        multiply(&p, turn(x[i]), load(ctx->powers[n - 1 - i]),
-                 _mm_loadl_epi64((const __m128i *)ctx->sums[n - 1 - i]));
+        multiply(&p, turn(x[i]), load(power_at(ctx, n - 1 - i)),
+                 _mm_loadl_epi64(sum_at(ctx, n - 1 - i)));
     *hash = reduce(p);
 }
 
@@ -184,6 +194,15 @@ FAST static void run(mbedtls_gcm_context *ctx, const unsigned char *in,
     ctx->len += n;
 }
 
+/* Whether gcm.c has found the instructions. The cipher is AES: no other has
+   been compiled. */
+static int is_fast(const mbedtls_gcm_context *ctx)
+{
+    return ctx->acceleration == MBEDTLS_GCM_ACC_AESNI &&
+           mbedtls_aesni_has_support(MBEDTLS_AESNI_AES) &&
+           __builtin_cpu_supports("ssse3");
+}
+
 /* The functions of <mbedtls/gcm.h> that we replace. */
 
 int mbedtls_gcm_setkey(mbedtls_gcm_context *ctx, mbedtls_cipher_id_t cipher,
@@ -191,11 +210,7 @@ int mbedtls_gcm_setkey(mbedtls_gcm_context *ctx, mbedtls_cipher_id_t cipher,
 {
     int ret = plain_setkey(ctx, cipher, key, keybits);
 
-    ctx->fast = ret == 0 && cipher == MBEDTLS_CIPHER_ID_AES &&
-                __builtin_cpu_supports("aes") &&
-                __builtin_cpu_supports("pclmul") &&
-                __builtin_cpu_supports("ssse3");
-    if (ctx->fast)
+    if (ret == 0 && is_fast(ctx))
         set_powers(ctx);
     return ret;
 }
@@ -210,7 +225,7 @@ int mbedtls_gcm_update(mbedtls_gcm_context *ctx, const unsigned char *in,
     size_t first = -ctx->len % BLOCK, whole = (n - first) / BLOCK * BLOCK;
     int ret;
 
-    if (!ctx->fast || n < first + BLOCK || n > room || n > most - ctx->len ||
+    if (!is_fast(ctx) || n < first + BLOCK || n > room || n > most - ctx->len ||
         (out > in && (size_t)(out - in) < n))
         return plain_update(ctx, in, n, out, room, written);
 

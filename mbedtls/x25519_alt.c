@@ -2,27 +2,32 @@
 
    Everest's is five times faster than Mbed TLS's own, but of a TLS 1.3
    handshake it computes the shared secret alone: for the public key PSA
-   calls mbedtls_ecp_mul(). That was most of a resumed handshake. So build.mk
-   lets PSA's psa_crypto_ecp.c call this one in its stead. */
+   calls mbedtls_ecp_mul(). That was most of a resumed handshake. So this takes
+   the place of its psa_crypto_ecp.c, and takes it in with another one. */
 
-#include "common.h"
-#include "mbedtls/ecp.h"
-#include "everest/x25519.h"
+#define MBEDTLS_ALLOW_PRIVATE_ACCESS
+#define MBEDTLS_DECLARE_PRIVATE_IDENTIFIERS
+#include "psa_crypto_ecp.h"
+#include "Hacl_Curve25519.h"
 
-int x25519_alt_mul(mbedtls_ecp_group *grp, mbedtls_ecp_point *R,
-                   const mbedtls_mpi *m, const mbedtls_ecp_point *P,
-                   int (*f_rng)(void *, unsigned char *, size_t), void *p_rng);
+static int x25519_alt_mul(mbedtls_ecp_group *grp, mbedtls_ecp_point *R,
+                          const mbedtls_mpi *m, const mbedtls_ecp_point *P,
+                          int (*f_rng)(void *, unsigned char *, size_t),
+                          void *p_rng);
+
+#define mbedtls_ecp_mul x25519_alt_mul
+#include "psa_crypto_ecp.c"
+#undef mbedtls_ecp_mul
 
 /* As mbedtls_ecp_mul() it sets R to m * P. That does it for other curves,
    and refuses what is to be refused: a secret whose bits are not set as RFC
    7748 (5) has it, and points of low order (6.1). */
-int x25519_alt_mul(mbedtls_ecp_group *grp, mbedtls_ecp_point *R,
-                   const mbedtls_mpi *m, const mbedtls_ecp_point *P,
-                   int (*f_rng)(void *, unsigned char *, size_t), void *p_rng)
+static int x25519_alt_mul(mbedtls_ecp_group *grp, mbedtls_ecp_point *R,
+                          const mbedtls_mpi *m, const mbedtls_ecp_point *P,
+                          int (*f_rng)(void *, unsigned char *, size_t),
+                          void *p_rng)
 {
-    unsigned char point[MBEDTLS_X25519_KEY_SIZE_BYTES];
-    mbedtls_x25519_context x;
-    size_t n;
+    unsigned char secret[32], point[32], product[32];
     int ret;
 
     if (grp->id != MBEDTLS_ECP_DP_CURVE25519 ||
@@ -30,16 +35,14 @@ int x25519_alt_mul(mbedtls_ecp_group *grp, mbedtls_ecp_point *R,
         mbedtls_ecp_check_pubkey(grp, P) != 0)
         return mbedtls_ecp_mul(grp, R, m, P, f_rng, p_rng);
 
-    mbedtls_x25519_init(&x);
-    ret = mbedtls_mpi_write_binary_le(m, x.our_secret, sizeof x.our_secret);
+    ret = mbedtls_mpi_write_binary_le(m, secret, sizeof secret);
     if (ret == 0)
-        ret = mbedtls_mpi_write_binary_le(&P->X, x.peer_point,
-                                          sizeof x.peer_point);
-    if (ret == 0)
-        ret = mbedtls_x25519_calc_secret(&x, &n, point, sizeof point, f_rng,
-                                         p_rng);
-    if (ret == 0)
-        ret = mbedtls_ecp_point_read_binary(grp, R, point, n);
-    mbedtls_x25519_free(&x);
+        ret = mbedtls_mpi_write_binary_le(&P->X, point, sizeof point);
+    if (ret == 0) {
+        Hacl_Curve25519_crypto_scalarmult(product, secret, point);
+        ret = mbedtls_ecp_point_read_binary(grp, R, product, sizeof product);
+    }
+    mbedtls_platform_zeroize(secret, sizeof secret);
+    mbedtls_platform_zeroize(product, sizeof product);
     return ret;
 }

@@ -9,10 +9,16 @@
 
    SEED=N in the environment repeats a run of the random tests. */
 
+#define MBEDTLS_DECLARE_PRIVATE_IDENTIFIERS /* Mbed TLS 4: its own functions */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function" /* what only main calls */
 #include "../mitmproxy.c"
 #pragma GCC diagnostic pop
+
+#if MBEDTLS_VERSION_MAJOR >= 4
+#include <mbedtls/private/ecp.h>
+#include <mbedtls/private/gcm.h>
+#endif
 
 #include <dirent.h>
 #include <sys/mman.h>
@@ -1180,7 +1186,9 @@ static struct buf hello_make(const char *sni, const char **alpn, bool tls12)
     mbedtls_ssl_config_defaults(&conf, MBEDTLS_SSL_IS_CLIENT,
                                 MBEDTLS_SSL_TRANSPORT_STREAM,
                                 MBEDTLS_SSL_PRESET_DEFAULT);
-    mbedtls_ssl_conf_rng(&conf, mbedtls_psa_get_random, NULL);
+#if MBEDTLS_VERSION_MAJOR < 4
+    mbedtls_ssl_conf_rng(&conf WITH_RANDOM);
+#endif
     mbedtls_ssl_conf_authmode(&conf, MBEDTLS_SSL_VERIFY_NONE);
     if (tls12)
         mbedtls_ssl_conf_max_tls_version(&conf, MBEDTLS_SSL_VERSION_TLS1_2);
@@ -1732,8 +1740,8 @@ static void server_make(mbedtls_x509_crt *crt, const char *subject,
                                            "20490101000000") != 0 ||
         (names && mbedtls_x509write_crt_set_subject_alternative_name(
             &w, names) != 0) ||
-        (n = mbedtls_x509write_crt_der(&w, der_text, sizeof der_text,
-                                       mbedtls_psa_get_random, NULL)) < 0)
+        (n = mbedtls_x509write_crt_der(&w, der_text, sizeof der_text
+                                       WITH_RANDOM)) < 0)
         die("cannot make a server's certificate");
     mbedtls_x509write_crt_free(&w);
     mbedtls_x509_crt_init(crt);
@@ -1783,8 +1791,8 @@ static void leaf_make(mbedtls_x509_crt *leaf, const mbedtls_x509_crt *server,
     r = mbedtls_x509_crt_verify(leaf, &ca.crt, NULL, name, &flags, NULL,
                                 NULL);
     check(r == 0, "%s: Mbed TLS does not verify it: flags %x", name, flags);
-    check(mbedtls_pk_check_pair(&leaf->pk, &ca.leaf_key, mbedtls_psa_get_random,
-                                NULL) == 0, "%s: it has another key", name);
+    check(mbedtls_pk_check_pair(&leaf->pk, &ca.leaf_key WITH_RANDOM) == 0,
+          "%s: it has another key", name);
     check(leaf->serial.len > 0 && leaf->serial.len <= 20 &&
           leaf->serial.p[0] > 0 && leaf->serial.p[0] < 0x80,
           "%s: its serial number is no positive integer", name);
