@@ -256,7 +256,7 @@ struct body {
         TRAILER_LF          /* waits for the LF of the empty line */
     } step;
     uint64_t left;          /* of BY_LENGTH, or of the chunk */
-    bool done;
+    bool begun, done;       /* some of it has come; all has */
 };
 
 /* A message's head: where its parts are, and what frames its body. */
@@ -268,7 +268,7 @@ struct head {
     int minor;              /* of HTTP/1.minor */
     bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
                                that ends in chunked; any at all */
-    bool expect;            /* Expect: 100-continue */
+    bool expect;            /* Expect: 100-continue, or a fold of that */
     bool upgrade;           /* Upgrade is there */
     bool close, keep_alive; /* as Connection has it; close is stronger */
     uint64_t length;
@@ -3517,8 +3517,9 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->keep_alive |= list_has(value, len, "keep-alive", false);
         else if (same_word(p, name, "Upgrade"))
             h->upgrade = true;
-        else if (same_word(p, name, "Expect"))
-            h->expect = list_has(value, len, "100-continue", false);
+        else if (same_word(p, bare, "Expect"))
+            h->expect |= len == 0 ||
+                         list_has(value, len, "100-continue", false);
         return;
     }
     if (bare != name)
@@ -3706,7 +3707,7 @@ static ssize_t body_next(struct body *b, const char *p, size_t n, bool *data)
 {
     size_t i = 0;
 
-    *data = true;
+    b->begun = *data = true;
     if (b->framing == UNTIL_CLOSE)
         return (ssize_t)n;
     if (b->framing == BY_LENGTH || b->step == CHUNK_DATA) {
@@ -5830,9 +5831,18 @@ static bool dir_in_doubt(const struct dir *d)
     return d->body.framing == UNTIL_CLOSE && d->from->done && !d->from->clean;
 }
 
+/* Whether the request's body has not begun, though the client may send it: it
+   expects a word before that. When a final answer has come in its place, what
+   follows may be the body, or another request (RFC 9110, 10.1.1). */
+static bool body_may_lack(const struct flow *f)
+{
+    return f->up.head.expect && !f->up.body.begun && !f->up.body.done;
+}
+
 /* A message has been read, and its successor written, to the end. */
 static bool dir_complete(struct dir *d)
 {
+    d->last |= body_may_lack(d->flow);
     dir_show(d);
     chain_free(d->chain);
     d->chain = NULL;
@@ -6157,7 +6167,7 @@ static bool mend_end(struct dir *d)
             buf_puts(dir_out(d), "\r\n");
         d->out = OUT_DROP;          /* once is enough */
     }
-    if (d->body.done)
+    if (d->body.done || (d->answer && body_may_lack(f)))
         return dir_complete(d);
     if (!d->up && !request_in_filters(f)) { /* they did not want the rest */
         server_drop(f);
