@@ -278,7 +278,8 @@ struct head {
 
 /* Where a request goes. */
 struct target {
-    char host[MAX_HOST + 1];
+    char host[MAX_HOST + 1]; /* without the root's dot ... */
+    bool rooted;            /* ... which it had: look-ups are given that */
     unsigned port;
     bool tls;
     bool forward;           /* an upstream HTTP proxy is given the request
@@ -1978,11 +1979,15 @@ static size_t der_extension(struct der *d, size_t n, const char *oid,
     return der_wrap(d, n, SEQUENCE);
 }
 
-/* Reads an IP address into ip; returns its 4 or 16 bytes' number, or 0. */
+/* Reads an IP address into ip, without its zone (RFC 4007, 11); returns its 4
+   or 16 bytes' number, or 0. */
 static size_t parse_ip(const char *text, unsigned char *ip)
 {
+    char bare[64];                  /* longer than any */
+
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "%"), text);
     return inet_pton(AF_INET, text, ip) == 1 ? 4 :
-           inet_pton(AF_INET6, text, ip) == 1 ? 16 : 0;
+           inet_pton(AF_INET6, bare, ip) == 1 ? 16 : 0;
 }
 
 /* The GeneralNames of the leaf: the server's names, and the one asked for. */
@@ -2421,15 +2426,40 @@ static int tls_send(void *p, const unsigned char *data, size_t n)
     return (int)n;
 }
 
+/* Mbed TLS wants a handshake message's first four bytes in one record, RFC
+   8446, 5.1, does not: where a message begins e's wire_in, a shorter record is
+   joined to the next. False: of that the header has yet to come. */
+static bool tls_join(struct end *e)
+{
+    unsigned char *p;
+    size_t len, next;
+
+    while (p = buf_at(&e->wire_in), len = p[4], p[0] == 22 && p[3] == 0 &&
+           len > 0 && len < 4) {
+        if (e->wire_in.len < len + 10)
+            return false;
+        next = (size_t)p[len + 8] << 8 | p[len + 9];
+        if (p[len + 5] != 22 || next == 0 || len + next > 16384)
+            break;
+        memmove(p + 5, p, 5 + len);
+        put_number(p + 8, 2, (uint32_t)(len + next));
+        buf_eat(&e->wire_in, 5);
+    }
+    return true;
+}
+
 /* Receives: what is in the buffer, or "later", or the end. The number of an
    alert in plain text is noted here, since no API tells it. */
 static int tls_recv(void *p, unsigned char *data, size_t n)
 {
     struct end *e = p;
-    const unsigned char *w = buf_at(&e->wire_in);
+    const unsigned char *w;
 
-    if (e->wire_in.len == 0)
+    if (e->wire_in.len == 0 ||
+        (n == 5 && e->wire_in.len >= n && !e->ready &&
+         e->ssl->MBEDTLS_PRIVATE(in_hslen) == 0 && !tls_join(e)))
         return e->fd_done ? 0 : MBEDTLS_ERR_SSL_WANT_READ;
+    w = buf_at(&e->wire_in);
     if (n == 5 && e->wire_in.len >= 7 && w[0] == 21 && w[3] == 0 && w[4] == 2)
         e->alert = w[6];
     n = n < e->wire_in.len ? n : e->wire_in.len;
@@ -2977,22 +3007,6 @@ static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
     return (int)i;
 }
 
-/* Makes one record of those at the front of in that have a ClientHello, where
-   that fits in one: Mbed TLS wants the first four bytes in the first. */
-static void hello_join(struct buf *in)
-{
-    unsigned char *p = buf_at(in);
-    size_t len, records = (size_t)hello_glue(p, in->len, &len);
-
-    if (len > 16384)
-        return;
-    memmove(p + records - len - 5, p, 3);   /* type and version */
-    p += records - len - 5;
-    put_number(p + 3, 2, (uint32_t)len);
-    memcpy(p + 5, hello_msg, len);
-    buf_eat(in, records - len - 5);
-}
-
 /* Notes the name in a server_name extension, n bytes at p (RFC 6066, 3).
    False: it is malformed. */
 static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
@@ -3007,6 +3021,7 @@ static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
     h->absurd = size > MAX_HOST || size == 0;
     for (size_t i = 5; i < 5 + size && !h->absurd; i++)
         h->absurd = !isalnum(p[i]) && (!p[i] || !strchr("-._:", p[i]));
+    size -= size > 1 && p[4 + size] == '.'; /* the root's: RFC 6066 has none */
     if (!h->absurd)
         snprintf(h->sni, sizeof h->sni, "%.*s", (int)size, (char *)p + 5);
     return true;
@@ -3337,7 +3352,8 @@ static bool resolver_ask(struct flow *f)
         start_after = now + 0.1;
         return others;
     }
-    n = sprintf(question, "%u%c%s", s->hop.port, 0, s->hop.host);
+    n = sprintf(question, "%u%c%s%s", s->hop.port, 0, s->hop.host,
+                s->hop.rooted ? "." : "");
     if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
         return true;                /* it has died, which will be read */
     r->busy = true;
@@ -3850,11 +3866,13 @@ static void head_take(struct buf *b, const struct head *h, const char *field,
 }
 
 /* Splits "host:port" of n bytes, or "[v6]:port", or a host alone, which then
-   has the port given (0: one must be there). False: it is none. */
+   has the port given (0: one must be there). The zone of an IPv6 address may
+   stand behind "%25", as in a URL (RFC 6874). False: it is none. */
 static bool parse_authority(const char *p, size_t n, unsigned port,
                             struct target *t)
 {
     const char *end = p + n, *colon = NULL, *host = p, *close;
+    char *zone;
     size_t len;
     uint64_t number;
 
@@ -3881,31 +3899,41 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
             return false;
         port = (unsigned)number;
     }
+    t->rooted = len > 1 && host[len - 1] == '.';
+    len -= t->rooted;
     memcpy(t->host, host, len);
     t->host[len] = '\0';
+    zone = *p == '[' ? strstr(t->host, "%25") : NULL;
+    if (zone != NULL && zone[3] != '\0')
+        memmove(zone + 1, zone + 3, strlen(zone + 2));
     t->port = port;
     return port != 0;
 }
 
 /* Takes an absolute target (RFC 9112, 3.2.2) of n bytes apart: where it
    goes, and *rest, its origin-form; *rest_len may be 0 for "/" or "*".
-   False: it is not absolute, or not http or https. */
+   False: it is not absolute, or not of HTTP, nor of WebSocket, whose scheme
+   tells of the handshake's Upgrade (RFC 6455, 3). */
 static bool parse_absolute(const char *p, size_t n, struct target *t,
                            const char **rest, size_t *rest_len)
 {
-    size_t scheme = n > 7 && strncasecmp(p, "http://", 7) == 0 ? 7 :
-                    n > 8 && strncasecmp(p, "https://", 8) == 0 ? 8 : 0;
+    static const char *const schemes[] = { "http://", "ws://", "https://",
+                                           "wss://" };
+    size_t i = 0, len = 0;
     const char *end = p + n, *path, *at;
 
-    if (scheme == 0)
+    while (i < 4 && (len = strlen(schemes[i]), n <= len ||
+                     strncasecmp(p, schemes[i], len) != 0))
+        i++;
+    if (i == 4)
         return false;
-    p += scheme;
+    p += len;
     for (path = p; path < end && (*path == '\0' || !strchr("/?#", *path));)
         path++;
     at = memchr(p, '@', (size_t)(path - p));
     if (at != NULL)
         p = at + 1;
-    t->tls = scheme == 8;
+    t->tls = i > 1;
     *rest = path;
     *rest_len = (size_t)(end - path);
     return parse_authority(p, (size_t)(path - p), t->tls ? 443 : 80, t);
@@ -4925,11 +4953,23 @@ enum {
     SOCKS_REFUSED = 5, SOCKS_TIMEOUT = 6, SOCKS_COMMAND = 7, SOCKS_ADDRESS = 8
 };
 
-/* Makes a host of the n bytes at p, which must be a name's. */
-static bool socks_name(const void *p, size_t n, unsigned port,
+/* Makes a host of the n bytes at p, which must be a name's, or IPv6 address's,
+   in brackets or not. */
+static bool socks_name(const char *p, size_t n, unsigned port,
                        struct target *t)
 {
-    return parse_authority(p, n, port, t) && strlen(t->host) == n;
+    char text[MAX_HOST + 3];
+    bool v6 = memchr(p, ':', n) != NULL, bare = v6 && *p != '[';
+    unsigned char ip[16];
+    size_t len = n + 2 * bare;
+
+    if (n == 0 || len > sizeof text)
+        return false;
+    *text = '[';
+    text[len - 1] = ']';
+    memcpy(text + bare, p, n);
+    return (*text == '[') == v6 && (!v6 || text[len - 1] == ']') &&
+           parse_authority(text, len, port, t) && (!v6 || parse_ip(t->host, ip));
 }
 
 /* SOCKS4 and 4a: reads a request off the n bytes at p. Contract as in 12. */
@@ -4953,7 +4993,7 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
     end = memchr(name, 0, n - (size_t)(name - p));
     if (end == NULL)
         return n - (size_t)(name - p) > MAX_HOST ? -1 : 0;
-    return socks_name(name, (size_t)(end - name), t->port, t)
+    return socks_name((const char *)name, (size_t)(end - name), t->port, t)
            ? (int)(end + 1 - p) : -1;
 }
 
@@ -4983,7 +5023,7 @@ static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
     if (p[3] != 3)
         inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
                   sizeof t->host);
-    else if (!socks_name(p + at, len, t->port, t))
+    else if (!socks_name((const char *)p + at, len, t->port, t))
         return -1;
     return (int)(at + len + 2);
 }
@@ -5145,8 +5185,10 @@ static struct target server_goal(const struct target *t)
                           strcasecmp(d->from.host, t->host) != 0) ||
                          (d->from.port != 0 && d->from.port != t->port)))
         d = d->next;
-    if (d != NULL && d->to.host[0] != '\0')
+    if (d != NULL && d->to.host[0] != '\0') {
         strcpy(goal.host, d->to.host);
+        goal.rooted = d->to.rooted;
+    }
     if (d != NULL && d->to.port != 0)
         goal.port = d->to.port;
     return goal;
@@ -5508,7 +5550,7 @@ static void server_lookup(struct flow *f)
 
     if (s->addrs > 0)
         ;                           /* the resolver has answered */
-    else if ((len = parse_ip(host, ip)) > 0)
+    else if (strchr(host, '%') == NULL && (len = parse_ip(host, ip)) > 0)
         server_address(s, len == 4 ? AF_INET : AF_INET6, ip);
     else if (n >= 9 && strcasecmp(host + n - 9, "localhost") == 0 &&
              (n == 9 || host[n - 10] == '.')) { /* RFC 6761, 6.3 */
@@ -5982,7 +6024,7 @@ static struct target request_target(struct dir *d, const char *p,
         t = f->ex.to;
     goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
-                same_target(&goal, &t) &&
+                same_target(&goal, &t) && tolower(*target) != 'w' && /* ws: */
                 (!f->tunnel || opt.reverse.port != 0);
     return t;
 }
@@ -6993,7 +7035,6 @@ static bool tunnel_hello(struct flow *f)
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
         "is asked, so that its certificate can be copied", f->peer,
         f->hello.sni);
-    hello_join(in);
     t.tls |= opt.reverse.port == 0 || f->stream;
     flow_enter(f, FLOW_SERVER);
     if (f->server.state == SERVER_UP && !f->server.end.done && t.tls &&

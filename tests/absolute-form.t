@@ -14,6 +14,16 @@ def _():
               b'HOST:  x\r\nAlpha:2 \r\n\r\n', 'at the server')
 
 
+@test('the schemes of WebSocket tell the way as those of HTTP')
+def _():
+    for tls in False, True:
+        with Origin(answer(lambda r: reply(r.head)), tls=tls) as origin, \
+                Proxy() as proxy:
+            client = proxy.connect()
+            client.send(get(origin.url('/x').replace('http', 'ws')))
+            equal(client.read_message().body, get('/x'), 'at the server')
+
+
 @test('a target without a path becomes / or, of OPTIONS, *')
 def _():
     with Origin(answer(reply(b'x'))) as origin, Proxy() as proxy:

@@ -67,6 +67,58 @@ def _():
             client.send(out.read(), step)
 
 
+@contextlib.contextmanager
+def shredded(port, size, up):
+    """A port that leads to this one, the handshake's plain messages one way
+    (up: to it) in records of so many bytes."""
+    def pump(source, to, shred):
+        with contextlib.suppress(OSError, Failed):
+            while shred and (source.buf or source.more()):
+                kind, version, n = struct.unpack('>B2sH', source.read_exact(5))
+                data = source.read_exact(n)
+                shred = kind == 22      # then all is sealed, or soon
+                for i in range(0, n, size if shred else n):
+                    part = data[i:i + size] if shred else data
+                    to.send(struct.pack('>B2sH', kind, version, len(part))
+                            + part)
+            while source.buf or source.more():
+                to.send(source.take(len(source.buf)))
+        to.cut()
+
+    def relay(conn):
+        with Conn(socket.create_connection(('127.0.0.1', port))) as to:
+            back = thread(pump, to, conn, not up)
+            pump(conn, to, up)
+            back.result()
+
+    with Origin(relay) as origin:
+        yield origin.port
+
+
+@test('a handshake in records of one byte, or of some, from either side')
+def _():
+    with Origin(answer(reply(b'ok')), tls=True) as origin, \
+            contextlib.ExitStack() as stack:
+        for size in 1, 2, 3, 4, 5:
+            with shredded(origin.port, size, False) as far, Proxy(
+                    '-m', 'reverse:https://localhost:%d' % far) as proxy, \
+                    shredded(proxy.port, size, True) as near:
+                for words in ['-tls1_2'], ['-tls1_3'], \
+                        ['-groups', 'X448:P-256']:  # is told to try again
+                    like(command('openssl', 's_client', '-connect',
+                                 '127.0.0.1:%d' % near, '-servername',
+                                 'localhost', '-CAfile', proxy.ca, *words),
+                         b'(?s)Verification: OK.*New, TLSv1', '%d, %s\n%s'
+                         % (size, words, proxy.log()))
+        for word in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+            with shredded(origin.port, 1, False) as far, Proxy(
+                    '-m', 'reverse:https://localhost:%d' % far) as proxy:
+                client = proxy.connect().start_tls(
+                    client_context(proxy.ca, word), 'localhost')
+                client.send(get('/'))
+                equal(client.read_message().body, b'ok', 'the answer')
+
+
 @test('ALPN: of h2 and http/1.1 the client gets http/1.1')
 def _():
     with Origin(answer(reply(b'ok')), tls=True,

@@ -64,10 +64,18 @@ def _():
     with Origin(answer(reply(b'page')), tls=True) as origin:
         for rule, how in ((r'LOCALHOST', through), (r'^host', opened),
                           (r'^localhost$', opened),
+                          (r'^localhost:', through),
                           (r'nothing|local', through),
                           (r'^(localhost|x):[0-9]+$', through)):
             with Proxy(RULE, rule, *SPOIL) as proxy:
                 how(proxy, origin, proxy.tunnel(origin))
+
+
+@test('the dot of the root does not count')
+def _():
+    with Origin(answer(reply(b'page')), tls=True, name='localhost.') as origin, \
+            Proxy(RULE, '^localhost:', *SPOIL) as proxy:
+        through(proxy, origin, proxy.tunnel(origin))
 
 
 @test('reverse mode')

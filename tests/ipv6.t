@@ -19,6 +19,18 @@ def _():
         equal(client.read_message().body, b'GET /x HTTP/1.1', 'the answer')
 
 
+@test('a zone, as in a URL and by itself')
+def _():
+    with Proxy() as proxy:
+        for zone in '%25none', '%none':
+            auth = '[fe80::1%s]:80' % zone
+            clients = proxy.connect(), proxy.tunnel(auth)
+            for client, target in zip(clients, ('http://%s/' % auth, '/')):
+                client.send(get(target, host='x'))
+                like(client.read_message().body, rb'\bfe80::1%none\b',
+                     'who is looked up')
+
+
 @test('CONNECT [::1], TLS inside')
 def _():
     with origin6(True) as origin, Proxy() as proxy:

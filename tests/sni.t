@@ -117,6 +117,30 @@ def _():
         equal(names, ['origin.test'], 'what the server was asked for')
 
 
+@test('the dot of the root: one name with it and without')
+def _():
+    with Origin(answer(reply(b'page')), tls=True, name='localhost.') as origin, \
+            Proxy() as proxy:
+        names = named(origin)
+        for words in ['-servername', 'localhost.'], ['-noservername'], \
+                ['-servername', 'localhost']:
+            fits(proxy, leaf(proxy, origin, *words), 'localhost')
+        equal(names, 3 * ['localhost'], 'what the server was asked for')
+        equal(proxy.curl(origin.url()), b'page', 'the page')
+
+
+@test('the dot of the root, in node')
+def _():
+    with Origin(answer(reply(b'page')), tls=True) as origin, Proxy() as proxy:
+        with Proxy('-m', 'reverse:https://localhost.:%d' % origin.port,
+                   ca=proxy.ca) as reverse:
+            got = command(need('node'), '-e', 'require("https").get({host:'
+                          '"localhost", servername: "localhost.", port: %d},'
+                          'r => r.pipe(process.stdout))' % reverse.port,
+                          env={'NODE_EXTRA_CA_CERTS': proxy.ca})
+        equal(got, b'page', 'the page')
+
+
 # ---------------------------------------------------------- no names
 
 def hello(name):

@@ -59,6 +59,30 @@ for what, ask, code in (
             client.read_all()
 
 
+@test('an address of IPv6 as a name, in brackets or not')
+def _():
+    try:
+        origin = Origin(answer(PAGE), host='::1')
+    except OSError:
+        raise Skip('no IPv6 here') from None
+    with origin, Proxy() as proxy:
+        port = struct.pack('>H', origin.port)
+        for name in b'::1', b'[::1]', b'[0:0::1]':
+            for ask, skip in ((b'\5\1\0\5\1\0\3%c%s%s'
+                               % (len(name), name, port), 12),
+                              (b'\4\1%s\0\0\0\1me\0%s\0' % (port, name), 8)):
+                client = proxy.connect()
+                client.send(ask + get('/'))
+                client.read_exact(skip)
+                equal(client.read_message().body, b'page', name)
+        for name in b'[::1', b'::1]', b'[::1]:80', b'a:80', b'[a:80]', b':', \
+                b'[]', b'[a]', b'::1\0':
+            client = proxy.connect()
+            client.send(b'\5\1\0\5\1\0\3%c%s%s' % (len(name), name, port))
+            equal(client.read_exact(4), b'\5\0\5\10', name)
+            client.read_all()
+
+
 @test('a client that knows no method of ours')
 def _():
     with Proxy() as proxy:

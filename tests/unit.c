@@ -1064,6 +1064,11 @@ static void test_parse_authority(void)
         { LIT("127.0.0.1:1"), 0, "127.0.0.1", 1 },
         { LIT("[::1]:65535"), 0, "::1", 65535 },
         { LIT("[fe80::1%lo]"), 443, "fe80::1%lo", 443 },
+        { LIT("[fe80::1%25lo]"), 443, "fe80::1%lo", 443 },
+        { LIT("[fe80::1%25]"), 443, "fe80::1%25", 443 },
+        { LIT("example.com.:443"), 0, "example.com", 443 },
+        { LIT("127.0.0.1."), 80, "127.0.0.1", 80 },
+        { LIT("a.."), 80, "a.", 80 }, { LIT("."), 80, ".", 80 },
         { LIT("[::1]:"), 443, "::1", 443 },
         { LIT("h:00443"), 0, "h", 443 },
         { LIT(""), 80, NULL, 0 }, { LIT(":80"), 80, NULL, 0 },
@@ -1127,6 +1132,9 @@ static void test_parse_absolute(void)
         { LIT("http://u:p@h:1/@"), "h", 1, "/@" },
         { LIT("http://[::1]:8080/a"), "::1", 8080, "/a" },
         { LIT("http://h//x"), "h", 80, "//x" },
+        { LIT("http://h./x"), "h", 80, "/x" },
+        { LIT("ws://h/x"), "h", 80, "/x" }, { LIT("wss://h"), "h", 443, "" },
+        { LIT("ws://"), NULL, 0, "" }, { LIT("wsss://h"), NULL, 0, "" },
         { LIT("/"), NULL, 0, "" }, { LIT("*"), NULL, 0, "" },
         { LIT(""), NULL, 0, "" }, { LIT("http:/h/"), NULL, 0, "" },
         { LIT("http://"), NULL, 0, "" }, { LIT("http:///a"), NULL, 0, "" },
@@ -1153,7 +1161,8 @@ static void test_parse_absolute(void)
         same_text("host", t.host, cases[i].host);
         check(t.port == cases[i].port, "%s: port %u",
               shown(cases[i].text, n), t.port);
-        check(t.tls == (strncasecmp(cases[i].text, "https", 5) == 0),
+        check(t.tls == (strncasecmp(cases[i].text, "https", 5) == 0 ||
+                        strncasecmp(cases[i].text, "wss", 3) == 0),
               "%s: tls is %d", shown(cases[i].text, n), t.tls);
         same("the rest", rest, rest_len, cases[i].rest,
              strlen(cases[i].rest));
@@ -1315,6 +1324,8 @@ static void test_hello_bare(void)
         { NULL, 0, 1, "", false, false },
         { LIT(""), 1, "", false, false },
         { LIT("\0\0\0\x06\0\x04\0\0\x01" "a"), 1, "a", false, false },
+        { LIT("\0\0\0\x07\0\x05\0\0\x02" "a."), 1, "a", false, false },
+        { LIT("\0\0\0\x06\0\x04\0\0\x01" "."), 1, ".", false, false },
         { LIT("\0\x10\0\x05\0\x03\x02h2"), 1, "", true, true },
         { LIT("\xff\xff\0\0\0\0\0\x06\0\x04\0\0\x01" "a"), 1, "a", false,
           false },
