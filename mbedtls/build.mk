@@ -39,6 +39,12 @@ INCLUDE := -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
              $(INSIDE)/kremlib $(call IN,include tf-psa-crypto/include \
                tf-psa-crypto/drivers/builtin/include))
 
+# Debian mends some things by flags.
+DEBIAN := $(filter -D%,$(shell sed -n \
+            's/^export DEB_CFLAGS_MAINT_APPEND *= *//p' \
+            $(SRC)/debian/rules 2>/dev/null))
+CALL    = $(CC) $(FLAGS) $(DEBIAN)
+
 vpath %.c $(DIRS) $(EVEREST)/library
 
 $(OUT)/libmbedtls.a: $(OBJECTS)
@@ -52,12 +58,12 @@ $(OUT)/Hacl_Curve25519_joined.o: MORE = $(if $(findstring -Os,$(FLAGS)),, \
 
 $(OUT)/%.o: %.c mbedtls/build.mk $(wildcard mbedtls/*.h) $(OUT)/flags
 	@echo "  $(CC) $(<F)"
-	@$(CC) $(FLAGS) $(INCLUDE) $(MORE) -c -o $@ $<
+	@$(CALL) $(INCLUDE) $(MORE) -c -o $@ $<
 
-# Other flags, another compiler or another SRC compile everything anew.
+# Other flags, another compiler, SRC or version compile everything anew.
 $(OUT)/flags: FORCE
 	@mkdir -p $(OUT)
-	@printf '%s\n' '$(CC) $(FLAGS) $(SRC)' | cmp -s - $@ || \
-	printf '%s\n' '$(CC) $(FLAGS) $(SRC)' > $@
+	@printf '%s\n' '$(CALL) $(SRC) $(HAVE)' | cmp -s - $@ || \
+	printf '%s\n' '$(CALL) $(SRC) $(HAVE)' > $@
 
 FORCE:
