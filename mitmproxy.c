@@ -256,6 +256,7 @@ struct body {
         TRAILER_LF          /* waits for the LF of the empty line */
     } step;
     uint64_t left;          /* of BY_LENGTH, or of the chunk */
+    bool strict;            /* only CRLF ends a chunk's line */
     bool begun, done;       /* some of it has come; all has */
 };
 
@@ -361,6 +362,7 @@ struct server {
     int addrs, tried;
     double since;           /* when this state was entered */
     int error;              /* of connect(); 0: it was something else */
+    int status;             /* that the client is to be told; 0: 502 */
     char failure[512];
 };
 
@@ -514,6 +516,8 @@ struct flow {
     bool spoken;            /* an HTTP message has been seen */
     bool stream;            /* both directions are streams */
     bool heard;             /* ... and it was the server that spoke last */
+    unsigned char matched;  /* letters of "HTTP/" that its client has just
+                               sent: the fence looks for it */
     bool wake;              /* something happened to it in this turn */
     double woken;           /* when that was the last time */
     bool over;              /* to be freed by flow_settle() */
@@ -541,7 +545,7 @@ static struct {
                                up here; login: user:password or NULL */
     struct detour { struct detour *next; struct target from, to;
     } *detours;             /* --connect-to; "" and 0: any, or the same */
-    regex_t *ignore, *tcp;  /* of --ignore-hosts, --tcp-hosts */
+    regex_t *only, *ignore, *tcp; /* --only-hosts, --ignore-hosts ... */
     const char *capture;    /* -w's file */
     int workers;
     bool insecure, pass_pinned;
@@ -1077,6 +1081,8 @@ static const struct option {
       &opt.mode, 0 },
     { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
       &opt.proxyauth, 0 },
+    { REGEX, 0, "only-hosts", "REGEX", "refuse every other host:port",
+      &opt.only, 0 },
     { NUMBER, 'j', "workers", "N", "processes that share the port (1)",
       &opt.workers, 1000 },
     { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
@@ -3642,7 +3648,8 @@ static bool head_is_all(const struct head *h, bool by_head)
    the request when h is a response. */
 static struct body body_begin(const struct head *h, const struct exchange *ex)
 {
-    struct body b = { .framing = NO_BODY };
+    struct body b = { .framing = NO_BODY,
+                      .strict = opt.only != NULL && h->status == 0 };
 
     if (head_is_all(h, ex->head))
         b.done = true;
@@ -3663,6 +3670,9 @@ static struct body body_begin(const struct head *h, const struct exchange *ex)
    ends a line as CRLF does. False: malformed. */
 static bool chunk_byte(struct body *b, char c)
 {
+    if (b->strict && c == '\n' && b->step <= CHUNK_CR &&
+        b->step != CHUNK_EXT_LF)
+        return false;
     switch (b->step) {
     case CHUNK_SIZE:
     case CHUNK_DIGITS:
@@ -4949,8 +4959,9 @@ static void run_exited(struct run *r, int status)
    SOCKS, which the first byte tells from them. */
 
 enum {
-    SOCKS_OK = 0, SOCKS_FAILED = 1, SOCKS_NETWORK = 3, SOCKS_HOST = 4,
-    SOCKS_REFUSED = 5, SOCKS_TIMEOUT = 6, SOCKS_COMMAND = 7, SOCKS_ADDRESS = 8
+    SOCKS_OK = 0, SOCKS_FAILED = 1, SOCKS_FORBIDDEN = 2, SOCKS_NETWORK = 3,
+    SOCKS_HOST = 4, SOCKS_REFUSED = 5, SOCKS_TIMEOUT = 6, SOCKS_COMMAND = 7,
+    SOCKS_ADDRESS = 8
 };
 
 /* Makes a host of the n bytes at p, which must be a name's, or IPv6 address's,
@@ -5067,7 +5078,8 @@ static bool basic_is_authorized(const struct buf *value)
 /* The reply code for an errno of connect(). */
 static int socks_code(int error)
 {
-    return error == ECONNREFUSED ? SOCKS_REFUSED :
+    return error == EACCES ? SOCKS_FORBIDDEN :
+           error == ECONNREFUSED ? SOCKS_REFUSED :
            error == ENETUNREACH ? SOCKS_NETWORK :
            error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
 }
@@ -5194,6 +5206,96 @@ static struct target server_goal(const struct target *t)
     return goal;
 }
 
+/* ---- the fence: with --only-hosts nothing leaves for any other host:port, no
+   question to a name server, no connection, no ClientHello: server_want(), the
+   one way to a server, asks. What is allowed must also be what is meant: the
+   names of one connection (CONNECT's or SOCKS's, SNI's, Host's) agree, and what
+   two parsers could read in two ways is refused. Limit: of what --ignore-hosts
+   and --tcp-hosts name, no Host is seen, and only the first ClientHello. */
+
+/* Whether --only-hosts, where it is given, allows host:port. A root dot does
+   not count (RFC 1034, 3.1). */
+static bool fence_allows(const char *host, unsigned port)
+{
+    char text[MAX_HOST + 8];
+    size_t n = strlen(host);
+
+    n -= n > 1 && host[n - 1] == '.';
+    snprintf(text, sizeof text, "%.*s:%u", (int)n, host, port);
+    return opt.only == NULL || matches(opt.only, text);
+}
+
+/* Whether a name that the client gives is that of t, where it goes. An address
+   that is allowed may have any name that is allowed, too. */
+static bool fence_agrees(const struct target *t, const char *name)
+{
+    unsigned char ip[16];
+    size_t n = strlen(name), m = strlen(t->host);
+
+    n -= n > 1 && name[n - 1] == '.';
+    m -= m > 1 && t->host[m - 1] == '.';
+    return (n == m && strncasecmp(name, t->host, n) == 0) ||
+           (parse_ip(t->host, ip) && fence_allows(name, t->port));
+}
+
+/* The same of an authority, len bytes at p: Host's (RFC 9110, 7.2) or that of
+   an absolute target. In reverse mode clients know the server by our name, of
+   which the most that is allowed is one that no server goes by. */
+static bool fence_agrees_host(const struct target *t, const char *p, size_t len)
+{
+    struct target named;
+    unsigned char ip[16];
+
+    if (!parse_authority(p, len, t->port, &named))
+        return false;
+    if (opt.reverse.port != 0 && (parse_ip(named.host, ip) ||
+                                  strcasecmp(named.host, "localhost") == 0))
+        return true;
+    return named.port == t->port && fence_agrees(t, named.host);
+}
+
+/* Why the request to t whose head h is at p may not pass: it names another
+   server, or may be read so; NULL: it may. */
+static const char *fence_objection(const struct target *t, const char *p,
+                                   const struct head *h)
+{
+    size_t line, len, name, value_len, n;
+    const char *value, *rest, *target = p + h->target.at;
+    struct target named;
+
+    if (memchr(target, ' ', h->target.len) || memchr(target, '\r',
+                                                     h->target.len))
+        return "its target has blanks";
+    if (same_word(p + h->method.at, h->method.len, "CONNECT"))
+        return "it asks for a tunnel within a tunnel";
+    if (parse_absolute(target, h->target.len, &named, &rest, &n) &&
+        !(named.port == t->port && fence_agrees(t, named.host)))
+        return "its target names another host";
+    for (size_t at = h->fields; (line = next_line(p + at, h->len - at, &len)) >
+         0 && len > 0; at += line) {
+        if (!split_field(p + at, len, &name, &value, &value_len) ||
+            memchr(p + at, '\r', len) || memchr(p + at, '\0', len))
+            return "its head has a line that is no plain field";
+        if (field_is(p + at, name, "Host") &&
+            !fence_agrees_host(t, value, value_len))
+            return "its Host names another";
+    }
+    return NULL;
+}
+
+/* The server is not to be reached; why, and by which status, the client is to
+   be told. */
+PRINTF(4, 5) static void server_deny(struct flow *f, const struct target *t,
+                                     int status, const char *format, ...)
+{
+    server_drop(f);
+    FORMAT(f->server.failure, format);
+    f->server.target = *t;
+    f->server.status = status;
+    f->server.error = EACCES;
+    server_enter(f, SERVER_FAILED);
+}
+
 /* Sees to it that the server is, or is about to be, the target. */
 static void server_want(struct flow *f, const struct target *t)
 {
@@ -5203,6 +5305,11 @@ static void server_want(struct flow *f, const struct target *t)
     if (s->state != SERVER_NONE && same_target(&s->target, t) &&
         !s->end.done && !s->end.fd_done && !s->end.broken)
         return;
+    if (!fence_allows(t->host, t->port)) {
+        server_deny(f, t, 403, "%s:%u is not among --only-hosts", t->host,
+                    t->port);
+        return;
+    }
     server_drop(f);
     s->target = *t;
     s->goal = server_goal(t);
@@ -5723,6 +5830,8 @@ static bool flow_cut(struct flow *f)
 static const char *status_text(int status)
 {
     return status == 400 ? "400 Bad Request" :
+           status == 403 ? "403 Forbidden" :
+           status == 421 ? "421 Misdirected Request" :
            status == 407 ? "407 Proxy Authentication Required" :
            status == 408 ? "408 Request Timeout" :
            status == 431 ? "431 Request Header Fields Too Large" :
@@ -5788,6 +5897,9 @@ static bool request_in_filters(const struct flow *f)
    the filters too, as one long message. Why goes into the log. */
 static bool flow_stream(struct flow *f, bool filtered, const char *why)
 {
+    if (opt.only != NULL && f->spoken && f->down.head.status != 101)
+        return flow_fail(f, 400, "--only-hosts lets nothing pass that is not "
+                         "clear: %s", why);
     if (f->up.chain != NULL || f->down.chain != NULL) {
         say(0, "#%lu cut off, as a filter has a part of it: %s", f->ex.id,
             why);
@@ -5825,6 +5937,9 @@ static bool dir_unclear(struct dir *d, const char *why)
 {
     struct flow *f = d->flow;
 
+    if (opt.only != NULL && (f->spoken || d->head.len > 0))
+        return flow_fail(f, d->up ? 400 : 502, "--only-hosts lets nothing pass "
+                         "that is not clear: %s", why);
     if (f->tunnel)
         return flow_stream(f, !f->spoken, why);
     if (d->up && opt.proxyauth != NULL)
@@ -6325,7 +6440,8 @@ static bool dir_server(struct dir *d)
     const char *unclear = d->head.unclear;
 
     if (f->server.state == SERVER_FAILED)
-        return flow_fail(f, 502, "%s", f->server.failure);
+        return flow_fail(f, f->server.status ? f->server.status : 502, "%s",
+                         f->server.failure);
     if (f->server.state != SERVER_UP)
         return false;
     if (d->chain != NULL && !d->headless) {
@@ -6478,11 +6594,14 @@ static bool request_begin(struct dir *d)
     struct flow *f = d->flow;
     const char *p = (char *)buf_at(&d->from->in);
     const char *rest = p + d->head.target.at;
+    const char *why;
     struct target t = f->home;
     size_t n = d->head.target.len;
 
     if (!f->tunnel && connect_target(p, &d->head, &t))
-        return tunnel_begin(f, &t);
+        return fence_allows(t.host, t.port) ? tunnel_begin(f, &t) :
+               flow_fail(f, 403, "%s:%u is not among --only-hosts", t.host,
+                         t.port);
     if (!d->pass) {
         exchange_free(&f->ex);
         f->ex.id = next_id();
@@ -6496,6 +6615,11 @@ static bool request_begin(struct dir *d)
                          "or CONNECT host:port");
     f->ex.to = t;
     exchange_name(f, p, &d->head);
+    if (opt.only != NULL && opt.transparent) { /* by its name, and not to the
+                                       address that the client took for it */
+        strcpy(f->home.host, f->ex.host);
+        f->ex.to = f->home;
+    }
     if ((!f->tunnel || opt.transparent) &&
         strcasecmp(f->ex.host, "mitm.it") == 0) {
         parse_absolute(rest, n, &t, &rest, &n); /* in a tunnel it may be one */
@@ -6505,6 +6629,11 @@ static bool request_begin(struct dir *d)
         f->home = t;
         f->untouched = host_matches(opt.ignore, f);
     }
+    if (opt.only != NULL && fence_allows(f->ex.to.host, f->ex.to.port) &&
+        f->server.status == 0 &&
+        (why = fence_objection(&f->ex.to, p, &d->head)) != NULL)
+        return flow_fail(f, 421, "the request to %s:%u is refused: %s",
+                         f->ex.to.host, f->ex.to.port, why);
     f->spoken = true;
     if (opt.filters != NULL && !d->pass)
         exchange_note(f, p, &d->head);
@@ -6523,6 +6652,9 @@ static bool response_begin(struct dir *d)
     struct flow *f = d->flow;
     int status = d->head.status;
 
+    if (status == 101 && !f->ex.upgrade && opt.only != NULL)
+        return flow_fail(f, 502, "%s:%u switched protocols, although it was "
+                         "not asked to", f->ex.to.host, f->ex.to.port);
     if ((status == 101 && (f->tunnel || f->ex.upgrade)) ||
         (f->ex.connect && status / 100 == 2)) {
         if (request_in_filters(f))
@@ -6726,6 +6858,13 @@ static bool stream_upgrades(struct flow *f)
     return true;
 }
 
+/* Whether what comes of a stream is taken, by its filters or by the peer. */
+static bool stream_has_room(const struct dir *d)
+{
+    return d->chain ? run_is_deaf(d->chain, 0) || chain_has_room(d->chain)
+                    : d->to->broken || d->to->out.len < MAX_BUF;
+}
+
 /* Gives a stream's filters what has come, and the end, if it is over. */
 static bool stream_feed(struct dir *d, bool over)
 {
@@ -6734,10 +6873,32 @@ static bool stream_feed(struct dir *d, bool over)
     bool deaf = run_is_deaf(c, 0), moved = over && !c->fed;
 
     c->fed |= over;
-    if (in->len == 0 || !(deaf || chain_has_room(c)))
+    if (in->len == 0 || !stream_has_room(d))
         return moved;
     dir_take(d, in->len, deaf ? NULL : &c->buf[0]);
     return true;
+}
+
+/* Whether what has come of a stream is HTTP that the fence must see: its
+   client's before the server has said something else, or the server's first
+   bytes. *wait: that cannot be told yet. */
+static bool fence_stops(struct dir *d, bool *wait)
+{
+    static const char mark[] = "HTTP/";
+    struct flow *f = d->flow;
+    const struct buf *in = &d->from->in;
+
+    if (opt.only == NULL || f->spoken || f->untouched || f->down.sent ||
+        host_matches(opt.tcp, f))
+        return false;
+    for (size_t i = 0; d->up && i < in->len && f->matched < 5; i++) {
+        char c = (char)toupper(buf_at(in)[i]);
+
+        f->matched = c == mark[f->matched] ? f->matched + 1 : c == 'H';
+    }
+    *wait = !d->up && in->len < 5 && !d->from->done;
+    return d->up ? f->matched == 5
+                 : in->len > 4 && memcmp(buf_at(in), mark, 5) == 0;
 }
 
 /* All bytes pass, through the filters of a stream or as they are. */
@@ -6762,6 +6923,13 @@ static bool dir_stream(struct dir *d)
         say(0, "a stream ends: %s", d->flow->server.failure);
         return flow_cut(d->flow);
     }
+    if (in->len > 0 && stream_has_room(d) && fence_stops(d, &moved)) {
+        say(0, "a stream to %s:%u ends: there is HTTP in it, and --only-hosts "
+            "is to see that", d->flow->home.host, d->flow->home.port);
+        return flow_cut(d->flow);
+    }
+    if (moved)
+        return false;
     if (d->chain != NULL) {
         moved = stream_feed(d, over);
         src = chain_out(d->chain);
@@ -6948,7 +7116,8 @@ static bool tunnel_first(struct flow *f)
 {
     const struct buf *in = &f->client.in;
 
-    if (host_matches(opt.ignore, f))
+    if (host_matches(opt.ignore, f) &&
+        !(opt.only && (in->len == 0 || *buf_at(in) == 22)))
         tunnel_pass(f, "--ignore-hosts says so");
     else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
@@ -7024,6 +7193,17 @@ static bool tunnel_hello(struct flow *f)
             f->peer);
         f->over = true;
         return true;
+    }
+    if (opt.only != NULL && f->hello.sni[0] != '\0' && opt.transparent &&
+        !f->stream)
+        strcpy(t.host, strcpy(f->home.host, f->hello.sni));
+    else if (opt.only != NULL && f->hello.sni[0] != '\0' &&
+             opt.reverse.port == 0 && !fence_agrees(&t, f->hello.sni)) {
+        t.tls = true;
+        server_deny(f, &t, 421, "the ClientHello asks for %s, but the client "
+                    "came for %s:%u", f->hello.sni, t.host, t.port);
+        hello_join(in);
+        return flow_enter(f, FLOW_SERVER);
     }
     if (host_matches(opt.ignore, f))
         return tunnel_pass(f, "--ignore-hosts says so");

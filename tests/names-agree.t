@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""With --only-hosts the names of one connection agree: CONNECT's or SOCKS's,
+SNI's, Host's. Whatever else reaches the server that is allowed, is not asked
+of it in the name of another."""
+from mitm import *
+
+ONLY = '--only-hosts', r'^allowed\.test:(80|443)$'
+GOOD, EVIL = 'Host: allowed.test', 'Host: evil.test'
+
+
+def lines(*of):
+    return '\r\n'.join(of + ('', '')).encode('latin-1')
+
+
+@contextlib.contextmanager
+def fenced(behave=None, *args, tls=False):
+    """An origin that stands for both names, and the proxy before it."""
+    with Origin(behave or answer(lambda r: reply(r.start)), tls=tls,
+                cert=make_leaf(names='DNS:allowed.test,DNS:evil.test')) \
+            as origin:
+        to = ['--connect-to', '::localhost:%d' % origin.port]
+        with Proxy(*ONLY, *to, *args) as proxy:
+            yield origin, proxy
+
+
+def tunnel(proxy, tls, name='allowed.test'):
+    conn = proxy.tunnel('allowed.test:%d' % (443 if tls else 80))
+    return conn.start_tls(client_context(proxy.ca), name) if tls else conn
+
+
+GET = 'GET / HTTP/1.1'
+POST = lines('POST / HTTP/1.1', GOOD, 'Transfer-Encoding: chunked')
+HIDDEN = lines(GET, EVIL)
+for what, status, request in (
+        ('another Host', 421, lines(GET, EVIL)),
+        ('two Hosts, the second another', 421, lines(GET, GOOD, EVIL)),
+        ('two Hosts, the first another', 421, lines(GET, EVIL, GOOD)),
+        ('a Host with another port', 421, lines(GET, GOOD + ':8080')),
+        ('a blank before the colon', 421,
+         lines(GET, GOOD, 'Host : evil.test')),
+        ('a fold', 421, lines(GET, GOOD, ' evil.test')),
+        ('a fold before all fields', 421, lines(GET, ' ' + EVIL, GOOD)),
+        ('a line without a colon', 421, lines(GET, GOOD, 'Host evil.test')),
+        ('a bare CR', 421, lines(GET, GOOD, 'X: y\r' + EVIL)),
+        ('a NUL', 421, lines(GET, GOOD, 'X: y\0' + EVIL)),
+        ('a list', 421, lines(GET, GOOD + ', evil.test')),
+        ('a user', 421, lines(GET, 'Host: allowed.test@evil.test')),
+        ('percent-encoding', 421, lines(GET, 'Host: allowed%2Etest')),
+        ('an address for a name', 421, lines(GET, 'Host: 127.0.0.1')),
+        ('an empty Host', 421, lines(GET, 'Host:')),
+        ('an absolute target', 421,
+         lines('GET http://evil.test/ HTTP/1.1', GOOD)),
+        ('an absolute target of another port', 421,
+         lines('GET http://allowed.test:8080/ HTTP/1.1', GOOD)),
+        ('blanks in the target', 421, lines('GET / x HTTP/1.1', EVIL)),
+        ('empty lines before', 421, b'\r\n\r\n' + HIDDEN),
+        ('a tunnel within', 421,
+         lines('CONNECT evil.test:443 HTTP/1.1', EVIL)),
+        ('length and chunked', 400, POST[:-2] + b'Content-Length: 3\r\n\r\n'
+         b'0\r\n\r\n' + HIDDEN),
+        ('two lengths', 400, lines('POST / HTTP/1.1', GOOD, 'Content-Length: 0',
+                                   'Content-Length: 5') + HIDDEN),
+        ('a size line that LF ends', 400,
+         POST + b'1;x\nx\r\n0\r\n\r\n' + HIDDEN),
+        ('data that LF ends', 400, POST + b'1\r\nx\n0\r\n\r\n' + HIDDEN),
+        ('a size that is none', 400, POST + b'0x0\r\n\r\n' + HIDDEN),
+        ('a blank behind the version', None, lines(GET + ' ', EVIL)),
+        ('a version that is none', None, lines('GET / HTTP/1.7', EVIL)),
+        ('lower case', None, lines('get / http/1.1', EVIL)),
+        ('tabs', None, lines('GET\t/\tHTTP/1.1', EVIL)),
+        ('a NUL before', None, b'\0' + HIDDEN),
+        ('the preface of HTTP/2', None,
+         b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + b'evil.test'),
+        ):
+    @test('in a tunnel: ' + what)
+    def _(status=status, request=request):
+        for tls in False, True:
+            with fenced(tls=tls) as (origin, proxy):
+                for step in 0, 1:
+                    client = tunnel(proxy, tls)
+                    with contextlib.suppress(OSError):
+                        client.send(request, step)
+                    if status:
+                        equal(client.read_message().status, status,
+                              'the answer')
+                    client.read_all()
+                check(b'evil' not in origin.rx.lower(), 'what the server got',
+                      origin.rx)
+                like(proxy.log(), r'refused|--only-hosts', 'a line')
+
+
+@test('a second request on the connection')
+def _():
+    for tls in False, True:
+        with fenced(tls=tls) as (origin, proxy):
+            client = tunnel(proxy, tls)
+            client.send(lines(GET, GOOD) + HIDDEN)
+            equal(client.read_message().status, 200, 'the first')
+            equal(client.read_message().status, 421, 'the second')
+            check(b'evil' not in origin.rx, 'what the server got')
+
+
+@test('without a tunnel')
+def _():
+    with fenced() as (origin, proxy):
+        for status, request in (
+                (421, lines('GET http://allowed.test/ HTTP/1.1', EVIL)),
+                (403, lines('GET http://evil.test/ HTTP/1.1', GOOD)),
+                (403, lines('GET http://allowed.test:81/ HTTP/1.1', GOOD)),
+                (200, lines('GET http://ALLOWED.test./ HTTP/1.1', GOOD)),
+                (200, lines('GET http://allowed.test:80/ HTTP/1.1', GOOD)),
+                (200, lines('GET http://allowed.test/ HTTP/1.0'))):
+            client = proxy.connect()
+            client.send(request)
+            equal(client.read_message().status, status, show(request))
+        check(b'evil' not in origin.rx, 'what the server got')
+
+
+@test('what agrees: no Host, a port, case, a root dot, no SNI')
+def _():
+    for tls in False, True:
+        with fenced(tls=tls) as (origin, proxy):
+            client = tunnel(proxy, tls)
+            for request in (
+                    lines(GET, GOOD), lines(GET, GOOD + '.'),
+                    lines(GET, GOOD + (':443' if tls else ':80')),
+                    lines(GET, 'hOST: ALLOWED.TEST'), lines(GET),
+                    POST + b'1\r\nx\r\n0\r\n\r\n',
+                    lines('GET http%s://allowed.test/ HTTP/1.1'
+                          % ('s' if tls else ''), GOOD)):
+                client.send(request)
+                equal(client.read_message().status, 200, show(request))
+    with fenced(tls=True) as (origin, proxy):
+        client = proxy.tunnel('allowed.test:443')
+        context = client_context(proxy.ca)
+        context.check_hostname = False
+        client.start_tls(context, '127.0.0.1')  # which sends none
+        client.send(lines(GET, GOOD))
+        equal(client.read_message().status, 200, 'without SNI')
+
+
+@test('another SNI, or one that is an address')
+def _():
+    for name in 'evil.test', '127.0.0.1':
+        with fenced(tls=True) as (origin, proxy):
+            done = subprocess.run(
+                [need('openssl'), 's_client', '-quiet', '-ign_eof', '-proxy',
+                 '127.0.0.1:%d' % proxy.port, '-connect', 'allowed.test:443',
+                 '-servername', name], stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, input=lines(
+                    GET, 'Host: ' + name, 'Connection: close'),
+                timeout=DEADLINE)
+            check(b' 200 ' not in done.stdout, 'the answer', done.stdout)
+            equal(origin.rx, b'', 'what the server got')
+
+
+@test('SNI is compared also where TLS passes unopened')
+def _():
+    for option in ('--ignore-hosts', 'allowed'), :
+        with fenced(None, *option, tls=True) as (origin, proxy):
+            names = []
+            origin.context.sni_callback = lambda _, name, __: \
+                names.append(name)
+            client = proxy.tunnel('allowed.test:443')
+            client.start_tls(client_context(make_ca()), 'allowed.test')
+            client.send(lines(GET, GOOD))
+            equal(client.read_message().status, 200, 'the right one')
+            client = proxy.tunnel('allowed.test:443')
+            client.start_tls(client_context(proxy.ca), 'evil.test')
+            client.send(lines(GET, EVIL))
+            equal(client.read_message().status, 421, 'another')
+            equal(names, ['allowed.test'], 'names that the server saw')
+
+
+@test('a server that speaks first makes no stream of HTTP')
+def _():
+    def behave(conn):
+        conn.send(lines('HTTP/1.1 408 Request Timeout', 'Content-Length: 0'))
+        conn.read_all()
+    with fenced(behave) as (origin, proxy):
+        client = tunnel(proxy, False)
+        client.read_all()
+        check(b'evil' not in origin.rx, 'what the server got')
+
+
+@test('a server that answers HTTP to what was none')
+def _():
+    def behave(conn):
+        conn.read_exact(5)
+        conn.send(lines('HTTP/1.1 400 Bad Request', 'Content-Length: 0'))
+        conn.read_all()
+    with fenced(behave) as (origin, proxy):
+        client = tunnel(proxy, False)
+        client.send(b'\1\2\3\4\5')
+        equal(client.read_all(), b'', 'the answer')
+
+
+@test('streams that are no HTTP pass, whoever speaks first')
+def _():
+    def echo(conn):
+        conn.send(b'220 ready\r\n')
+        while conn.more():
+            conn.send(conn.take(len(conn.buf)))
+    with fenced(echo) as (origin, proxy):
+        client = tunnel(proxy, False)
+        equal(client.read_exact(11), b'220 ready\r\n', 'the greeting')
+        client.send(b'DATA GET / HTTP/1.1\r\n')
+        equal(client.read_exact(21), b'DATA GET / HTTP/1.1\r\n', 'the echo')
+
+
+@test('101 from a server that was not asked for it, and from one that was')
+def _():
+    def behave(conn):
+        conn.read_head()
+        conn.send(lines('HTTP/1.1 101 Switching Protocols',
+                        'Upgrade: websocket', 'Connection: Upgrade'))
+        conn.read_all()
+    for asked in False, True:
+        with fenced(behave) as (origin, proxy):
+            client = tunnel(proxy, False)
+            client.send(lines(GET, GOOD, *(['Connection: Upgrade',
+                                            'Upgrade: websocket'] * asked)))
+            head = client.read_message()
+            equal(head.status, 101 if asked else 502, 'the answer')
+            if not asked:
+                with contextlib.suppress(OSError):
+                    client.send(HIDDEN)
+                client.read_all()
+                check(b'evil' not in origin.rx, 'what the server got')
+
+
+run()

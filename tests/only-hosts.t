@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""--only-hosts: nothing leaves for another host, by any way in: no question to
+a name server, no packet. A name server and a sniffer count what comes."""
+import functools
+
+from netns import *
+
+ALLOWED, DENIED = '10.77.2.2', '10.77.2.9'  # two addresses of the server
+ONLY = '--only-hosts', r'^(allowed\.test|10\.77\.2\.2):'
+
+
+class Far:
+    """The server's side: .asked has the names that the name server was asked
+    for, .touched the addresses that packets were sent to."""
+
+    def __init__(self, net):
+        self.net, self.asked, self.touched = net, [], []
+        with net.inside('server'):
+            tool('ip', 'addr', 'add', DENIED + '/24', 'dev', 'router')
+            self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.udp.bind((ALLOWED, 53))
+            try:
+                self.raw = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM,
+                                         socket.htons(0x0800))
+            except PermissionError:
+                raise Skip('no packet sockets here') from None
+            self.raw.bind(('router', 0x0800))
+        for work in self.answer, self.sniff:
+            threading.Thread(target=work, daemon=True).start()
+
+    def answer(self):
+        """allowed.test is at the one address, all else at the other."""
+        while True:
+            question, peer = self.udp.recvfrom(2048)
+            labels, at = [], 12
+            while question[at]:
+                labels.append(question[at + 1:at + 1 + question[at]])
+                at += 1 + question[at]
+            name, end = b'.'.join(labels).decode().lower(), at + 5
+            self.asked.append(name)
+            v4 = question[at + 1:at + 3] == b'\0\1'
+            where = ALLOWED if name == 'allowed.test' else DENIED
+            self.udp.sendto(
+                question[:2] + b'\x81\x80\0\1\0' + bytes([v4]) + b'\0\0\0\0'
+                + question[12:end] + (b'\xc0\x0c\0\1\0\1\0\0\0\0\0\4'
+                                      + socket.inet_aton(where)) * v4, peer)
+
+    def sniff(self):
+        while True:
+            packet = self.raw.recv(65536)
+            to = socket.inet_ntoa(packet[16:20])
+            if to not in self.touched:
+                self.touched.append(to)
+
+    def untouched(self, fetch):
+        """Fetches what is allowed, and looks what has come up to then."""
+        fetch()
+        wait_for(lambda: ALLOWED in self.touched, 'packets of what may')
+        equal((set(self.asked) - {'allowed.test'}, DENIED in self.touched),
+              (set(), False), 'names asked for, and packets to the other')
+
+
+@functools.lru_cache(None)
+def far():
+    return Far(Net())
+
+
+@contextlib.contextmanager
+def fenced(*args, mode=None, tls=False, only=ONLY, port=0):
+    """A proxy with a name server that counts, and an origin at both addresses
+    on one port: the origin, the proxy, how clients connect."""
+    net = far().net
+    resolv = scratch('resolv.conf', 'nameserver %s\n' % ALLOWED)
+    cert = make_leaf(names='DNS:allowed.test,DNS:denied.test')
+    far().asked.clear()
+    far().touched.clear()
+    with net.inside('server'):
+        origin = Origin(answer(lambda r: reply(r.head)), host='0.0.0.0',
+                        name='allowed.test', tls=tls, cert=cert, port=port)
+    with net.inside('router'):
+        proxy = Proxy('--listen-host', '::', *only,
+                      *(w.replace('PORT', str(origin.port)) for w in args),
+                      prefix=mounting('--bind %s /etc/resolv.conf' % resolv))
+
+    def connect(host=None, port=None):
+        return net.connect(proxy, host or net.router[4], port or proxy.port)
+    with origin, proxy:
+        yield origin, proxy, connect
+
+
+def allowed(origin, connect, tls=None):
+    """One request that may pass, to its answer."""
+    def fetch():
+        client = connect()
+        auth = 'allowed.test:%d' % origin.port
+        if origin.tls:
+            client.send(get(auth, host=auth, method='CONNECT'))
+            like(client.read_head(), rb'^HTTP/1.. 200 ', 'CONNECT')
+            client.start_tls(client_context(tls), 'allowed.test')
+            client.send(get('/', host=auth))
+        else:
+            client.send(get('http://%s/' % auth, host=auth))
+        equal(client.read_message().status, 200, 'what is allowed')
+    return fetch
+
+
+def status(request):
+    """A way in: this request is answered 403, by a page that says why."""
+    def way(client, origin, proxy):
+        client.send(request.replace(b'PORT', b'%d' % origin.port))
+        page = client.read_message()
+        equal(page.status, 403, 'the status')
+        like(page.body, rb'(denied\.test\.?|10\.77\.2\.9):\d+ is not among '
+             rb'--only-hosts', 'the page')
+    return way
+
+
+def socks(request, answer, greeting=b''):
+    def way(client, origin, proxy):
+        if greeting:
+            client.send(greeting)
+            equal(client.read_exact(2), b'\5\0', 'the greeting')
+        client.send(request.replace(b'PORT', struct.pack('>H', origin.port)))
+        equal(client.read_exact(2), answer, 'the refusal')
+    return way
+
+
+IP = socket.inet_aton(DENIED)
+HI = b'\5\1\0'
+for what, way, args in (
+        ('plain HTTP', status(get('http://denied.test:PORT/')), ()),
+        ('plain HTTP to an address', status(get('http://%s/' % DENIED)), ()),
+        ('CONNECT', status(get('denied.test:PORT', method='CONNECT')), ()),
+        ('CONNECT, with a root dot',
+         status(get('denied.test.:PORT', method='CONNECT')), ()),
+        ('CONNECT to an address',
+         status(get(DENIED + ':PORT', method='CONNECT')), ()),
+        ('SOCKS4', socks(b'\4\1PORT' + IP + b'\0', b'\0\x5b'), ()),
+        ('SOCKS4a', socks(b'\4\1PORT\0\0\0\1\0denied.test\0', b'\0\x5b'), ()),
+        ('SOCKS5 by name', socks(b'\5\1\0\3\x0bdenied.testPORT', b'\5\2', HI),
+         ()),
+        ('SOCKS5 by address', socks(b'\5\1\0\1' + IP + b'PORT', b'\5\2', HI),
+         ()),
+        ('an upgrade to WebSocket', status(get(
+            'http://denied.test:PORT/', 'Connection: Upgrade',
+            'Upgrade: websocket')), ()),
+        ('a request filter that sends elsewhere',
+         status(get('http://allowed.test:PORT/x', host='allowed.test:PORT')),
+         ('--match', '~u /x', '--request', 'sed 1s,allowed,denied,')),
+        ('--connect-to, which does not allow',
+         status(get('http://denied.test:PORT/')),
+         ('--connect-to', 'denied.test:PORT:%s:PORT' % ALLOWED)),
+        ('--ignore-hosts', status(get('denied.test:PORT', method='CONNECT')),
+         ('--ignore-hosts', 'denied')),
+        ('--tcp-hosts', status(get('denied.test:PORT', method='CONNECT')),
+         ('--tcp-hosts', 'denied')),
+        ('--pass-pinned', status(get('denied.test:PORT', method='CONNECT')),
+         ('--pass-pinned',)),
+        ('-x, which would be asked', status(get('http://denied.test:PORT/')),
+         ('-x', 'http://%s:9' % DENIED, '--connect-to', 'allowed.test::%s:'
+          % ALLOWED)),
+        ):
+    @test('nothing leaves: ' + what)
+    def _(way=way, args=args):
+        with fenced(*args) as (origin, proxy, connect):
+            way(connect(), origin, proxy)
+            if '-x' in args:
+                equal(DENIED in far().touched, False, 'packets to -x')
+            else:
+                far().untouched(allowed(origin, connect))
+
+
+@test('nothing leaves: reverse mode')
+def _():
+    with fenced('-m', 'reverse:http://denied.test:PORT') as (
+            origin, proxy, connect):
+        client = connect()
+        client.send(get('/'))
+        equal(client.read_message().status, 403, 'the status')
+        equal((far().asked, far().touched), ([], []), 'what has left')
+
+
+@test('nothing leaves: another SNI in an allowed tunnel')
+def _():
+    with fenced('--cacert', make_ca(), tls=True) as (origin, proxy, connect):
+        auth = 'allowed.test:%d' % origin.port
+        client = connect()
+        client.send(get(auth, host=auth, method='CONNECT'))
+        like(client.read_head(), rb'^HTTP/1.. 200 ', 'CONNECT')
+        client.start_tls(client_context(proxy.ca), 'denied.test')
+        client.send(get('/', host='denied.test'))
+        page = client.read_message()
+        equal(page.status, 421, 'the status')
+        like(page.body, rb'ClientHello asks for denied\.test', 'the page')
+        equal((far().asked, far().touched), ([], []), 'what has left')
+        far().untouched(allowed(origin, connect, proxy.ca))
+
+
+@test('transparent: the name is looked up by us, and gone to')
+def _():
+    net = far().net
+    with fenced('-m', 'transparent') as (origin, proxy, connect):
+        net.redirect(proxy.port)
+        try:
+            client = connect(DENIED, origin.port)
+            client.send(get('/', host='denied.test:%d' % origin.port))
+            equal(client.read_message().status, 403, 'a name that is not')
+            client = connect(DENIED, origin.port)
+            client.send(get('/', host=DENIED))
+            equal(client.read_message().status, 403, 'an address')
+            client = connect(DENIED, origin.port)   # a stream says no name
+            client.send(b'hello\r\n')
+            equal(client.read_all(), b'', 'a stream')
+            equal((far().asked, far().touched), ([], []), 'what has left')
+            client = connect(DENIED, origin.port)   # a lie about the address
+            client.send(get('/', host='allowed.test:%d' % origin.port))
+            equal(client.read_message().status, 200, 'a name that is')
+            equal((set(far().asked), DENIED in far().touched),
+                  ({'allowed.test'}, False), 'looked up, and gone to')
+        finally:
+            net.nft('')
+
+
+@test('transparent, with TLS: SNI is the name')
+def _():
+    net = far().net
+    with fenced('-m', 'transparent', tls=True) as (origin, proxy, connect):
+        net.redirect(proxy.port)
+        try:
+            client = connect(DENIED, origin.port)
+            client.start_tls(client_context(proxy.ca), 'denied.test')
+            client.send(get('/', host='denied.test'))
+            equal(client.read_message().status, 403, 'a name that is not')
+            equal((far().asked, far().touched), ([], []), 'what has left')
+            client = connect(DENIED, origin.port)
+            client.start_tls(client_context(proxy.ca), 'allowed.test')
+            client.send(get('/', host='allowed.test'))
+            equal(client.read_message().status, 200, 'a name that is')
+            equal(DENIED in far().touched, False, 'packets to the lie')
+        finally:
+            net.nft('')
+
+
+@test('a root dot and case do not count, and -j 2 is the same')
+def _():
+    with fenced('-j', '2') as (origin, proxy, connect):
+        for name in 'ALLOWED.test', 'allowed.test.':
+            client = connect()
+            auth = '%s:%d' % (name, origin.port)
+            client.send(get('http://%s/' % auth, host=auth))
+            equal(client.read_message().status, 200, name)
+
+
+run()
