@@ -428,7 +428,7 @@ struct chain {
     struct buf buf[MAX_CHAIN + 1];
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     const struct run *failed; /* NULL: none ... */
-    char failure[256];      /* ... and why it did */
+    char failure[128];      /* ... and why it did */
 };
 
 /* One direction of a flow. */
@@ -4698,13 +4698,9 @@ static bool run_printed(const struct run *r)
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...)
 {
-    char why[128];
-
     if (c->failed != NULL)
         return;
-    FORMAT(why, format);
-    snprintf(c->failure, sizeof c->failure, "%.100s: %s", r->filter->command,
-             why);
+    FORMAT(c->failure, format);
     c->failed = r;
     flow_wake(c->dir->flow);
 }
@@ -5855,26 +5851,36 @@ static bool flow_answer(struct flow *f, const char *status, const char *fields,
 }
 
 /* Ends a flow with a page that says why, or, when the client has been sent
-   a part of an answer already, without the rest. */
-PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
-                                   const char *format, ...)
+   a part of an answer already, without the rest. The log is told, too, and
+   also what is not for the client. */
+static bool flow_refuse(struct flow *f, int status, const char *why,
+                        const char *secret)
 {
-    char text[1024], why[4 * sizeof text], body[sizeof why + 100];
+    char text[4 * 1024], body[sizeof text + 100];
     int n;
     bool page = !f->down.sent && !(f->up.answer && f->up.sent) && !f->stream;
 
-    FORMAT(text, format);
-    escape(why, text);
-    say(0, "#%lu %s: %s", f->ex.id, page ? "answered by an error page" :
-        "cut off", why);
+    say(0, "#%lu %s: %s%s", f->ex.id, page ? "answered by an error page" :
+        "cut off", why, secret);
     if (!page)
         return flow_cut(f);
-    n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), why);
+    escape(text, why);
+    n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), text);
     return flow_answer(f, status_text(status), status == 407 ?
                        "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n"
                        "Content-Type: text/plain; charset=utf-8" :
                        "Content-Type: text/plain; charset=utf-8",
                        body, (size_t)n);
+}
+
+/* The same, where all may be told to both. */
+PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
+                                   const char *format, ...)
+{
+    char why[1024];
+
+    FORMAT(why, format);
+    return flow_refuse(f, status, why, "");
 }
 
 /* Forgets the exchange, but for its number. */
@@ -6030,20 +6036,24 @@ static bool dir_truncated(struct dir *d)
     return true;
 }
 
-/* The filters have failed: --on-error decides. */
+/* The filters have failed: --on-error decides. The command, in which there may
+   be secrets, is for the log alone. */
 static bool dir_failed(struct dir *d)
 {
     struct flow *f = d->flow;
     struct buf *in = &d->from->in;
-    char why[sizeof d->chain->failure];
-    enum on_error what = d->chain->failed->filter->on_error;
+    const struct filter *g = d->chain->failed->filter;
+    enum on_error what = g->on_error;
+    char why[sizeof d->chain->failure + 128], command[128];
 
-    strcpy(why, d->chain->failure);
+    snprintf(why, sizeof why, "the %s filter failed: %s%s",
+             g->request ? "request" : "response", d->chain->failure,
+             d->sent || what != PASS || d->keep ? "" :
+             " (and the message is too long to pass as it was)");
+    snprintf(command, sizeof command, " (%.100s)", g->command);
     if (d->sent || what == FAIL || (what == PASS && !d->keep))
-        return flow_fail(f, 502, "the filter failed: %s%s", why,
-                         d->sent || what == FAIL ? "" :
-                         " (and the message is too long to pass as it was)");
-    say(0, "#%lu the filter failed: %s: %s", f->ex.id, why,
+        return flow_refuse(f, 502, why, command);
+    say(0, "#%lu %s%s: %s", f->ex.id, why, command,
         what == PASS ? "passed as it was" : "closed");
     if (what == CLOSE)
         return flow_cut(f);

@@ -47,7 +47,7 @@ def client(proxy, origin, number, until, counts):
             counts['right'] += 1
         else:
             equal(message.status, 502, 'the status')
-            like(message.body, rb'the filter failed|cannot find the address',
+            like(message.body, rb'the (request|response) filter failed|cannot find the address',
                  'the page')
             counts['failed'] += 1
             conn = None
