@@ -27,7 +27,7 @@ for name, command, reason in (
             like(got.body, reason, 'the reason')
             like(got.body, b'the response filter failed', 'whose it is')
             check(command.encode() not in got.body, 'no command')
-            like(proxy.log(), re.escape(command), 'which the log has')
+            proxy.wait_log(re.escape(command))
             proxy.wait_log(reason.decode())
 
 
@@ -111,7 +111,7 @@ def _():
         client.send(get('/'))
         got = client.read_message()
         equal(got.status, 502, 'status')
-        like(proxy.log(), r'stuck', 'the filter, in the log')
+        proxy.wait_log('stuck')
         like(got.body, rb'(?i)time|second|progress', 'the reason')
         wait_for(lambda: not proxy.children(), 'the end of the filter')
 

@@ -86,7 +86,7 @@ for what, status, request in (
                     client.read_all()
                 check(b'evil' not in origin.rx.lower(), 'what the server got',
                       origin.rx)
-                like(proxy.log(), r'refused|--only-hosts', 'a line')
+                proxy.wait_log('refused|--only-hosts')
 
 
 @test('a second request on the connection')
