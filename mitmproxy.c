@@ -5209,15 +5209,12 @@ static struct target server_goal(const struct target *t)
    two parsers could read in two ways is refused. Limit: of what --ignore-hosts
    and --tcp-hosts name, no Host is seen, and only the first ClientHello. */
 
-/* Whether --only-hosts, where it is given, allows host:port. A root dot does
-   not count (RFC 1034, 3.1). */
+/* Whether --only-hosts, where it is given, allows host:port. */
 static bool fence_allows(const char *host, unsigned port)
 {
     char text[MAX_HOST + 8];
-    size_t n = strlen(host);
 
-    n -= n > 1 && host[n - 1] == '.';
-    snprintf(text, sizeof text, "%.*s:%u", (int)n, host, port);
+    snprintf(text, sizeof text, "%s:%u", host, port);
     return opt.only == NULL || matches(opt.only, text);
 }
 
@@ -5226,11 +5223,8 @@ static bool fence_allows(const char *host, unsigned port)
 static bool fence_agrees(const struct target *t, const char *name)
 {
     unsigned char ip[16];
-    size_t n = strlen(name), m = strlen(t->host);
 
-    n -= n > 1 && name[n - 1] == '.';
-    m -= m > 1 && t->host[m - 1] == '.';
-    return (n == m && strncasecmp(name, t->host, n) == 0) ||
+    return strcasecmp(name, t->host) == 0 ||
            (parse_ip(t->host, ip) && fence_allows(name, t->port));
 }
 
@@ -7212,7 +7206,6 @@ static bool tunnel_hello(struct flow *f)
         t.tls = true;
         server_deny(f, &t, 421, "the ClientHello asks for %s, but the client "
                     "came for %s:%u", f->hello.sni, t.host, t.port);
-        hello_join(in);
         return flow_enter(f, FLOW_SERVER);
     }
     if (host_matches(opt.ignore, f))
