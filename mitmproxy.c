@@ -356,6 +356,8 @@ struct server {
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
     bool used;              /* an exchange has been completed on it */
+    int spare;              /* bytes that may come of a last chunk for which
+                               its answer had no place */
     struct resolver *resolver; /* at work for us */
     int deaths;             /* of resolvers that were */
     struct sockaddr_storage addr[MAX_ADDRS];
@@ -5806,14 +5808,16 @@ static bool flow_close(struct flow *f)
 
 /* Ends a flow so that the client does not take what it has for whole: TLS
    ends without close_notify, and TCP with RST where its end would be the
-   message's. */
+   message's; not where a length or chunks tell as much, since RST may destroy
+   what was delivered. */
 static bool flow_cut(struct flow *f)
 {
     const struct dir *d = f->up.answer ? &f->up : &f->down;
 
     f->client.cut = true;
-    f->client.reset = f->stream || (d->sent && (d->last || d->raw ||
-                                    d->body.framing == UNTIL_CLOSE));
+    f->client.reset = f->stream || (d->sent && (d->raw ||
+                      d->body.framing == UNTIL_CLOSE ||
+                      (d->chain && d->last && d->out == OUT_COPY)));
     return flow_close(f);
 }
 
@@ -5996,9 +6000,38 @@ static bool body_may_lack(const struct flow *f)
     return f->up.head.expect && !f->up.body.begun && !f->up.body.done;
 }
 
+/* Whether an answer is awaited: a request, or a part of one, went out. */
+static bool answer_awaited(const struct flow *f)
+{
+    return (f->up.state == DIR_BODY || f->up.state == DIR_TURN) &&
+           f->up.sent && !f->up.answer;
+}
+
+/* Behind 204 and 304, which have no body (RFC 9112, 6.3), some servers send
+   the last chunk that their Transfer-Encoding promises, and some clients wait
+   for it: it goes on, unless the client has not waited. */
+static void server_spare(struct flow *f)
+{
+    struct server *s = &f->server;
+    struct buf *in = &s->end.in;
+
+    for (; s->spare > 0 && in->len > 0 &&
+           *buf_at(in) == "0\r\n\r\n"[5 - s->spare]; s->spare--) {
+        if (f->down.state != DIR_HEAD || !answer_awaited(f))
+            buf_put(&f->client.out, buf_at(in), 1);
+        buf_eat(in, 1);
+    }
+}
+
 /* A message has been read, and its successor written, to the end. */
 static bool dir_complete(struct dir *d)
 {
+    const struct head *h = d->chain ? &d->printed : &d->head;
+
+    if (!d->up) {
+        d->flow->server.spare = h->chunked && head_is_all(h, false) ? 5 : 0;
+        server_spare(d->flow);
+    }
     d->last |= body_may_lack(d->flow);
     dir_show(d);
     chain_free(d->chain);
@@ -6463,13 +6496,6 @@ static bool dir_server(struct dir *d)
     return true;
 }
 
-/* Whether an answer is awaited: a request, or a part of one, went out. */
-static bool answer_awaited(const struct flow *f)
-{
-    return (f->up.state == DIR_BODY || f->up.state == DIR_TURN) &&
-           f->up.sent && !f->up.answer;
-}
-
 /* Gives the message to its filters, if it has any that match. */
 static bool dir_filter(struct dir *d)
 {
@@ -6742,14 +6768,14 @@ static bool dir_ended(struct dir *d)
                      server_wish(f));
 }
 
-/* The server's connection is of no use any more, while filters have a request
-   in hand, of which it has heard nothing: another is made for it. */
+/* The server's connection is of no use any more, and has heard nothing of the
+   next request: another is made for it, once it is there. */
 static void server_renew(struct flow *f)
 {
     struct target t = f->server.target;
 
     server_drop(f);
-    if (f->up.answer || f->up.state == DIR_PRINT)
+    if (f->up.answer || f->up.state == DIR_HEAD || f->up.state == DIR_PRINT)
         return;
     server_want(f, &t);
     f->up.state = DIR_SERVER;
@@ -6765,9 +6791,9 @@ static bool server_idle(struct flow *f)
     if (e->in.len > 0 && !f->spoken)
         flow_stream(f, true, "the server spoke first");
     else if (e->in.len > 0) {
-        say(0, "#%lu the server sent something that nobody asked for: closed",
-            f->ex.id);
-        if (f->up.state != DIR_HEAD && f->server.used)
+        say(0, "#%lu the server sent something that nobody asked for: its "
+            "connection is closed", f->ex.id);
+        if (f->server.used)
             server_renew(f);
         else
             flow_close(f);
@@ -6791,6 +6817,8 @@ static bool dir_head(struct dir *d)
     struct buf *in = &d->from->in;
     int n;
 
+    if (!d->up)
+        server_spare(f);
     if (!d->up && !answer_awaited(f))
         return server_idle(f);
     if (in->len == 0)
@@ -6827,8 +6855,9 @@ static bool dir_turn(struct dir *d)
     struct end *to = d->to;
 
     if (!d->up) {
-        if (!f->server.end.done || f->up.state == DIR_TURN ||
-            request_in_filters(f))
+        if (f->up.state == DIR_TURN || request_in_filters(f) ||
+            !(d->from->done || d->from->broken ||
+              d->from->in.len >= MAX_BUF))
             return false;
         return flow_close(f);       /* nobody takes the rest of a request */
     }

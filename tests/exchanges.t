@@ -196,6 +196,11 @@ class Play:
         self.client.finish()
         equal(self.server.read_all(), b'', 'at the server, behind the last')
 
+    def renewed(self):
+        equal(self.at_server().read_all(), b'', 'at the server, too much')
+        self.server = None
+        self.kept()
+
     def closed(self):
         equal(self.client.read_all(), b'', 'at the client, too much')
         equal(self.client.end, 'eof', 'how the connection ended')

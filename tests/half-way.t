@@ -93,4 +93,45 @@ def _():
         equal(work.result(), False, 'a gigabyte to nobody')
 
 
+# FIN tells as much as RST where a length or chunks tell where the end was to
+# be; and RST may destroy what was delivered.
+
+for version in '1.0', '1.1':
+    for name, part in PARTS.items():
+        if version == '1.0' and name == 'chunks':
+            continue
+        for args in (), ('--response', 'sed -u s/a/a/'):
+            @test('HTTP/%s, Connection: close, the server stops in %s: FIN%s'
+                  % (version, name, ''.join(', ' + a for a in args)))
+            def _(args=args, part=part.replace(
+                    b'1.1 200 OK', version.encode() + b' 200 OK\r\n'
+                    b'Connection: close')):
+                with Origin() as origin, Proxy(*args) as proxy:
+                    for base in origin.url(), None:
+                        client = proxy.connect() if base \
+                            else proxy.tunnel(origin)
+                        client.send(get(base or '/'))
+                        server = origin.next()
+                        server.read_head()
+                        server.send(part)
+                        if not args:
+                            client.read_until(b'half')
+                        elif b'chunked' in part:
+                            client.read_head()
+                        server.finish()
+                        got = client.read_all()
+                        unlike(got, rb'\r\n0\r\n', 'what follows')
+                        equal(client.end, 'eof', 'the end')
+
+
+@test('curl is told that data is missing')
+def _():
+    for part in PARTS.values():
+        def stop(conn):
+            conn.read_head()
+            conn.send(part.replace(b'OK\r\n', b'OK\r\nConnection: close\r\n'))
+        with Origin(stop) as origin, Proxy() as proxy:
+            equal(proxy.curl(origin.url(), status=18), b'half', 'the half')
+
+
 run()
