@@ -306,7 +306,7 @@ struct known {
     unsigned char of[32];   /* SHA-256 of the certificate it was made from */
     time_t born;
     unsigned char trusted[32]; /* SHA-256 of a certificate that was verified */
-    time_t verified;        /* ... then */
+    time_t until;           /* ... which counts for so long */
     bool has_session;
     mbedtls_ssl_session session;
 };
@@ -321,6 +321,7 @@ struct end {
     struct tap *tap;        /* where what passes is captured; or NULL */
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it did not */
+    bool vouched;           /* a server's certificate has been verified */
     unsigned char alert;    /* the number of the last alert in plain text */
     bool bulk;              /* the last read took all there was room for */
     bool fd_done;           /* the descriptor has no more bytes to give */
@@ -2268,7 +2269,10 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
-enum { ERR_SLOW_KEY = -0x10000 };   /* a key that would take it too long */
+enum {
+    ERR_SLOW_KEY = -0x10000,        /* a key that would take it too long */
+    ERR_UNVERIFIED = -0x10001       /* the handshake waits for server_verify() */
+};
 
 /* Mbed TLS's words for one of its errors, without their prefix, or ours for
    ours. They stay until the next call. */
@@ -2290,18 +2294,53 @@ static const char *tls_strerror(int error)
     return s;
 }
 
+/* Any extension may be there, critical or not: those of servers' chains are
+   looked at when they are verified. */
+static int any_extension(void *unused, const mbedtls_x509_crt *crt,
+                         const mbedtls_x509_buf *oid, int critical,
+                         const unsigned char *p, const unsigned char *end)
+{
+    (void)unused, (void)crt, (void)oid, (void)critical, (void)p, (void)end;
+    return 0;
+}
+
+/* Reads the certificates in PEM form of a text. Returns how many it cannot
+   read, or, if that is all of them, the last one's error. */
+static int certs_parse(mbedtls_x509_crt *crt, const char *text)
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----";
+    int bad = 0, error = 0, r;
+    mbedtls_pem_context pem;
+    const unsigned char *der;
+    size_t n;
+
+    for (; (text = strstr(text, begin)) != NULL; text += sizeof begin - 1) {
+        mbedtls_pem_init(&pem);
+        r = mbedtls_pem_read_buffer(&pem, begin, "-----END CERTIFICATE-----",
+                                    (const unsigned char *)text, NULL, 0, &n);
+        der = mbedtls_pem_get_buffer(&pem, &n);
+        if (r == 0)
+            r = mbedtls_x509_crt_parse_der_with_ext_cb(crt, der, n, 1,
+                                                       any_extension, NULL);
+        mbedtls_pem_free(&pem);
+        bad += r != 0;
+        error = r != 0 ? r : error;
+    }
+    return crt->raw.p == NULL ? error : bad;
+}
+
 /* Reads the n bytes of a file that holds certificates. Dies with one line if
    none can be used, or, of the CA's, not all; unless path is NULL. */
 static void certs_read(mbedtls_x509_crt *crt, const char *path,
-                       const char *text, size_t n)
+                       const char *text)
 {
     int bad;                        /* an error, or how many were not read */
 
     mbedtls_x509_crt_init(crt);
-    bad = mbedtls_x509_crt_parse(crt, (const unsigned char *)text, n + 1);
-    if (path == NULL || bad == 0 || (bad > 0 && crt != &ca.crt))
+    bad = certs_parse(crt, text);
+    if (path == NULL || (crt->raw.p && (bad == 0 || crt != &ca.crt)))
         return;
-    if (strstr(text, "-----BEGIN CERTIFICATE-----") == NULL)
+    if (crt->raw.p == NULL && bad == 0)
         die("%s holds no certificate in PEM form%s", path, path == opt.ca_file
             ? " (remove it, and a new CA is made)" : "");
     die("a certificate in %s cannot be used: %s (its key may be RSA or EC)",
@@ -2328,7 +2367,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
         die("%s is for the CA's key, but others may read it: %s%s", path,
             S_ISREG(st.st_mode) ? "chmod 600 " : "it is no regular file",
             S_ISREG(st.st_mode) ? path : "");
-    certs_read(crt, path, text, n);
+    certs_read(crt, path, text);
     if (key_path != NULL) {
         free(text);
         path = key_path;
@@ -2417,7 +2456,7 @@ static bool trusted_load(void)
         die("cannot read %s: %s", opt.cacert, strerror(errno));
     errno = 0;                      /* those that cannot be read are let be */
     if (text != NULL)
-        certs_read(&trusted, opt.cacert, text, n);
+        certs_read(&trusted, opt.cacert, text);
     trusted_loaded = errno != ENOMEM;
     free(text);
     if (!trusted_loaded)
@@ -2484,18 +2523,20 @@ static int tls_own_cert(mbedtls_ssl_context *ssl)
     return mbedtls_ssl_set_hs_own_cert(ssl, &k->leaf, &ca.leaf_key);
 }
 
-/* Mbed TLS's cipher suites, the processor's favourites first. */
+/* Mbed TLS's cipher suites: the processor's favourites first, and last those
+   by which a server's key that is stolen opens what was recorded before. */
 static const int *tls_suites(void)
 {
     static int suites[128];
     const char *best = cpu_has_aes() ? "AES-128-GCM" : "CHACHA20";
     int n = 0;
 
-    for (int first = 1; first >= 0; first--)
+    for (int rank = 0; rank < 3; rank++)
         for (const int *id = mbedtls_ssl_list_ciphersuites(); *id; id++) {
             const char *name = mbedtls_ssl_get_ciphersuite_name(*id);
+            bool fixed = strncmp(name, "TLS-RSA-", 8) == 0;
 
-            if (n < 127 && (strstr(name, best) != NULL) == first)
+            if (n < 127 && rank == (fixed ? 2 : strstr(name, best) == NULL))
                 suites[n++] = *id;
         }
     return suites;
@@ -2674,6 +2715,7 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     mbedtls_ssl_set_user_data_p(e->ssl, k);
     mbedtls_ssl_set_bio(e->ssl, e, tls_send, tls_recv, NULL);
     buf_move(&e->wire_in, &e->in, e->in.len);
+    e->vouched = role == MBEDTLS_SSL_IS_SERVER; /* clients show us none */
     e->ready = false;
     e->done = false;
     return true;
@@ -2714,17 +2756,32 @@ static bool key_is_quick(const mbedtls_x509_crt *crt)
            n > 0 && n - (*p == 0) <= MAX_EXPONENT / 8;
 }
 
-/* Does what can be done of the handshake: 0, it is over, or why it is not. */
-static int tls_steps(mbedtls_ssl_context *ssl)
+/* The certificate that the peer has shown in the handshake, or NULL. */
+static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
+{
+    const mbedtls_ssl_session *s = ssl->MBEDTLS_PRIVATE(session_negotiate);
+
+    return s->MBEDTLS_PRIVATE(peer_cert);
+}
+
+/* Does what can be done of the handshake: 0, it is over, or why it is not. A
+   server is verified as soon as it has shown its certificate, which is before
+   it is shown --cert's: in TLS 1.2 the next state is the first of these two,
+   in TLS 1.3 the second. */
+static int tls_steps(struct end *e)
 {
     int r = 0;
 
-    while (r == 0 && !mbedtls_ssl_is_handshake_over(ssl)) {
-        const mbedtls_ssl_session *s = ssl->MBEDTLS_PRIVATE(session_negotiate);
-        const mbedtls_x509_crt *shown = s->MBEDTLS_PRIVATE(peer_cert);
+    while (r == 0 && !mbedtls_ssl_is_handshake_over(e->ssl)) {
+        const mbedtls_x509_crt *shown = tls_shown(e->ssl);
+        int state = e->ssl->MBEDTLS_PRIVATE(state);
 
-        r = shown != NULL && !key_is_quick(shown)
-            ? ERR_SLOW_KEY : mbedtls_ssl_handshake_step(ssl);
+        if (shown != NULL && !key_is_quick(shown))
+            return ERR_SLOW_KEY;
+        if (!e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
+                            state == MBEDTLS_SSL_CERTIFICATE_VERIFY))
+            return ERR_UNVERIFIED;
+        r = mbedtls_ssl_handshake_step(e->ssl);
     }
     return r;
 }
@@ -2733,7 +2790,7 @@ static int tls_steps(mbedtls_ssl_context *ssl)
 static bool tls_shake(struct end *e)
 {
     size_t before = e->wire_in.len + e->wire_out.len;
-    int r = tls_steps(e->ssl);
+    int r = tls_steps(e);
 
     if (r == 0)
         e->ready = true;
@@ -2922,64 +2979,301 @@ static bool cert_is_for_tls(const mbedtls_x509_crt *crt)
     return false;
 }
 
-/* Whether a certificate that has names, has this one, if it is an address, as
-   an address: *.0.0.1 is none (RFC 6125, 6.4; Mbed TLS takes it for one). */
-static bool cert_has_address(const mbedtls_x509_crt *crt, const char *name)
+/* Whether it may be a TLS server's, or that of a CA of such, by its extended
+   key usage. As OpenSSL has it, "any" is not enough, and Netscape's and
+   Microsoft's server gated cryptography are. */
+static bool cert_is_for_servers(const mbedtls_x509_crt *crt)
 {
-    const mbedtls_x509_sequence *s = &crt->subject_alt_names;
-    unsigned char ip[16];
-    size_t n = parse_ip(name, ip);
+    static const char *const uses[] = {
+        MBEDTLS_OID_SERVER_AUTH, "\x60\x86\x48\x01\x86\xf8\x42\x04\x01",
+        "\x2b\x06\x01\x04\x01\x82\x37\x0a\x03\x03" };
+    const mbedtls_x509_sequence *s = &crt->ext_key_usage;
 
-    for (; n > 0 && s != NULL && s->buf.p != NULL; s = s->next)
-        if ((s->buf.tag & 0x1f) == SAN_IP && s->buf.len == n &&
-            memcmp(s->buf.p, ip, n) == 0)
-            return true;
-    return n == 0 || crt->subject_alt_names.buf.p == NULL;
+    if (s->buf.p == NULL)
+        return true;
+    for (; s != NULL; s = s->next)
+        for (int i = 0; i < 3; i++)
+            if (s->buf.len == strlen(uses[i]) &&
+                memcmp(s->buf.p, uses[i], s->buf.len) == 0)
+                return true;
+    return false;
 }
 
-/* Verifies the certificate that a server has shown, for this name. Writes
-   why it fails, in words behind a space, and returns false. */
-static bool tls_verify(const mbedtls_x509_crt *crt, const char *name,
+/* Whether a name in a certificate, n bytes at p, is this host's: root dots do
+   not count, and a star stands for one label, the first, if two or more follow
+   and it is no address's (RFC 6125, 6.4.3; curl does it so). */
+static bool name_matches(const char *p, size_t n, const char *host)
+{
+    size_t len = strlen(host), label;
+
+    n -= n > 0 && p[n - 1] == '.';
+    len -= len > 0 && host[len - 1] == '.';
+    if (n > 2 && memcmp(p, "*.", 2) == 0 && memchr(p + 2, '.', n - 2) &&
+        len > 0 && !isdigit((unsigned char)host[len - 1])) {
+        label = strcspn(host, ".");
+        label = label < len ? label : len;
+        host += label;
+        len -= label;
+        p++;
+        n--;
+    }
+    return n == len && strncasecmp(p, host, n) == 0;
+}
+
+/* A server's names: those in subjectAltName, or, where that has neither names
+   nor addresses, the last common name, for which *cn is the place. */
+static const mbedtls_x509_sequence *cert_names(const mbedtls_x509_crt *crt,
+                                               mbedtls_x509_sequence *cn)
+{
+    const mbedtls_x509_sequence *names = &crt->subject_alt_names, *s = names;
+
+    for (; s != NULL && s->buf.p != NULL; s = s->next)
+        if ((s->buf.tag & 0x1f) == SAN_DNS || (s->buf.tag & 0x1f) == SAN_IP)
+            return names;
+    *cn = (mbedtls_x509_sequence){ .next = NULL };
+    for (const mbedtls_x509_name *n = &crt->subject; n != NULL; n = n->next)
+        if (n->oid.p && n->oid.len == 3 && memcmp(n->oid.p, "\x55\4\3", 3) == 0)
+            cn->buf = n->val;
+    cn->buf.tag = SAN_DNS;
+    return cn;
+}
+
+/* Whether the certificate is for this host: an address is none of the names,
+   but a common name may be one (RFC 6125, 6.4; curl does it so). */
+static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
+{
+    mbedtls_x509_sequence cn;
+    unsigned char ip[16];
+    size_t len = parse_ip(host, ip);
+
+    for (const mbedtls_x509_sequence *s = cert_names(crt, &cn);
+         s != NULL && s->buf.p != NULL; s = s->next)
+        if (len > 0 && s != &cn
+            ? (s->buf.tag & 0x1f) == SAN_IP && s->buf.len == len &&
+              memcmp(s->buf.p, ip, len) == 0
+            : (s->buf.tag & 0x1f) == SAN_DNS &&
+              name_matches((char *)s->buf.p, s->buf.len, host))
+            return true;
+    return false;
+}
+
+/* Whether a name, n bytes at p, lies within a base of the same kind, len bytes,
+   of which an address has a mask behind it (RFC 5280, 4.2.1.10). */
+static bool name_within(int kind, const unsigned char *p, size_t n,
+                        const unsigned char *base, size_t len)
+{
+    if (kind == SAN_IP) {
+        for (size_t i = 0; len == 2 * n && i < n; i++)
+            if (((p[i] ^ base[i]) & base[n + i]) != 0)
+                return false;
+        return len == 2 * n;
+    }
+    return len <= n && strncasecmp((char *)p + n - len, (char *)base, len) == 0
+           && (len == 0 || len == n || *base == '.' || p[n - len - 1] == '.');
+}
+
+/* Whether a CA's name constraints, p to end, leave it a name of n bytes. Those
+   that cannot be read leave it none. */
+static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
+                         const unsigned char *name, size_t n)
+{
+    enum { EXCLUDED = CONTEXT_OF | 1 }; /* else permitted */
+    size_t len;
+
+    if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE) != 0)
+        return false;
+    while (p < end) {
+        int tag = *p;
+        bool there = false, within = false;
+        unsigned char *next, *list_end;
+
+        if (mbedtls_asn1_get_tag(&p, end, &len, tag) != 0)
+            return false;
+        for (list_end = p + len; p < list_end; p = next) {
+            if (mbedtls_asn1_get_tag(&p, list_end, &len, SEQUENCE) != 0)
+                return false;
+            next = p + len;
+            if (p == next || *p != (CONTEXT | kind))
+                continue;
+            if (mbedtls_asn1_get_tag(&p, next, &len, CONTEXT | kind) != 0)
+                return false;
+            there = true;
+            within |= name_within(kind, name, n, p, len);
+        }
+        if (tag == EXCLUDED ? within : there && !within)
+            return false;
+    }
+    return true;
+}
+
+/* What cert_judge() finds out about a server's chain. */
+struct verdict {
+    const mbedtls_x509_crt *leaf;
+    bool above;             /* it is one of its CAs that is looked at */
+    const char *why;        /* what Mbed TLS has no flag for, or NULL */
+    time_t until;           /* the first of their ends ... */
+    const char *whose;      /* ... if that is past, and whose it was */
+};
+
+/* Looks at an extension that Mbed TLS does not know (RFC 5280, 4.2.1: that is
+   2.5.29.N). A CA's name constraints, 30, hold for all names of the server's;
+   policies, 32 33 36 54, are nobody's concern here. */
+static int extension_judge(void *p, const mbedtls_x509_crt *crt,
+                           const mbedtls_x509_buf *oid, int critical,
+                           const unsigned char *from, const unsigned char *end)
+{
+    struct verdict *v = p;
+    mbedtls_x509_sequence cn;
+    bool known = oid->len == 3 && memcmp(oid->p, "\x55\x1d", 2) == 0 &&
+                 memchr("\x1e\x20\x21\x24\x36", oid->p[2], 5) != NULL;
+
+    (void)crt;
+    if (critical && !known)
+        v->why = " a critical extension of its chain is not known here";
+    if (!known || oid->p[2] != 30 || !v->above)
+        return 0;
+    for (const mbedtls_x509_sequence *s = cert_names(v->leaf, &cn);
+         s != NULL && s->buf.p != NULL; s = s->next) {
+        int kind = s->buf.tag & 0x1f;
+
+        if ((kind == SAN_DNS || kind == SAN_IP) &&
+            !name_allowed((unsigned char *)from, end, kind, s->buf.p,
+                          s->buf.len))
+            v->why = " one of its CAs may not sign for its names";
+    }
+    return 0;
+}
+
+/* Looks at one certificate of a chain that Mbed TLS has put together, for what
+   that has not: 0. */
+static int cert_judge(void *p, mbedtls_x509_crt *crt, int depth,
+                      uint32_t *flags)
+{
+    struct verdict *v = p;
+    mbedtls_x509_crt again;
+    time_t end = cert_time(&crt->valid_to);
+
+    v->above = depth > 0;
+    if (end < v->until) {
+        v->until = end;
+        v->whose = v->above ? "one of its CAs" : "it";
+    }
+    if (!cert_is_for_servers(crt))
+        *flags |= MBEDTLS_X509_BADCERT_EXT_KEY_USAGE;
+    mbedtls_x509_crt_init(&again);  /* only so are the extensions told */
+    if (mbedtls_x509_crt_parse_der_with_ext_cb(&again, crt->raw.p,
+                                               crt->raw.len, 0,
+                                               extension_judge, v) != 0)
+        v->why = " a certificate of its chain cannot be read";
+    mbedtls_x509_crt_free(&again);
+    return 0;
+}
+
+/* Whether the first certificate is signed by somebody of the second's name and
+   key. */
+static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
+{
+    const mbedtls_x509_buf *id = &crt->authority_key_id.keyIdentifier,
+                           *own = &by->subject_key_id;
+
+    return crt->issuer_raw.len == by->subject_raw.len &&
+           memcmp(crt->issuer_raw.p, by->subject_raw.p, by->subject_raw.len)
+           == 0 && (id->p == NULL || own->p == NULL ||
+                    (id->len == own->len &&
+                     memcmp(id->p, own->p, id->len) == 0));
+}
+
+/* Puts a chain in the order in which Mbed TLS looks for it: behind each its
+   issuer, the one that has not expired, if there are several. */
+static void chain_sort(mbedtls_x509_crt *crt)
+{
+    for (; crt != NULL; crt = crt->next) {
+        mbedtls_x509_crt **best = NULL, *issuer;
+
+        for (mbedtls_x509_crt **p = &crt->next; *p != NULL; p = &(*p)->next)
+            if (cert_is_by(crt, *p) &&
+                (best == NULL ||
+                 (mbedtls_x509_time_is_past(&(*best)->valid_to) &&
+                  !mbedtls_x509_time_is_past(&(*p)->valid_to))))
+                best = p;
+        if (best != NULL && best != &crt->next) {
+            issuer = *best;
+            *best = issuer->next;
+            issuer->next = crt->next;
+            crt->next = issuer;
+        }
+    }
+}
+
+/* Writes what is wrong with a certificate, each in words behind a space. */
+static void verdict_say(const struct verdict *v, uint32_t flags, char *why,
+                        size_t size)
+{
+    char rest[400] = "", when[64] = "";
+    struct tm t;
+
+    if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
+        strftime(when, sizeof when, " since %Y-%m-%d %H:%M UTC ",
+                 gmtime_r(&v->until, &t));
+    mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(uint32_t)(
+        MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_EXPIRED |
+        MBEDTLS_X509_BADCERT_CN_MISMATCH | MBEDTLS_X509_BADCERT_OTHER));
+    snprintf(why, size, "%s%s%s%s%s%s%s",
+             flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED
+             ? " no CA that is trusted has signed it (--cacert FILE: trust "
+               "those in FILE instead of the system's)\n" : "",
+             when, *when ? v->whose : "", *when ? " has expired\n" : "", rest,
+             flags & MBEDTLS_X509_BADCERT_OTHER ? v->why : "",
+             flags & MBEDTLS_X509_BADCERT_CN_MISMATCH
+             ? " it is not for this name\n" : "");
+    if (flags == ~0u)               /* as Mbed TLS says that it gave up */
+        snprintf(why, size, " its chain is too long or broken");
+    for (char *p = why; (p = strchr(p, '\n')) != NULL;)
+        *p = p[1] == '\0' ? '\0' : ';';
+}
+
+/* Verifies the certificate that a server has shown, for this name, and sets
+   *until to when that must be done again. If it fails, writes why, in words
+   behind a space, and returns false. The chain behind it is put in order. */
+static bool tls_verify(mbedtls_x509_crt *crt, const char *name, time_t *until,
                        char *why, size_t size)
 {
-    enum { CA = MBEDTLS_X509_BADCERT_NOT_TRUSTED,
-           NAME = MBEDTLS_X509_BADCERT_CN_MISMATCH };
+    struct verdict v = { .leaf = crt, .until = time(NULL) + 24 * 3600 };
+    mbedtls_x509_crt alone = *crt;
+    const mbedtls_x509_crt *c;
     uint32_t flags = 0;
-    char rest[400] = "";
 
     if (!trusted_load()) {
         snprintf(why, size, " this system has no CA certificates to check it "
                  "against (--cacert FILE: those in FILE)");
         return false;
     }
-    for (const mbedtls_x509_crt *c = crt; c != NULL; c = c->next)
+    for (c = crt; c != NULL; c = c->next)
         if (!key_is_quick(c)) {
             snprintf(why, size, " %s", tls_strerror(ERR_SLOW_KEY));
             return false;
         }
+    chain_sort(crt);
+    alone.next = NULL;
+    for (c = &trusted; c != NULL && (c->raw.len != crt->raw.len || memcmp(
+         c->raw.p, crt->raw.p, c->raw.len) != 0); c = c->next)
+        ;
     mbedtls_x509_crt_verify_with_profile(
-        (mbedtls_x509_crt *)crt, &trusted, NULL,
-        &mbedtls_x509_crt_profile_default, name, &flags, NULL, NULL);
-    if (flags == 0 &&
-        mbedtls_x509_crt_check_extended_key_usage(
-            crt, MBEDTLS_OID_SERVER_AUTH,
-            sizeof MBEDTLS_OID_SERVER_AUTH - 1) != 0)
-        flags = MBEDTLS_X509_BADCERT_EXT_KEY_USAGE;
+        c ? &alone : crt, c ? &alone : &trusted, NULL,
+        &mbedtls_x509_crt_profile_default, NULL, &flags, cert_judge, &v);
+    if (c != NULL)                  /* it is trusted itself, and needs no CA */
+        flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
     if (!cert_is_for_tls(crt))
         flags |= MBEDTLS_X509_BADCERT_KEY_USAGE;
-    if (!cert_has_address(crt, name))
-        flags |= NAME;
+    if (!cert_is_for(crt, name))
+        flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    if (v.why != NULL)
+        flags |= MBEDTLS_X509_BADCERT_OTHER;
     if (flags == 0)
-        return true;
-    mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(CA | NAME));
-    snprintf(why, size, "%s%s%s", flags & CA ? " no CA that is trusted has "
-             "signed it (--cacert FILE: trust those in FILE)\n" : "", rest,
-             flags & NAME ? " it is not for this name\n" : "");
-    if (flags == ~0u)               /* as Mbed TLS says that it gave up */
-        snprintf(why, size, " its chain is too long or broken");
-    for (char *p = why; (p = strchr(p, '\n')) != NULL;)
-        *p = p[1] == '\0' ? '\0' : ';';
-    return false;
+        *until = v.until;
+    else
+        verdict_say(&v, flags, why, size);
+    return flags == 0;
 }
 
 static unsigned char hello_msg[MAX_HELLO];
@@ -5377,6 +5671,7 @@ static void server_tls(struct flow *f)
     /* for a new leaf the certificate is needed, which a session may lack; and
        a stream that upgrades to TLS cannot be begun again */
     s->resumed = s->known->has_session && !f->stream &&
+                 (opt.insecure || time(NULL) < s->known->until) &&
                  (known_is_fresh(s->known) || f->state != FLOW_SERVER) &&
                  mbedtls_ssl_set_session(s->end.ssl, &s->known->session) == 0;
     server_enter(f, SERVER_TLS);
@@ -5697,39 +5992,39 @@ static void server_tls_failed(struct flow *f)
                     (unsigned)-error, alert);
 }
 
-/* Whether the server has shown a certificate that is to be trusted, or was
-   within the last hour; why not, in words, otherwise. */
-static bool server_trusted(struct flow *f, const mbedtls_x509_crt *crt,
-                           char *why, size_t size)
+/* The server has shown its certificate, and waits: is it who it should be? */
+static void server_verify(struct flow *f)
 {
-    struct known *k = f->server.known;
+    struct server *s = &f->server;
+    struct known *k = s->known;
+    mbedtls_x509_crt *crt = tls_shown(s->end.ssl);
     unsigned char digest[32];
+    char why[512] = " it has shown none";
 
-    if (opt.insecure || crt == NULL)
-        return true;                /* none: a session of one that was */
-    sha256(crt->raw.p, crt->raw.len, digest);
-    if (time(NULL) - k->verified < 3600 &&
-        memcmp(digest, k->trusted, sizeof digest) == 0)
-        return true;
-    if (!tls_verify(crt, server_name(f), why, size))
-        return false;
-    memcpy(k->trusted, digest, sizeof digest);
-    k->verified = time(NULL);
-    return true;
+    if (crt != NULL)
+        sha256(crt->raw.p, crt->raw.len, digest);
+    if (!opt.insecure &&
+        (crt == NULL || time(NULL) >= k->until ||
+         memcmp(digest, k->trusted, sizeof digest) != 0)) {
+        if (crt == NULL || !tls_verify(crt, server_name(f), &k->until, why,
+                                       sizeof why)) {
+            server_fail(f, "the certificate of %s is not to be trusted:%s "
+                        "(to accept it all the same: -k)", server_name(f),
+                        why);
+            return;
+        }
+        memcpy(k->trusted, digest, sizeof digest);
+    }
+    s->end.vouched = true;
+    s->end.tls_error = 0;
 }
 
-/* The handshake with the server is over: is it who it should be? */
+/* The handshake with the server is over. */
 static void server_tls_done(struct flow *f)
 {
     struct server *s = &f->server;
-    const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
-    char why[512];
 
-    if (!server_trusted(f, crt, why, sizeof why)) {
-        server_fail(f, "the certificate of %s is not to be trusted:%s "
-                    "(to accept it all the same: -k)", server_name(f), why);
-        return;
-    }
+    assert(s->end.vouched || s->resumed);
     if (mbedtls_ssl_get_version_number(s->end.ssl) ==
         MBEDTLS_SSL_VERSION_TLS1_2)
         tls_keep_session(&s->end);
@@ -5749,7 +6044,9 @@ static bool server_step(struct flow *f)
     if (s->state != SERVER_TLS && s->state != SERVER_UP)
         return false;
     moved = tls_pump(&s->end);
-    if (s->state == SERVER_TLS && s->end.tls_error != 0)
+    if (s->state == SERVER_TLS && s->end.tls_error == ERR_UNVERIFIED)
+        server_verify(f);
+    else if (s->state == SERVER_TLS && s->end.tls_error != 0)
         server_tls_failed(f);
     else if (s->state == SERVER_TLS && s->end.ready)
         server_tls_done(f);
