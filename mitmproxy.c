@@ -366,7 +366,7 @@ struct server {
     double since;           /* when this state was entered */
     int error;              /* of connect(); 0: it was something else */
     int status;             /* that the client is to be told; 0: 502 */
-    char failure[512];
+    char failure[1024];
 };
 
 /* A command that messages are piped through, as the command line has it. */
@@ -5582,6 +5582,12 @@ PRINTF(4, 5) static void server_deny(struct flow *f, const struct target *t,
     server_enter(f, SERVER_FAILED);
 }
 
+/* Whether a host is the name by which our clients ask for the CA. */
+static bool is_mitm_it(const char *host)
+{
+    return strcasecmp(host, "mitm.it") == 0;
+}
+
 /* Sees to it that the server is, or is about to be, the target. */
 static void server_want(struct flow *f, const struct target *t)
 {
@@ -5599,6 +5605,10 @@ static void server_want(struct flow *f, const struct target *t)
     server_drop(f);
     s->target = *t;
     s->goal = server_goal(t);
+    if (is_mitm_it(t->host)) {      /* to be answered by request_begin() */
+        server_fail(f, "mitm.it is this proxy itself");
+        return;
+    }
     s->hop = opt.proxy.at.port == 0 ||
              (opt.proxy.local && parse_ip(s->goal.host, ip) == 0)
              ? s->goal : opt.proxy.at;
@@ -5863,16 +5873,21 @@ static void server_connected(struct flow *f)
         server_reached(f);
 }
 
-/* Notes why the address tried last cannot be connected to. */
+/* Notes why the address tried last cannot be connected to, behind what was
+   noted of those before. */
 static void server_refused(struct server *s, int error)
 {
+    size_t n = s->tried > 1 ? strlen(s->failure) : 0;
+    bool proxy = opt.proxy.at.port && same_target(&s->hop, &opt.proxy.at);
     char text[80];
 
+    if (n == 0)
+        n = (size_t)sprintf(s->failure, "cannot connect to %s%s:%u", proxy ?
+                            "the proxy " : "", s->hop.host, s->hop.port);
     print_address(text, sizeof text, &s->addr[s->tried - 1]);
-    snprintf(s->failure, sizeof s->failure,
-             "cannot connect to %s:%u (%s): %s", s->hop.host, s->hop.port,
-             text, error == ELOOP ? "that is this proxy itself"
-                                  : strerror(error));
+    snprintf(s->failure + n, sizeof s->failure - n, "%s (%s): %s",
+             s->tried > 1 ? "," : "", text, error == ELOOP ?
+             "that is this proxy itself" : strerror(error));
     s->error = error;
 }
 
@@ -6821,14 +6836,17 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
 {
     unsigned char ip[16];
     struct target t;
+    bool named;
 
     strcpy(f->ex.host, f->ex.to.host);
+    named = parse_authority(p + h->host.at, h->host.len, 80, &t);
+    if (opt.reverse.port != 0 && named && is_mitm_it(t.host))
+        strcpy(f->ex.host, t.host);
     if (!f->tunnel || opt.reverse.port != 0 || !parse_ip(f->ex.host, ip))
         return;
     if (f->client.ssl != NULL && f->hello.sni[0] != '\0')
         strcpy(f->ex.host, f->hello.sni);
-    else if (opt.transparent &&
-             parse_authority(p + h->host.at, h->host.len, 80, &t))
+    else if (opt.transparent && named)
         strcpy(f->ex.host, t.host);
 }
 
@@ -6874,28 +6892,30 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
     static const char page[] = "<!DOCTYPE html><title>mitmproxy.c</title>\n"
         "<p>This proxy opens TLS. A browser, system or program that is to "
         "accept that must trust its CA:\n"
-        "<p><a href=/cert.pem>cert.pem</a> (Linux, macOS, Firefox, curl "
-        "--cacert)\n<p><a href=/cert.cer>cert.cer</a> (Windows, Android, "
-        "iOS)\n";
-    bool pem = n == 9 && memcmp(path, "/cert.pem", 9) == 0;
-    bool der = n == 9 && memcmp(path, "/cert.cer", 9) == 0;
+        "<p><a href=/mitmproxy.crt>mitmproxy.crt</a> (Linux, macOS, Firefox, "
+        "curl --cacert)\n<p><a href=/mitmproxy.cer>mitmproxy.cer</a> (Windows, "
+        "Android, iOS)\n", no[] = "There is http://mitm.it/ alone.\n";
+    const char *query = memchr(path, '?', n);
+    size_t size = query ? (size_t)(query - path) : n, len = sizeof page - 1;
+    bool pem = same_word(path, size, "/mitmproxy.crt");
+    bool der = same_word(path, size, "/mitmproxy.cer");
     unsigned char text[8192];
-    const void *body = page;
-    size_t len = sizeof page - 1;
 
+    if (der)
+        return flow_answer(f, "200 OK", "Content-Type: application/x-x509-ca-"
+                           "cert", ca.crt.raw.p, ca.crt.raw.len);
     if (pem && mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
                                         "-----END CERTIFICATE-----\n",
                                         ca.crt.raw.p, ca.crt.raw.len, text,
-                                        sizeof text, &len) == 0) {
-        body = text;
-        len--;                      /* its NUL */
-    } else if (der) {
-        body = ca.crt.raw.p;
-        len = ca.crt.raw.len;
-    }
-    return flow_answer(f, "200 OK", pem || der ?
-                       "Content-Type: application/x-x509-ca-cert" :
-                       "Content-Type: text/html", body, len);
+                                        sizeof text, &len) == 0)
+        return flow_answer(f, "200 OK", "Content-Type: application/x-x509-ca-"
+                           "cert", text, len - 1); /* without its NUL */
+    if (size == 0 || same_word(path, size, "/"))
+        return flow_answer(f, "200 OK", "Content-Type: text/html", page, len);
+    f->ex.client_head |= same_word(path, size, "/cert.pem"); /* whose body
+                                       curl -O would write over the CA's file */
+    return flow_answer(f, "404 Not Found", "Content-Type: text/plain", no,
+                       sizeof no - 1);
 }
 
 /* Whether a proxy's client may come in: asks for --proxyauth's credentials.
@@ -6947,8 +6967,7 @@ static bool request_begin(struct dir *d)
         strcpy(f->home.host, f->ex.host);
         f->ex.to = f->home;
     }
-    if ((!f->tunnel || opt.transparent) &&
-        strcasecmp(f->ex.host, "mitm.it") == 0) {
+    if (is_mitm_it(f->ex.host)) {
         parse_absolute(rest, n, &t, &rest, &n); /* in a tunnel it may be one */
         return serve_ca(f, rest, n);
     }
@@ -7408,12 +7427,14 @@ static bool socks_ask(struct flow *f)
 static bool socks_answer(struct flow *f)
 {
     struct server *s = &f->server;
+    bool good;
 
     if (s->state != SERVER_UP && s->state != SERVER_FAILED)
         return false;
-    socks_reply(&f->client.out, f->socks, s->state == SERVER_UP ? SOCKS_OK
-                                          : socks_code(s->error));
-    if (s->state == SERVER_UP)
+    good = s->state == SERVER_UP || is_mitm_it(f->home.host);
+    socks_reply(&f->client.out, f->socks, good ? SOCKS_OK
+                                               : socks_code(s->error));
+    if (good)
         return flow_enter(f, FLOW_FIRST);
     say(0, "%s is told: %s", f->peer, s->failure);
     return flow_close(f);
@@ -7451,13 +7472,13 @@ static bool tunnel_first(struct flow *f)
         tunnel_pass(f, "--ignore-hosts says so");
     else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
-    else if (in->len > 0 || f->client.done || f->server.end.in.len > 0 ||
-             f->server.end.done)
-        tunnel_relay(f);
-    else if (f->server.state == SERVER_FAILED) {
+    else if (f->client.done && f->server.state == SERVER_FAILED) {
         say(0, "a tunnel ends: %s", f->server.failure);
         flow_cut(f);
-    } else
+    } else if (in->len > 0 || f->client.done || f->server.end.in.len > 0 ||
+               f->server.end.done)
+        tunnel_relay(f);
+    else                            /* a failure is told in the client's words */
         return false;
     f->since = now;
     return true;
@@ -7481,15 +7502,6 @@ static struct pinned pinned_new(const struct flow *f)
     return p;
 }
 
-/* Notes that this client has rejected our certificate for this name. */
-static void pinned_add(const struct flow *f)
-{
-    memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
-    pinned[0] = pinned_new(f);
-    say(0, "what %s does there next is passed untouched for ten minutes",
-        f->peer);
-}
-
 /* Whether this client and this name are among them. */
 static bool pinned_has(const struct flow *f)
 {
@@ -7500,6 +7512,16 @@ static bool pinned_has(const struct flow *f)
         if (strcmp(p->key, its.key) == 0)
             return true;
     return false;
+}
+
+/* Notes that this client has rejected our certificate for this name. */
+static void pinned_add(const struct flow *f)
+{
+    memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
+    pinned[0] = pinned_new(f);
+    if (opt.pass_pinned)
+        say(0, "what %s does there next is passed untouched for ten minutes",
+            f->peer);
 }
 
 /* The ClientHello tells the name; the server's certificate comes first. */
@@ -7536,7 +7558,7 @@ static bool tunnel_hello(struct flow *f)
     }
     if (host_matches(opt.ignore, f))
         return tunnel_pass(f, "--ignore-hosts says so");
-    if (pinned_has(f)) {
+    if (opt.pass_pinned && pinned_has(f)) {
         say(0, "%s is passed untouched: it has rejected our certificate for "
             "%s (--pass-pinned)", f->peer, flow_name(f));
         return tunnel_pass(f, "--pass-pinned says so");
@@ -7650,31 +7672,33 @@ static bool tunnel_client(struct flow *f)
     }
     if (f->client.tls_error == 0)
         return false;
-    say(0, "the TLS handshake with %s for %s failed: %s (-0x%04x, alert %d)%s"
-        "%s", f->peer, flow_name(f),
-        refusal(f->client.tls_error, f->client.alert),
+    say(0, "the TLS handshake with %s for %s failed: %s (-0x%04x, alert %d)%s",
+        f->peer, flow_name(f), refusal(f->client.tls_error, f->client.alert),
         (unsigned)-f->client.tls_error, f->client.alert,
-        is_rejection(&f->client) ? "; the CA to install in it is in " : "",
-        is_rejection(&f->client) ? opt.ca_file : "");
+        is_rejection(&f->client) ? "; the CA to install in it: asked of this "
+        "proxy, http://mitm.it/ has it" : "");
     if (opt.pass_pinned && is_rejection(&f->client))
         pinned_add(f);
     return flow_close(f);
 }
 
-/* Notes a client that leaves right behind the handshake, without a word: one
-   that pins a key may compare it only then. A browser that has connected in
-   advance and changes its mind takes longer. */
+/* Notes a client that leaves right behind the handshake, without a word: GnuTLS
+   (wget, git) looks at our certificate only then, and so does who pins a key. A
+   browser that has connected in advance and changes its mind takes longer, and
+   Chromium sends no close_notify. Once in ten minutes is enough. */
 static void client_left(struct flow *f)
 {
     const struct end *c = &f->client;
 
-    if (!opt.pass_pinned || c->ssl == NULL || f->spoken || f->stream ||
+    if (c->ssl == NULL || f->spoken || f->stream ||
         c->in.len > 0 || !(c->done || c->broken) ||
-        now - f->since > 3 * SECOND)
+        now - f->since > (opt.pass_pinned ? 3 : c->clean ? 1 : 0.1) * SECOND ||
+        pinned_has(f))
         return;
     f->spoken = true;               /* once is enough */
-    say(0, "%s left without a word after the TLS handshake for %s: perhaps it "
-        "pins the server's own key", f->peer, flow_name(f));
+    say(0, "%s left without a word after the TLS handshake for %s: it may not "
+        "know our CA (asked of this proxy, http://mitm.it/ has it), or pin the "
+        "server's own key (--pass-pinned)", f->peer, flow_name(f));
     pinned_add(f);
 }
 
@@ -7801,7 +7825,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
                s->tried < s->addrs ? WAIT_CONNECT_MORE : WAIT_CONNECT;
     }
     if (f->state == FLOW_FIRST)
-        return s->state == SERVER_NONE ? WAIT_SILENT : WAIT_IDLE;
+        return s->state == SERVER_NONE ? WAIT_SILENT :
+               s->state == SERVER_FAILED ? WAIT_FIRST : WAIT_IDLE;
     if (f->up.state == DIR_HEAD && f->up.begun != 0) {
         *since = f->up.begun;
         return WAIT_HEAD;
@@ -7852,10 +7877,12 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_CONNECT_MORE:
         say(1, "%s:%u: waited %g seconds for %s: the next is tried", t->host,
             t->port, seconds, what);
+        /* fall through */
+    case WAIT_CONNECT:
+        server_refused(&f->server, ETIMEDOUT);
         server_connect(f);
         return;
     case WAIT_LOOKUP:
-    case WAIT_CONNECT:
     case WAIT_PROXY:
     case WAIT_SERVER_TLS:
         f->server.error = ETIMEDOUT;
@@ -7876,6 +7903,8 @@ static void flow_expire(struct flow *f, enum wait w)
         flow_cut(f);
         return;
     default:
+        if (f->state == FLOW_FIRST && f->server.state == SERVER_FAILED)
+            say(0, "a tunnel ends: %s", f->server.failure);
         say(1, "%s: waited %g seconds for %s: closed", f->peer, seconds, what);
         f->over = true;
     }

@@ -148,8 +148,47 @@ def _():
         for _ in range(2):
             curl(proxy, origin.url(), '--cacert', make_ca(), status=60)
         proxy.wait_log(r'(?s)(TLS handshake with \S+ for localhost failed: .*'
-                       r'the CA to install in it is in \S+\n.*){2}')
+                       r'http://mitm.it/ has it\n.*){2}')
         unlike(proxy.log(), REFUSED, 'the log')
+
+
+LEFT = (r'left without a word after the TLS handshake for localhost: it may '
+        r'not know our CA \(.*http://mitm.it/ has it\)')
+
+
+for what, words in (
+        ('wget', ('wget', '-qO-', '--tries', '1')),
+        ('git', ('git', 'ls-remote')),
+        ('curl with a pinned key', ('curl', '-sS', '--noproxy', ''))):
+    @test('told of always: ' + what)
+    def _(words=words):
+        with pinned_page() as origin, Proxy() as proxy:
+            need(words[0])
+
+            def leave():
+                command(*words, *(pin() if words[0] == 'curl' else ()),
+                        origin.url(), env={
+                            'https_proxy': 'http://127.0.0.1:%d' % proxy.port,
+                            'no_proxy': '', 'GIT_TERMINAL_PROMPT': '0'})
+                wait_for(proxy.settled, 'the end of all connections')
+                return re.findall(LEFT + '|it does not (?:know our CA|accept '
+                                  'our certificate)', proxy.log())
+            wait_for(leave, 'a line')   # one that takes its time may be a
+            leave()                     # browser that has changed its mind
+            check(len(re.findall(LEFT, proxy.log())) < 2, 'told again',
+                  proxy.log())
+
+
+@test('a connection made in advance that is not used is not told of')
+def _():
+    with pinned_page() as origin, Proxy() as proxy:
+        client = proxy.tls(origin)
+        proxy.tls(origin).send(get('/'))
+        time.sleep(1)                   # the browser changes its mind
+        client.finish()
+        origin.hang_up()
+        wait_for(proxy.settled, 'the end of all connections')
+        unlike(proxy.log(), LEFT, 'the log')
 
 
 @test('a client that speaks TLS 1.1 is told of in words, and not of the CA')

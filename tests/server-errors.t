@@ -36,6 +36,40 @@ def _():
         like(m.body, rb'(?i)refused', 'reason')
 
 
+@test('connection refused, and the client begins TLS when it is known')
+def _():
+    for tls in True, False:
+        with closed_port() as port, Proxy('-v') as proxy:
+            client = proxy.tunnel('localhost:%d' % port)
+            proxy.wait_log('perhaps the server speaks first')
+            check(client.silent(0.3), 'the tunnel ends')
+            if tls:
+                client.start_tls(client_context(proxy.ca), 'localhost')
+            client.send(get('/'))
+            got = client.read_message()
+            equal(got.status, 502, 'status')
+            like(got.body, rb'refused', 'the page')
+
+
+@test('connection refused, and the client leaves without a word')
+def _():
+    with closed_port() as port, Proxy('-v') as proxy:
+        client = proxy.tunnel('localhost:%d' % port)
+        proxy.wait_log('perhaps the server speaks first')
+        client.finish()
+        proxy.wait_log('a tunnel ends: .*refused')
+
+
+@test('two addresses: the page tells of both, each with its error')
+def _():
+    with closed_port() as port, Proxy() as proxy:
+        client = proxy.connect()
+        client.send(get('http://localhost:%d/' % port))
+        like(client.read_message().body, rb'cannot connect to localhost:%d '
+             rb'\(127\.0\.0\.1:%d\): Connection refused, \(\[::1\]:%d\): \w'
+             % (port, port, port), 'the page')
+
+
 @test('name not found')
 def _():
     with Proxy() as proxy:

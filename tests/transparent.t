@@ -272,7 +272,7 @@ def _():
 def _():
     with routed('redirect', 4, None) as (origin, proxy, connect):
         client = connect()
-        client.send(get('/cert.pem', host='mitm.it'))
+        client.send(get('/mitmproxy.crt', host='mitm.it'))
         like(client.read_message().body, rb'BEGIN CERTIFICATE', 'the page')
 
 
