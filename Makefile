@@ -46,9 +46,11 @@ all: mitmproxy
 
 ifeq ($(MBEDTLS),system)
 
-ifneq ($(shell pkg-config --exists 'mbedtls >= 3.6.7 mbedtls < 4' && echo y),y)
-$(error pkg-config knows no Mbed TLS 3.6.7 or later 3.x: run make without \
-MBEDTLS=system, or with MBEDTLS_DIR=PATH of a release)
+# 3.6.6 and 4.1.0, with what distributions mend in them, do as well.
+ifeq ($(shell pkg-config --exists 'mbedtls >= 3.6.6 mbedtls < 4' && echo y; \
+              pkg-config --exists 'mbedtls >= 4.1.0 mbedtls < 5' && echo y),)
+$(error pkg-config knows no Mbed TLS 3.6.6 or later 3.6, nor 4.1: run make \
+without MBEDTLS=system, or with MBEDTLS_DIR=PATH of a release)
 endif
 TLS  := $(shell pkg-config --cflags mbedtls mbedx509 mbedcrypto)
 LIBS := $(shell pkg-config --libs mbedtls mbedx509 mbedcrypto)

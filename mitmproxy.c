@@ -97,6 +97,11 @@
 #define TICKETS_BY PSA_ALG_GCM, PSA_KEY_TYPE_AES, 256
 #endif
 
+/* Mbed TLS 3.6.6 and 4.1.0: a client that has offered TLS 1.3, too, takes no
+   RSA-PSS signature from a server of TLS 1.2 (their issue 10668). */
+enum { PSS_BUG = MBEDTLS_VERSION_NUMBER == 0x03060600 ||
+                 MBEDTLS_VERSION_NUMBER == 0x04010000 };
+
 #if defined(__aarch64__) || defined(__arm__)
 #include <sys/auxv.h>
 #endif
@@ -308,6 +313,7 @@ struct known {
     unsigned char trusted[32]; /* SHA-256 of a certificate that was verified */
     time_t until;           /* ... which counts for so long */
     bool has_session;
+    bool only_tls12;        /* is offered to the server (PSS_BUG) */
     mbedtls_ssl_session session;
 };
 
@@ -2659,7 +2665,7 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     buf_free(&line);
 }
 
-/* A copy of the configuration that has these ALPN names. Each is ended by
+/* A copy of the configuration that has these ALPN names, if any. Each is ended by
    the length of its successor, which a NUL takes the place of. */
 static struct own *own_new(const mbedtls_ssl_config *conf,
                            const struct alpn *alpn)
@@ -2676,7 +2682,8 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
         if (n < 15)
             own->list[n++] = (char *)p + i + 1;
     }
-    mbedtls_ssl_conf_alpn_protocols(&own->conf, own->list);
+    if (n > 0)
+        mbedtls_ssl_conf_alpn_protocols(&own->conf, own->list);
     return own;
 }
 
@@ -2690,9 +2697,12 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
 
     if (role == MBEDTLS_SSL_IS_SERVER)
         tickets_rotate();
-    if (alpn->len > 0) {
+    if (alpn->len > 0 || k->only_tls12) {
         e->own = own_new(conf, alpn);
         conf = &e->own->conf;
+        if (role == MBEDTLS_SSL_IS_CLIENT && k->only_tls12)
+            mbedtls_ssl_conf_max_tls_version(&e->own->conf,
+                                             MBEDTLS_SSL_VERSION_TLS1_2);
     }
     e->ssl = alloc(sizeof *e->ssl);
     mbedtls_ssl_init(e->ssl);
@@ -5980,14 +5990,17 @@ static void server_lookup(struct flow *f)
         server_connect(f);
 }
 
-/* The handshake with the server has failed: try without the session that
-   was offered, if one was, or say why in words. */
+/* The handshake with the server has failed: try without what may be why, the
+   session or PSS_BUG's TLS 1.3, if that was offered, or say why in words. */
 static void server_tls_failed(struct flow *f)
 {
     struct server *s = &f->server;
     int error = s->end.tls_error, alert = s->end.alert;
+    bool pss = PSS_BUG && error == MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER &&
+               !s->known->only_tls12;
 
-    if (s->resumed) {
+    s->known->only_tls12 |= pss;    /* a stream's next connection has luck */
+    if (s->resumed || (pss && !f->stream)) {
         mbedtls_ssl_session_free(&s->known->session);
         s->known->has_session = false;
         s->tried--;

@@ -218,6 +218,18 @@ for what, make, name, good in (
             unlike(origin.rx, b'^$' if good else b'GET', 'the server got')
 
 
+# -------------------------------------- a server's signature in TLS 1.2
+
+# By RSA-PSS (RFC 8446, 1.3): Mbed TLS 3.6.6 takes none if it offered TLS 1.3.
+@test('a server of TLS 1.2 alone that signs by RSA-PSS, again and again')
+def _():
+    with Origin(answer(reply(b'page'), reply(b'page')), tls=True,
+                cert=make_leaf(key=rsa(65537)),
+                version=ssl.TLSVersion.TLSv1_2) as origin, Proxy() as proxy:
+        for _ in range(3):
+            equal(proxy.fetch(origin).body, b'page', 'the page')
+
+
 # ----------------------------------------------------- small records
 
 for version in 'TLSv1_2', 'TLSv1_3':
