@@ -7,7 +7,8 @@
 #   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
 #   make soak       mixed work for half an hour, and whether memory grows
 #   make bench      what it costs, beside the peers that are installed
-#   make install    PREFIX=/usr/local DESTDIR=
+#   make install    PREFIX=/usr/local DESTDIR= PROGRAM=mitmproxy
+#   make deb        a Debian package, mitmproxy.c
 #   make clean      leaves the fetched source; distclean does not
 #
 # Mbed TLS comes from Debian's mirrors by apt (mbedtls/fetch). Elsewhere:
@@ -39,7 +40,7 @@ FUZZ   = $(ASAN) -fsanitize=address
 WIDE   = -D_FILE_OFFSET_BITS=64 $(if $(filter system,$(MBEDTLS)),, \
          -D_TIME_BITS=64)
 
-.PHONY: all demo test asan fuzz soak bench install clean distclean FORCE
+.PHONY: all demo test asan fuzz soak bench install deb clean distclean FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -178,11 +179,21 @@ demo: mitmproxy
 
 # ---- the rest --------------------------------------------------------------
 
-SHARE = $(DESTDIR)$(PREFIX)/share
+# PROGRAM=mitmproxy.c where another mitmproxy is there, as in distributions.
+PROGRAM = mitmproxy
+SHARE   = $(DESTDIR)$(PREFIX)/share
 install: mitmproxy
-	install -D mitmproxy $(DESTDIR)$(PREFIX)/bin/mitmproxy
-	install -D -m 644 mitmproxy.1 $(SHARE)/man/man1/mitmproxy.1
-	$(if $(wildcard filters/*),install -D -t $(SHARE)/mitmproxy/filters filters/*)
+	install -D mitmproxy $(DESTDIR)$(PREFIX)/bin/$(PROGRAM)
+	install -d $(SHARE)/man/man1
+	sed 's/^\.Nm mitmproxy$$/.Nm $(PROGRAM)/' mitmproxy.1 \
+	    > $(SHARE)/man/man1/$(PROGRAM).1
+	chmod 644 $(SHARE)/man/man1/$(PROGRAM).1
+	$(if $(wildcard filters/*),install -D -t $(SHARE)/$(PROGRAM)/filters filters/*)
+
+# A Debian package in build/, of what is committed; without network once the
+# source of Mbed TLS is there.
+deb: | $(FETCHED)
+	packaging/debian/build '$(MBEDTLS_DIR)'
 
 # The source is kept: it took a download. So is cert.pem, always: browsers
 # have come to trust that very one.
