@@ -45,10 +45,10 @@ def _():
 # command that is to run, a word a line.
 OPENWRT = r'''
 config_load() { :; }
-config_get_bool() { eval "$1=\${$3:-$4}"; }
-config_get() { eval "$1=\${$3:-$4}"; }
+config_get() { eval "$1=\${uci_$3:-$4}"; }
+config_get_bool() { config_get "$@"; }
 config_list_foreach() {
-    eval "set -- \"\$$2\" \"\$3\" \"\$4\""
+    eval "set -- \"\$uci_$2\" \"\$3\" \"\$4\""
     [ -z "$1" ] || "$2" "$1" "$3"
 }
 procd_set_param() { [ "$1" != command ] || { shift; printf '%s\n' "$@"; }; }
@@ -69,10 +69,10 @@ network_get_ipaddr() { eval "$1=192.0.2.1"; }
 clock_is_set() { true; }
 mkdir() { :; }
 chown() { :; }
-enabled=1
-only_hosts='^a[.]b:'
-request="filters/set-header A 'b c'"
-response='sed s/a/b/; cat'
+uci_enabled=1
+uci_only_hosts='^a[.]b:'
+uci_request="filters/set-header A 'b c'"
+uci_response='sed s/a/b/; cat'
 start_service
 ''', status=0).decode()
     equal(done.splitlines(), [
@@ -87,7 +87,7 @@ def _():
     for name in 'dh', 'lintian', 'fakeroot', 'git':
         need(name)
     source = os.path.join(ROOT, 'build', 'mbedtls-src')
-    if not os.path.isdir(source) or not os.path.isdir(ROOT + '/.git'):
+    if not os.path.isdir(source) or not os.path.exists(ROOT + '/.git'):
         raise Skip('this is no clone with a fetched Mbed TLS')
     to = scratch('deb')
     os.mkdir(to)
