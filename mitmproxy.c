@@ -150,6 +150,8 @@ enum {
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
     WEEK = 7 * 24 * 3600,   /* seconds: far away, for what is over */
+    PACE = 1 << 10,         /* bytes a second by which a peer keeps a filter
+                               that others want */
     FEW = 64,               /* flows that are looked at in each turn */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
@@ -431,7 +433,9 @@ struct chain {
     struct dir *dir;
     bool started;
     bool fed;               /* nothing more will be put into buf[0] */
-    size_t head;            /* bytes of buf[0] that were the head */
+    double since;           /* when its peers began to give or take too little:
+                               later by what they did, and while it worked */
+    double worked;          /* when it was last seen at work; 0: is not */
     int count;
     struct run *run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
@@ -4640,13 +4644,12 @@ static struct copro *copro_idle(const struct filter *f)
     return p;
 }
 
-/* Whether f may be given a message of which something beyond the head has
-   come (begun), or all that there is, or is room for (whole). A peer that
-   stalls must not hold what others need: a quarter of the --jobs is for whole
-   messages, another for begun ones, too. */
-static bool filter_is_free(const struct filter *f, bool begun, bool whole)
+/* Whether f may be given a message of which all has come (whole), or as much as
+   there is room for (full). A peer that stalls must not hold what others need:
+   a quarter of the --jobs is for whole messages, another for full ones, too. */
+static bool filter_is_free(const struct filter *f, bool full, bool whole)
 {
-    int kept = whole ? 0 : begun ? f->jobs / 4 : f->jobs / 2;
+    int kept = whole ? 0 : full ? f->jobs / 4 : f->jobs / 2;
 
     return f->running < f->jobs - kept &&
            (now >= f->not_before || copro_idle(f) != NULL);
@@ -5043,10 +5046,15 @@ static bool run_waits(const struct run *r)
     return r->filter->coprocess && r->copro == NULL && !r->exited;
 }
 
-/* Run i has taken input: that is its progress, and run i - 1, whose output it
-   was, could make none before. i may be count, for who takes the last's. */
-static void run_moved(struct chain *c, int i)
+/* Run i has taken n bytes of input: that is its progress, and run i - 1, whose
+   output it was, could make none before. i may be count, for who takes the
+   last's. */
+static void run_moved(struct chain *c, int i, size_t n)
 {
+    if (i == 0 || i == c->count)
+        c->since += (double)n / PACE * SECOND;
+    if (c->since > now)
+        c->since = now;
     if (i < c->count)
         c->run[i]->moved = now;
     if (i > 0)
@@ -5084,7 +5092,7 @@ static void run_write(struct chain *c, int i)
             return;
         }
         buf_eat(b, (size_t)n);
-        run_moved(c, i);
+        run_moved(c, i, (size_t)n);
         flow_wake(c->dir->flow);
     }
     if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
@@ -5117,6 +5125,7 @@ static void chain_start(void *it)
     char **env = filter_env(c->vars);
 
     c->started = true;
+    c->since = now;
     for (int i = 0; i < c->count; i++) {
         struct run *r = c->run[i];
 
@@ -5193,12 +5202,11 @@ static int fds_used(void)
    none of the latter, others will give some back. */
 static bool chain_may_start(const struct chain *c)
 {
-    bool begun = c->fed || c->buf[0].len > c->head, others = false;
-    bool whole = c->fed || c->buf[0].len >= chain_limit(c, 0);
+    bool others = false;
 
     for (int i = 0; i < c->count; i++)
         if (!c->run[i]->filter->coprocess &&
-            !filter_is_free(c->run[i]->filter, begun, whole))
+            !filter_is_free(c->run[i]->filter, !chain_has_room(c), c->fed))
             return false;
     for (const struct run *r = runs; r != NULL; r = r->next)
         others |= r->in >= 0 || r->out >= 0;
@@ -6647,7 +6655,7 @@ static bool mend_body(struct dir *d)
         return mend_held(d);
     if (n == 0 || !(gone || dir_has_room(d)))
         return false;
-    run_moved(d->chain, d->chain->count);
+    run_moved(d->chain, d->chain->count, src->len);
     if (gone)
         d->out = OUT_DROP;          /* nor must it get an end that fits */
     if (d->out == OUT_DROP) {
@@ -6836,7 +6844,6 @@ static bool dir_filter(struct dir *d)
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
     }
-    d->chain->head = d->head.len;
     dir_take(d, d->head.len, &d->chain->buf[0]);
     d->state = DIR_PRINT;
     return true;
@@ -7299,7 +7306,7 @@ static bool dir_stream(struct dir *d)
     }
     if (src->len > 0 && (to->broken || to->out.len < MAX_BUF)) {
         if (src != in)
-            run_moved(d->chain, d->chain->count);
+            run_moved(d->chain, d->chain->count, src->len);
         if (src == in)
             dir_take(d, in->len, to->broken ? NULL : &to->out);
         else if (to->broken)
@@ -7781,21 +7788,22 @@ static bool filter_is_wanted(const struct filter *f)
     return false;
 }
 
-/* Whether nobody takes what d's filters print. If others want the place of
-   --jobs that one which still runs has, *wanted and since when. */
-static bool dir_is_held(const struct dir *d, bool *wanted, double *since)
+/* Whether c waits for a peer that takes nothing of what it prints. If it does,
+   or for one that gives it nothing, and others want the place of --jobs that
+   one of its filters which still runs has: *wanted and since when. */
+static bool chain_is_held(const struct chain *c, bool *wanted, double *since)
 {
-    const struct chain *c = d->chain;
+    bool held = c != NULL && c->started &&
+                c->buf[c->count].len >= chain_limit(c, c->count);
 
-    if (c == NULL || !c->started ||
-        c->buf[c->count].len < chain_limit(c, c->count))
+    if (c == NULL || !c->started || (!held && (c->fed || c->buf[0].len > 0)))
         return false;
     for (int i = 0; i < c->count; i++)
         if (!c->run[i]->exited && filter_is_wanted(c->run[i]->filter)) {
             *wanted = true;
-            *since = (d->answer ? &d->flow->client : d->to)->wrote;
+            *since = c->since;
         }
-    return true;
+    return held;
 }
 
 /* Whether one of them is at work that has --timeout 0: perhaps a person edits
@@ -7856,9 +7864,9 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (!f->client.done &&
         (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
         return WAIT_PERSON;
-    held = dir_is_held(&f->up, &wanted, since);
-    held |= dir_is_held(&f->down, &wanted, since);
-    if (held)
+    held = chain_is_held(f->up.chain, &wanted, since);
+    held |= chain_is_held(f->down.chain, &wanted, since);
+    if (held || wanted)
         return wanted ? WAIT_TAKE : f->stream ? WAIT_STREAM : WAIT_BODY;
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
@@ -8003,10 +8011,14 @@ static void end_arm(struct end *e)
    takes what it prints, or its input is yet to come. */
 static void chain_arm(struct chain *c, double *left)
 {
+    bool works = false;
+
     for (int i = 0; c != NULL && c->started && i < c->count; i++) {
         struct run *r = c->run[i];
         bool reads = run_wants_read(c, i);
         bool input = c->buf[i].len > 0 || run_fed(c, i);
+        bool waits = (r->out >= 0 && !reads) ||
+                     (r->filter->coprocess ? !r->asked : !input);
         double rest = r->moved + r->filter->timeout * SECOND - now;
 
         if (r->in >= 0 && input)
@@ -8015,8 +8027,8 @@ static void chain_arm(struct chain *c, double *left)
             fds_add(readable, r->out);
         if (r->exited && r->out < 0)
             continue;
-        if (r->filter->timeout <= 0 || (r->out >= 0 && !reads) ||
-            (r->filter->coprocess ? !r->asked : !input)) {
+        works |= !waits;
+        if (waits || r->filter->timeout <= 0) {
             r->moved = now;
             continue;
         }
@@ -8024,6 +8036,10 @@ static void chain_arm(struct chain *c, double *left)
         if (rest <= 0)
             chain_fail(c, r, "no progress for %g s", r->filter->timeout);
     }
+    if (c != NULL && c->worked != 0)
+        c->since += now - c->worked;
+    if (c != NULL)
+        c->worked = works ? now : 0;
 }
 
 /* What flow f waits for; lowers *left to its next deadline. */

@@ -51,12 +51,82 @@ def _():
         stalled = [proxy.tunnel(origin) for _ in range(5)]
         for client in stalled:
             client.send(get('/stalls'))
-        wait_for(lambda: len(proxy.children()) == 3, 'as many as they get')
+        wait_for(lambda: len(proxy.children()) == 2, 'as many as they get')
         client = proxy.tunnel(origin)
         client.send(get('/big'))
         equal(len(client.read_message().body), 3000000, 'the page')
         for client in stalled:
             client.close()
+
+
+def ends_within(seconds, conn):
+    """Whether the other side, which says nothing, ends within that time."""
+    with contextlib.suppress(TimeoutError):
+        return not conn.more(time.monotonic() + seconds)
+
+
+def drips(conn, length, begin):
+    """A server that begins an answer, and then gives a byte now and then
+    until the other side ends it."""
+    conn.send(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % length
+              + bytes(begin))
+    while not ends_within(0.01, conn):
+        conn.send(b'x')
+
+
+def dripping(conn):
+    if b'/drips' in conn.read_head():
+        drips(conn, 10**9, 80000)
+    else:
+        conn.send(reply(b'served'))
+
+
+@test('pages that begin big and then drip leave a filter to whole messages')
+def _():
+    with Origin(dripping) as origin, \
+            Proxy('-q', '--jobs', '4', '--response', 'cat') as proxy:
+        clients = [proxy.tunnel(origin) for _ in range(5)]
+        for client in clients:
+            client.send(get('/drips'))
+        wait_for(lambda: len(proxy.children()) == 3, 'as many as they get')
+        equal(proxy.fetch(origin).body, b'served', 'the page of another')
+        for client in clients:
+            client.reset()
+
+
+@test('who gives a filter little while others want it is cut in the end')
+def _():
+    with Origin(dripping) as origin, \
+            Proxy('--jobs', '1', '--response', 'cat', second=0.02) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/drips'))
+        wait_for(proxy.children, 'the filter')
+        other = proxy.tunnel(origin)
+        other.send(get('/'))
+        equal(other.read_message().body, b'served', 'the page of another')
+        proxy.wait_log('#1 waited 120 seconds for a peer that keeps a filter '
+                       'from others: cut off')
+        client.reset()
+
+
+@test('who gives it enough, slowly, is not')
+def _():
+    def serve(conn):
+        if b'/slow' not in conn.read_head():
+            return conn.send(reply(b'served'))
+        conn.send(b'HTTP/1.1 200 OK\r\nContent-Length: 800000\r\n\r\n')
+        for _ in range(200):            # of 1 KiB a second, and a bit more
+            ends_within(0.03, conn)
+            conn.send(bytes(4000))
+    with Origin(serve) as origin, \
+            Proxy('--jobs', '1', '--response', 'cat', second=0.02) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/slow'))
+        wait_for(proxy.children, 'the filter')
+        other = proxy.tunnel(origin)
+        other.send(get('/'))
+        equal(len(client.read_message().body), 800000, 'the page')
+        equal(other.read_message().body, b'served', 'the page of another')
 
 
 @test('one that waits its turn may leave')
