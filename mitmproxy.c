@@ -417,7 +417,8 @@ struct run {
     struct filter *filter;
     struct copro *copro;    /* that serves it; NULL: none yet, or no more */
     bool asked;             /* the copro has been given the message */
-    struct chain *chain;    /* NULL: nobody waits for it any more */
+    struct chain *chain;    /* NULL: nobody waits for it any more ... */
+    int at;                 /* ... of which this is run[at] */
     pid_t pid;              /* 0: not started or reaped */
     pid_t group;            /* its process group's; 0: not started */
     int in, out;            /* our ends of its stdin and stdout; -1 closed */
@@ -578,7 +579,7 @@ static int nflows;
 static bool full_turn;              /* those that sleep are looked at, too */
 static struct run *runs;            /* all children that are filters */
 static struct chain *waiting;       /* for their filters, in their order */
-static size_t waiting_len;          /* the bytes that they hold */
+static size_t waiting_len;          /* bytes before and behind coprocesses */
 static struct resolver resolvers[MAX_RESOLVERS];
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
@@ -4778,7 +4779,7 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
     size_t len = 0, n = next_line(line, p->answer.len, &len);
     bool plain = p->answer.len > 0 && *line != '-' && *line != '!';
     uint64_t length = 0;
-    int i = 0;
+    struct buf *b;          /* the question, and behind it what is answered */
 
     if (p->answer.len == 0 || (n == 0 && p->answer.len < 1000 && p->busy))
         return true;
@@ -4794,16 +4795,14 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
     }
     if (p->answer.len - n < length)
         return true;
-    while (r != NULL && r->chain->run[i] != r)
-        i++;
+    b = r ? &r->chain->buf[r->at] : NULL;
     if (r != NULL && *line == '!')
         chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
     else if (r != NULL && *line == '-')
-        buf_move(&r->chain->buf[i + 1], &r->chain->buf[i],
-                 r->chain->buf[i].len);
+        buf_move(b + 1, b, b->len);
     buf_eat(&p->answer, n);
     if (r != NULL && length > 0)
-        buf_move(&r->chain->buf[i + 1], &p->answer, length);
+        buf_move(b + 1, &p->answer, length);
     else
         buf_eat(&p->answer, length);
     copro_done(p);
@@ -4913,8 +4912,8 @@ static bool chain_new(struct dir *d, const struct head *h,
         if (c == NULL)
             d->chain = c = alloc(sizeof *c);
         r = alloc(sizeof *r);
-        *r = (struct run){ .filter = f, .chain = c, .in = -1, .out = -1,
-                           .next = runs };
+        *r = (struct run){ .filter = f, .chain = c, .at = c->count, .in = -1,
+                           .out = -1, .next = runs };
         runs = r;
         c->run[c->count++] = r;
         d->raw = f->raw;
@@ -5213,13 +5212,39 @@ static bool chain_may_start(const struct chain *c)
     return !others || fds_used() + 2 * c->count + 2 < fd_limit;
 }
 
+/* Counts the bytes that wait for coprocesses and that these have answered. When
+   there are too many, the message whose peers have given and taken too little
+   for longest ends with its flow, as others that are to be asked would fail. */
+static void answers_count(void)
+{
+    struct chain *held = NULL;
+
+    waiting_len = 0;
+    for (const struct run *r = runs; r != NULL; r = r->next) {
+        struct chain *c = r->chain;
+
+        if (c == NULL || !r->filter->coprocess)
+            continue;
+        waiting_len += c->buf[r->at].len + c->buf[r->at + 1].len +
+                       c->buf[r->at + 1].start; /* taken, but not freed */
+        if (r->exited && c->buf[r->at + 1].len > MAX_BUF &&
+            (held == NULL || c->since < held->since))
+            held = c;
+    }
+    if (waiting_len <= MAX_WAITING || held == NULL)
+        return;
+    say(0, "#%lu is cut off, as its peer takes little of it: messages of %d "
+        "bytes wait", held->dir->flow->ex.id, MAX_WAITING);
+    flow_wake(held->dir->flow);
+    held->dir->flow->over = true;
+}
+
 /* Starts the filters of those messages that wait for --jobs and whose turn has
    come. One that cannot start yet keeps its place before others that want its
    filters. Coprocesses are given to whole messages alone, so that no peer that
    stalls holds one. */
 static void start_filters(void)
 {
-    waiting_len = 0;
     for (struct chain *c = waiting, *next; c != NULL; c = next) {
         bool good = true, left = false;
 
@@ -5233,7 +5258,6 @@ static void start_filters(void)
                 filter_is_free(r->filter, true, true))
                 good = flow_attempt(c->dir->flow, run_serve, r);
             left |= run_waits(r);
-            waiting_len += c->buf[i].len;
         }
         if (!good || (c->started && !left))
             chain_unqueue(c);
@@ -6647,7 +6671,7 @@ static bool mend_held(struct dir *d)
 static bool mend_body(struct dir *d)
 {
     struct buf *src = chain_out(d->chain), *out = dir_out(d);
-    size_t n = src->len;
+    size_t n = src->len < MAX_BUF ? src->len : MAX_BUF; /* the rest counts */
     bool gone = !d->answer && (d->to->broken || /* who would take it */
                 (d->up && d->to->done && d->flow->down.state == DIR_TURN));
 
@@ -6655,7 +6679,7 @@ static bool mend_body(struct dir *d)
         return mend_held(d);
     if (n == 0 || !(gone || dir_has_room(d)))
         return false;
-    run_moved(d->chain, d->chain->count, src->len);
+    run_moved(d->chain, d->chain->count, n);
     if (gone)
         d->out = OUT_DROP;          /* nor must it get an end that fits */
     if (d->out == OUT_DROP) {
@@ -7305,14 +7329,16 @@ static bool dir_stream(struct dir *d)
         over = chain_done(d->chain);
     }
     if (src->len > 0 && (to->broken || to->out.len < MAX_BUF)) {
+        size_t n = src->len < MAX_BUF ? src->len : MAX_BUF;
+
         if (src != in)
-            run_moved(d->chain, d->chain->count, src->len);
+            run_moved(d->chain, d->chain->count, n);
         if (src == in)
-            dir_take(d, in->len, to->broken ? NULL : &to->out);
+            dir_take(d, n, to->broken ? NULL : &to->out);
         else if (to->broken)
-            buf_eat(src, src->len);
+            buf_eat(src, n);
         else
-            buf_move(&to->out, src, src->len);
+            buf_move(&to->out, src, n);
         d->sent = moved = true;
     }
     if (over && src->len == 0) {
@@ -8395,6 +8421,7 @@ static void run_loop(void)
             accept_new();
         read_ready();
         each_flow(flow_go);
+        answers_count();
         start_filters();
         each_flow(flow_settle);
     }

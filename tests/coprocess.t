@@ -222,6 +222,28 @@ def _():
         equal(sorted(statuses), [200] * 16 + [502], 'the statuses')
 
 
+@test('answers of 16 MiB that nobody takes are bounded; others get theirs')
+def _():
+    if sanitized():
+        raise Skip("the sanitizer's memory is too big to be measured")
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('-q', '--coprocess', '--request', coprocess(
+                "o.write(whole(b'HTTP/1.0 200 OK\\r\\n\\r\\n'"
+                " + bytes(16000000 if '/big' in url else 9)))"),
+                  coprocesses=1) as proxy:
+        idle, clients = proxy.memory(), []
+        for _ in range(40):
+            clients.append(proxy.tunnel(origin))
+            clients[-1].send(get('/big'))
+        equal(proxy.fetch(origin).body, bytes(9), 'an answer that is taken')
+        check(proxy.memory('VmHWM') - idle < 320 << 20, 'memory',
+              proxy.memory('VmHWM'), idle)
+        like(proxy.log(), 'cut off, as its peer takes little of it: messages '
+             'of 268435456 bytes wait', 'the log')
+        for client in clients:
+            client.reset()
+
+
 @test('requests, too; and with other filters in a pipeline')
 def _():
     with Origin(answer(lambda r: reply(r.head))) as origin, \
