@@ -889,6 +889,8 @@ static struct sink {
     int fd;
     const char *name;
     bool file;              /* takes any number of bytes at once */
+    struct stat st;         /* of what fd is */
+    bool within;            /* a line, as a terminal took only a part of it */
     struct buf buf;
     unsigned long lost;     /* lines or packets */
     double pause;           /* until then, as its disk is full */
@@ -900,18 +902,38 @@ static struct sink *const capture = &sinks[2], *const key_log = &sinks[3];
 
 PRINTF(2, 3) static void say(int level, const char *format, ...);
 
-/* Writes what waits, at most as much as a pipe that is ready is sure to
-   take (PIPE_BUF) - unless all, for a file and for the end of the program. */
+/* How many bytes of s are written at once: to what is no file whole lines, as
+   others may write to the same pipe or terminal, and no more of them than a
+   pipe that is ready is sure to take (PIPE_BUF). 0: another sink of ours is
+   within a line there. */
+static size_t sink_piece(const struct sink *s, bool all)
+{
+    const struct sink *other = &sinks[s == sinks];
+    const unsigned char *p = s->buf.data + s->buf.start, *lf;
+    size_t len = s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
+
+    if (s->file)
+        return s->buf.len;
+    if (!all && s < capture && other->within && other->fd >= 0 &&
+        s->st.st_dev == other->st.st_dev && s->st.st_ino == other->st.st_ino)
+        return 0;
+    lf = memrchr(p, '\n', len);
+    return s == capture || lf == NULL ? len : (size_t)(lf - p) + 1;
+}
+
+/* Writes what waits, a piece - or all, for a file and for the end of the
+   program. */
 static void sink_flush(struct sink *s, bool all)
 {
     if (s == capture && shared->capture_cut)
         fd_close(&s->fd), buf_free(&s->buf); /* nobody could read on */
     while (s->fd >= 0 && s->buf.len > 0) {
-        size_t len = s->file || s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
+        size_t len = sink_piece(s, all);
         struct pollfd room = { s->fd, POLLOUT, 0 };
         ssize_t n;
 
-        if ((!all && now < s->pause) || poll(&room, 1, all ? 500 : 0) <= 0)
+        if (len == 0 || (!all && now < s->pause) ||
+            poll(&room, 1, all ? 500 : 0) <= 0)
             return;                 /* another writer took the room */
         n = write(s->fd, s->buf.data + s->buf.start, len);
         if (n < 0 && errno == EINTR)
@@ -928,6 +950,7 @@ static void sink_flush(struct sink *s, bool all)
         }
         if (n <= 0)
             return;
+        s->within = s->buf.data[s->buf.start + (size_t)n - 1] != '\n';
         buf_eat(&s->buf, (size_t)n);
         if (!all && !s->file)       /* whose disk is full, else all is gone */
             return;
@@ -959,10 +982,8 @@ static void sink_put(struct sink *s, const void *line, size_t n)
 /* Lets a sink write to fd. */
 static void sink_open(struct sink *s, int fd)
 {
-    struct stat st;
-
     s->fd = fd;
-    s->file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    s->file = fstat(fd, &s->st) == 0 && S_ISREG(s->st.st_mode);
 }
 
 /* Lets a sink write to fd, which we share with others: where that is no file,
@@ -1022,6 +1043,7 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
     FORMAT(text, format);
     n = (size_t)sprintf(line, "mitmproxy: ");
     n += escape(line + n, text);
+    n = n < PIPE_BUF ? n : PIPE_BUF - 1; /* for sink_piece() */
     line[n++] = '\n';
     sink_put(&sinks[1], line, n);
 }

@@ -110,6 +110,52 @@ def _():
         os.close(r)
 
 
+for workers in '1', '3':
+    @test('messages and the log into one pipe: each line is whole, -j '
+          + workers)
+    def _(workers=workers):
+        r, w = small_pipe()
+        process = subprocess.Popen(
+            ['sh', '-c', 'exec "$@" 2>&1', 'sh', PROGRAM, '--explain', '-j',
+             workers, '-p', '0', '--ca', scratch('cert.pem')],
+            stdin=subprocess.DEVNULL, stdout=w, start_new_session=True)
+        os.close(w)
+        try:
+            text = b''
+            while not re.search(rb'listening on \S+:(\d+)\n', text):
+                text += os.read(r, 4096)
+            port = int(re.search(rb'listening on \S+:(\d+)\n', text)[1])
+            with Origin(answer(reply(b'x'))) as origin:
+                def asks(times):
+                    with Conn(socket.create_connection(
+                            ('127.0.0.1', port), DEADLINE)) as c:
+                        for _ in range(times):
+                            c.send(get(origin.url(NAME)))
+                            c.read_message()
+                for asking in [thread(asks, 60) for _ in range(9)]:
+                    asking.result()
+                for count in range(300):        # while more comes
+                    if count % 5 == 0 or not select.select([r], [], [], 0)[0]:
+                        asks(1)
+                    text += os.read(r, 4096)
+            process.terminate()
+            while True:
+                data = os.read(r, 65536)
+                if not data:
+                    break
+                text += data
+            equal(process.wait(DEADLINE), 0, 'exit status')
+        finally:
+            process.kill()
+            process.wait()
+            os.close(r)
+        lines = text.split(b'\n')[:-1]
+        check(len(lines) > 1000, 'lines', len(lines))
+        for line in lines:
+            like(line, rb"^(#\d+ (>>|<<) '[^']*'|mitmproxy: ((?!mitmproxy: |>> )"
+                 rb".)*)$", 'a line')
+
+
 @test('what a reader missed is counted, and told once it reads again')
 def _():
     r, w = os.pipe()
