@@ -139,6 +139,7 @@ enum {
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
     MAX_EARLY = 1 << 20,    /* bytes of early data that are passed over */
+    MAX_SLOW = 4 << 10,     /* bytes of a text that a slow regex looks at */
     MAX_EXPONENT = 64,      /* bits of an RSA key's public exponent */
     MAX_HOST = 255,         /* characters of a host name */
     MAX_KNOWN = 512,        /* servers whose leaf and session are kept */
@@ -617,8 +618,10 @@ PRINTF(1, 2) static _Noreturn void die(const char *format, ...)
     exit(1);
 }
 
-/* Where to go on when memory runs out; NULL: nowhere. */
+/* Where to go on when memory runs out; NULL: nowhere. Buffers that functions
+   fill meanwhile, as they would lose one of their own then: buf_scratch(). */
 static jmp_buf *rescue;
+static struct buf scratch[8];
 
 /* Memory has run out: what is being attempted fails, and nothing else. */
 static _Noreturn void no_memory(void)
@@ -632,9 +635,14 @@ static _Noreturn void no_memory(void)
 static bool attempt(void (*work)(void *), void *it)
 {
     jmp_buf here, *outer = rescue;
+    struct buf *first = scratch;
 
+    while (first->cap > 0)
+        first++;
     if (setjmp(here) != 0) {
         rescue = outer;
+        for (struct buf *b = first; b->cap > 0; *b++ = (struct buf){ 0 })
+            free(b->data);
         return false;
     }
     rescue = &here;
@@ -855,6 +863,30 @@ static void buf_free(struct buf *b)
 {
     free(b->data);
     *b = (struct buf){ 0 };
+}
+
+/* A buffer to work with, which the function that asks for it gives back by
+   buf_free() or buf_text(), the last one first - or attempt() does. */
+static struct buf *buf_scratch(void)
+{
+    struct buf *b = scratch;
+
+    while (b->cap > 0)
+        b++;
+    assert(b < scratch + sizeof scratch / sizeof *scratch - 1);
+    buf_reserve(b, 64);
+    return b;
+}
+
+/* What is in a buffer, as a text to be freed; b is empty then. */
+static char *buf_text(struct buf *b)
+{
+    char *text;
+
+    buf_put(b, "", 1);
+    text = (char *)b->data;
+    *b = (struct buf){ 0 };
+    return text;
 }
 
 /* Moves n bytes from the front of one buffer to the end of another: all of
@@ -2156,12 +2188,12 @@ static int cert_write(const struct cert *c, unsigned char *out, size_t size)
 {
     struct der d = { out, out + size, 0 };
     unsigned char digest[32], sig[1024];
-    unsigned char *tbs = alloc(size);
+    struct buf *tbs = buf_scratch();
     size_t n = der_tbs(&d, c), len = 0, all;
 
     if (!d.error) {
-        memcpy(tbs, d.p, n);
-        sha256(tbs, n, digest);
+        buf_put(tbs, d.p, n);
+        sha256(tbs->data, n, digest);
         d.error = mbedtls_pk_sign(c->signer, MBEDTLS_MD_SHA256, digest,
                                   sizeof digest, sig, sizeof sig,
                                   &len WITH_RANDOM);
@@ -2171,9 +2203,9 @@ static int cert_write(const struct cert *c, unsigned char *out, size_t size)
     all += der_raw(&d, "", 1);      /* a bit string with no unused bits */
     all = der_wrap(&d, all, MBEDTLS_ASN1_BIT_STRING);
     all += der_algorithm(&d, c->signer);
-    all += der_raw(&d, tbs, n);
+    all += der_raw(&d, tbs->data, n);
     all = der_wrap(&d, all, SEQUENCE);
-    free(tbs);
+    buf_free(tbs);
     return d.error ? d.error : (int)all;
 }
 
@@ -2201,7 +2233,7 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
                       .from = t - 2 * DAY > ca_from ? t - 2 * DAY : ca_from,
                       .to = t + 90 * DAY < ca_to ? t + 90 * DAY : ca_to };
     size_t size = 4096;
-    unsigned char *out;
+    struct buf *out = buf_scratch();
     int n;
 
     if (server != NULL) {
@@ -2211,11 +2243,11 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
             c.names = NULL;
         size += server->raw.len;
     }
-    out = alloc(size);
-    n = cert_write(&c, out, size);
+    buf_reserve(out, size);
+    n = cert_write(&c, out->data, size);
     if (n > 0)
-        n = mbedtls_x509_crt_parse_der(crt, out + size - n, (size_t)n);
-    free(out);
+        n = mbedtls_x509_crt_parse_der(crt, out->data + size - n, (size_t)n);
+    buf_free(out);
     return n;
 }
 
@@ -2675,21 +2707,22 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
         [MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET] =
             "SERVER_TRAFFIC_SECRET_0"
     };
-    struct buf line = { 0 };
+    char line[64 + 2 * 32 + 2 * 64 + 8];
+    int len;
 
     (void)unused, (void)server_random, (void)prf;
-    if ((size_t)type >= sizeof labels / sizeof *labels || !labels[type])
+    if ((size_t)type >= sizeof labels / sizeof *labels || !labels[type] ||
+        n > 64)
         return;
-    buf_printf(&line, "%s ", labels[type]);
+    len = sprintf(line, "%s ", labels[type]);
     for (size_t i = 0; i < 32; i++)
-        buf_printf(&line, "%02x", client_random[i]);
-    buf_put(&line, " ", 1);
+        len += sprintf(line + len, "%02x", client_random[i]);
+    line[len++] = ' ';
     for (size_t i = 0; i < n; i++)
-        buf_printf(&line, "%02x", secret[i]);
-    buf_put(&line, "\n", 1);
-    sink_put(key_log, buf_at(&line), line.len);
-    mbedtls_platform_zeroize(line.data, line.cap);
-    buf_free(&line);
+        len += sprintf(line + len, "%02x", secret[i]);
+    line[len++] = '\n';
+    sink_put(key_log, line, (size_t)len);
+    mbedtls_platform_zeroize(line, sizeof line);
 }
 
 /* A copy of the configuration that has these ALPN names, if any. Each is ended by
@@ -4290,6 +4323,7 @@ struct match {
     char kind;              /* a letter above, or one of ! & | */
     struct match *a, *b;    /* of an operator */
     regex_t regex;
+    size_t most;            /* bytes of a text that it is given */
     long code;
     struct match *made;     /* of the same expression, before this one */
 };
@@ -4386,27 +4420,30 @@ static char *match_word(struct parser *p)
    "^.*(...)" has it go over a long one once. Not so what refers to groups,
    would close this one, or has many parts in a row of which each matches
    several letters: all places at once would take memory for 2 to the power of
-   their number. */
-static int regex_make(regex_t *regex, const char *text)
+   their number. Those take time for the square of the text's length, with a
+   reference for its cube: *most is how long it may be. */
+static int regex_make(regex_t *regex, const char *text, size_t *most)
 {
     enum { FLAGS = REG_EXTENDED | REG_ICASE | REG_NOSUB };
     int r = regcomp(regex, text, FLAGS), depth = 0, wide = 0;
-    bool simple = r == 0 && !strchr(text, '{');
+    bool simple = r == 0 && !strchr(text, '{'), back = false;
     char *whole;
 
-    for (const char *p = text; simple && *p != '\0'; p++) {
+    for (const char *p = text; r == 0 && *p != '\0'; p++) {
         bool any = *p == '.' || *p == '[' || (*p == '|' && depth > 0);
 
         if (*p == '\\') {
             any = isalpha((unsigned char)*++p);
-            simple = !isdigit((unsigned char)*p);
+            back |= isdigit((unsigned char)*p) != 0;
         } else if (*p == '[')
             p = bracket_end(p);
         else if (*p == '(' || *p == ')')
-            simple = (depth += *p == '(' ? 1 : -1) >= 0;
+            simple &= (depth += *p == '(' ? 1 : -1) >= 0;
         wide += any && p[1] != '*' && p[1] != '+';
     }
-    if (!simple || wide > 8)
+    simple &= !back && wide <= 8;
+    *most = simple ? SIZE_MAX : back ? MAX_SLOW / 8 : MAX_SLOW;
+    if (!simple)
         return r;
     regfree(regex);
     whole = alloc(strlen(text) + sizeof "^.*()");
@@ -4440,7 +4477,7 @@ static struct match *match_term(struct parser *p)
     m = match_new(p, 'c', NULL, NULL);
     if (kind == 'c')
         r = !parse_number(word, 999, &m->code);
-    else if ((r = regex_make(&m->regex, word)) == 0)
+    else if ((r = regex_make(&m->regex, word, &m->most)) == 0)
         m->kind = kind;             /* it has an expression to be freed */
     else
         regerror(r, &m->regex, why, sizeof why);
@@ -4531,21 +4568,37 @@ static bool matches(const regex_t *regex, const char *text)
     return r == 0;
 }
 
+/* Whether a text of n bytes matches - of a long one its beginning, where all of
+   it could take the expression minutes. */
+static bool match_text(const struct match *m, const char *p, size_t n)
+{
+    struct buf *text = buf_scratch();
+    bool found;
+
+    if (n > m->most) {
+        say(0, "only %zu of %zu bytes are matched with an expression that has "
+            "{}, \\1 or many wildcards: %.40s...", m->most, n, p);
+        n = m->most;
+    }
+    buf_put(text, p, n);
+    for (size_t i = 0; i < n; i++)
+        if (text->data[i] == '\0')
+            text->data[i] = ' ';    /* regexec() would stop there */
+    buf_put(text, "", 1);
+    found = matches(&m->regex, (char *)text->data);
+    buf_free(text);
+    return found;
+}
+
 /* Whether any field line matches. */
-static bool match_lines(const regex_t *regex, const struct subject *s)
+static bool match_lines(const struct match *m, const struct subject *s)
 {
     size_t at = s->h->fields, line, len;
     bool found = false;
 
     while (!found &&
            (line = next_line(s->head + at, s->len - at, &len)) > 0) {
-        char *text = copy_text(s->head + at, len);
-
-        for (size_t i = 0; i < len; i++)
-            if (text[i] == '\0')
-                text[i] = ' ';      /* regexec() would stop there */
-        found = len > 0 && matches(regex, text);
-        free(text);
+        found = len > 0 && match_text(m, s->head + at, len);
         at += line;
     }
     return found;
@@ -4556,7 +4609,6 @@ static bool match_lines(const regex_t *regex, const struct subject *s)
 static int match_eval(const struct match *m, const struct subject *s)
 {
     const char *text;
-    char *type;
     int a, b;
 
     if (m == NULL)
@@ -4579,15 +4631,13 @@ static int match_eval(const struct match *m, const struct subject *s)
     case 'c':
         return s->h->status == m->code ? 1 : 2;
     case 'h':
-        return match_lines(&m->regex, s) ? 1 : 2;
+        return match_lines(m, s) ? 1 : 2;
     case 't':
-        type = copy_text(s->head + s->h->type.at, s->h->type.len);
-        a = matches(&m->regex, type) ? 1 : 2;
-        free(type);
-        return a;
+        return match_text(m, s->head + s->h->type.at, s->h->type.len) ? 1 : 2;
     default:
         text = m->kind == 'd' ? s->host : m->kind == 'm' ? s->method : s->url;
-        return matches(&m->regex, text ? text : "") ? 1 : 2;
+        text = text ? text : "";
+        return match_text(m, text, strlen(text)) ? 1 : 2;
     }
 }
 
@@ -4602,7 +4652,7 @@ static char *filter_vars(const struct flow *f, const char *direction,
                          int status)
 {
     const struct exchange *ex = &f->ex;
-    struct buf text = { 0 };
+    struct buf *text = buf_scratch();
     char number[32], port[8], code[8] = "";
     size_t from;
     const char *pairs[][2] = {
@@ -4618,35 +4668,31 @@ static char *filter_vars(const struct flow *f, const char *direction,
     if (status != 0)
         sprintf(code, "%d", status);
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        buf_printf(&text, "MITM_%s=", pairs[i][0]);
-        from = text.len;            /* exec takes 128 KiB of each, no more */
+        buf_printf(text, "MITM_%s=", pairs[i][0]);
+        from = text->len;            /* exec takes 128 KiB of each, no more */
         for (const char *v = pairs[i][1] ? pairs[i][1] : "";
-             *v && text.len - from < 120 << 10; v++)
+             *v && text->len - from < 120 << 10; v++)
             if ((unsigned char)*v <= ' ' || (unsigned char)*v >= 127)
-                buf_printf(&text, "%%%02X", (unsigned char)*v);
+                buf_printf(text, "%%%02X", (unsigned char)*v);
             else
-                buf_put(&text, v, 1);
-        buf_put(&text, "", 1);
+                buf_put(text, v, 1);
+        buf_put(text, "", 1);
     }
-    buf_put(&text, "", 1);
-    return (char *)text.data;
+    return buf_text(text);
 }
 
-/* Our environment with those variables, to be freed as one; they stay in
-   vars. */
-static char **filter_env(char *vars)
+/* Our environment with those variables, which stay in vars: a list ended by
+   NULL, in a scratch buffer. */
+static struct buf *filter_env(char *vars)
 {
-    size_t n = 0, k = 0;
-    char **env;
+    struct buf *env = buf_scratch();
 
-    while (environ[n] != NULL)
-        n++;
-    env = alloc((n + 16) * sizeof *env);
     for (char *p = vars; *p != '\0'; p += strlen(p) + 1)
-        env[k++] = p;
-    for (size_t i = 0; i < n; i++)
-        if (strncmp(environ[i], "MITM_", 5) != 0)
-            env[k++] = environ[i];
+        buf_put(env, &p, sizeof p);
+    for (char **e = environ; *e != NULL; e++)
+        if (strncmp(*e, "MITM_", 5) != 0)
+            buf_put(env, e, sizeof *e);
+    buf_put(env, &(char *){ NULL }, sizeof(char *));
     return env;
 }
 
@@ -4683,14 +4729,14 @@ static bool filter_is_free(const struct filter *f, bool full, bool whole)
 static struct copro *copro_get(struct filter *f)
 {
     struct copro *p = copro_idle(f);
-    char **env;
+    struct buf *env;
 
     if (p != NULL)
         return p;
     env = filter_env((char[]){ "" });
     p = alloc(sizeof *p);
-    p->pid = p->group = spawn_piped(f, env, &p->in, &p->out);
-    free(env);
+    p->pid = p->group = spawn_piped(f, (char **)env->data, &p->in, &p->out);
+    buf_free(env);
     if (p->pid < 0) {
         free(p);
         return NULL;
@@ -5143,7 +5189,7 @@ static void run_read(struct chain *c, int i)
 static void chain_start(void *it)
 {
     struct chain *c = it;
-    char **env = filter_env(c->vars);
+    struct buf *env = filter_env(c->vars);
 
     c->started = true;
     c->since = now;
@@ -5153,7 +5199,8 @@ static void chain_start(void *it)
         r->moved = now;
         if (r->filter->coprocess)
             continue;
-        r->pid = r->group = spawn_piped(r->filter, env, &r->in, &r->out);
+        r->pid = r->group = spawn_piped(r->filter, (char **)env->data, &r->in,
+                                       &r->out);
         if (r->pid > 0) {
             r->filter->running++;
             continue;
@@ -5162,7 +5209,7 @@ static void chain_start(void *it)
         r->pid = r->group = 0;
         r->exited = true;
     }
-    free(env);
+    buf_free(env);
     flow_wake(c->dir->flow);
 }
 
@@ -5726,16 +5773,16 @@ static void server_tls(struct flow *f)
     const char *name = server_name(f);
     const struct alpn *alpn = server_alpn(f);
     unsigned char ip[16];
-    struct buf key = { 0 };
+    struct buf *key = buf_scratch();
 
     s->target.tls = true;
-    buf_printf(&key, "%s:%u/%s/%s/", s->target.host, s->target.port, name,
+    buf_printf(key, "%s:%u/%s/%s/", s->target.host, s->target.port, name,
                flow_name(f));       /* which the leaf has */
-    buf_put(&key, alpn->names, alpn->len);
-    buf_put(&key, "", 1);
+    buf_put(key, alpn->names, alpn->len);
+    buf_put(key, "", 1);
     known_drop(s->known);
-    s->known = known_get((char *)buf_at(&key));
-    buf_free(&key);
+    s->known = known_get((char *)buf_at(key));
+    buf_free(key);
     if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, ip) ? NULL : name) != 0) {
@@ -6296,15 +6343,14 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
     if (f->server.state == SERVER_NONE)
         server_want(f, &f->home);
     if (filtered && opt.filters != NULL) {
-        struct buf url = { 0 };
+        struct buf *url = buf_scratch();
 
         exchange_free(&f->ex);
         f->ex.id = next_id();
         f->ex.to = f->server.target;
         strcpy(f->ex.host, server_name(f));
-        buf_printf(&url, "%s:%u", f->ex.host, f->ex.to.port);
-        buf_put(&url, "", 1);
-        f->ex.url = (char *)url.data;
+        buf_printf(url, "%s:%u", f->ex.host, f->ex.to.port);
+        f->ex.url = buf_text(url);
         chain_new(&f->up, NULL, "stream");
         chain_new(&f->down, NULL, "stream");
     }
@@ -6585,7 +6631,7 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
     struct flow *f = d->flow;
     const char *p = (char *)buf_at(src);
     bool forward = f->server.target.forward;
-    struct buf origin = { 0 };
+    struct buf *origin = buf_scratch();
     struct target t;
 
     if (d->up && !d->answer) {
@@ -6596,9 +6642,9 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
                        e.target_len == 0 && method_is(p, h, "OPTIONS") ? "*"
                                                                        : "/";
         } else if (forward && !d->absolute) {
-            put_origin(&origin, &f->ex.to, f->ex.host);
-            buf_put(&origin, "", 1);
-            e.origin = (char *)buf_at(&origin);
+            put_origin(origin, &f->ex.to, f->ex.host);
+            buf_put(origin, "", 1);
+            e.origin = (char *)buf_at(origin);
             e.target = p + h->target.at;
             e.target_len = *e.target == '*' ? 0 : h->target.len;
         }
@@ -6610,7 +6656,7 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
         exchange_method(f, p, h);
     }
     head_write(dir_out(d), p, h, &e);
-    buf_free(&origin);
+    buf_free(origin);
     d->sent = true;
 }
 
@@ -6924,15 +6970,14 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
     struct target t;
     const char *rest;
     size_t n;
-    struct buf url = { 0 };
+    struct buf *url = buf_scratch();
 
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->path = *target == '/' || *target == '*';
     if (!parse_absolute(target, h->target.len, &t, &rest, &n))
-        put_origin(&url, &ex->to, ex->host);
-    buf_put(&url, target, h->target.len);
-    buf_put(&url, "", 1);
-    ex->url = (char *)url.data;
+        put_origin(url, &ex->to, ex->host);
+    buf_put(url, target, h->target.len);
+    ex->url = buf_text(url);
 }
 
 /* A proxy client's CONNECT: it gets its tunnel before the server is asked
@@ -6988,13 +7033,13 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
    The field leaves the head here, before anybody gets to see it. */
 static bool request_admit(struct dir *d)
 {
-    struct buf *in = &d->from->in, value = { 0 };
+    struct buf *in = &d->from->in, *value = buf_scratch();
     bool good;
 
-    head_take(in, &d->head, "Proxy-Authorization", &value);
+    head_take(in, &d->head, "Proxy-Authorization", value);
     head_parse((char *)buf_at(in), in->len, true, &d->head);
-    good = d->pass || basic_is_authorized(&value);
-    buf_free(&value);
+    good = d->pass || basic_is_authorized(value);
+    buf_free(value);
     d->flow->ex.client_head = method_is((char *)buf_at(in), &d->head, "HEAD");
     if (!good)
         flow_fail(d->flow, 407, "this proxy asks for a user and a password");

@@ -78,6 +78,22 @@ def _():
             equal(client.read_message().body, b'x', 'the answer')
 
 
+for expression, most in (r'"([a-z]+s){4}b"', 4096), (r'"(a).*\1b"', 512):
+    @test('a long URL and %s: so much of it is looked at, which is said'
+          % expression)
+    def _(expression=expression, most=most):
+        short, long = '/adsadsadsadsb/ab', '/' + 'ads' * 20000
+        with Origin(answer(reply(b'x'))) as origin, \
+                Proxy('--match', '~u ' + expression, '--request',
+                      'printf "HTTP/1.0 200 OK\\r\\n\\r\\nfiltered"') as proxy:
+            for path, body in (('/', b'x'), (short, b'filtered'),
+                               (long, b'x')):
+                client = proxy.tunnel(origin)
+                client.send(get(path))
+                equal(client.read_message().body, body, path[:30])
+            proxy.wait_log('only %d of 600.. bytes are matched' % most)
+
+
 @test('an expression that matches much at each place takes no more memory')
 def _():
     chance = random.Random(1)

@@ -1505,6 +1505,33 @@ static void test_match_logic(void)
         }
 }
 
+/* Fills a scratch buffer, and another, and runs out of memory. */
+static void scratch_lose(void *text)
+{
+    buf_put(buf_scratch(), text, strlen(text));
+    buf_puts(buf_scratch(), "more");
+    no_memory();
+}
+
+/* Does so within something that uses one, which goes on. */
+static void scratch_use(void *text)
+{
+    struct buf *b = buf_scratch();
+
+    buf_puts(b, "mine");
+    check(!attempt(scratch_lose, text), "it fails");
+    check(buf_scratch() == b + 1, "what it had is free again");
+    buf_free(b + 1);
+    check(memcmp(b->data, "mine", 4) == 0, "what was there before is not");
+    buf_free(b);
+}
+
+static void test_scratch(void)
+{
+    check(attempt(scratch_use, "text"), "all is well");
+    check(scratch->cap == 0, "nothing is left");
+}
+
 /* Whatever regex_make() makes of an expression, it matches the same texts. */
 static void test_match_regex(void)
 {
@@ -1521,9 +1548,10 @@ static void test_match_regex(void)
 
     for (size_t i = 0; i < COUNT_OF(of); i++) {
         regex_t plain, made;
+        size_t most;
         int r = regcomp(&plain, of[i], REG_EXTENDED | REG_ICASE | REG_NOSUB);
 
-        check(regex_make(&made, of[i]) == r, "'%s' is judged differently",
+        check(regex_make(&made, of[i], &most) == r, "'%s' is judged differently",
               of[i]);
         for (int k = 0; r == 0 && k < 3000; k++) {
             size_t n = (seed = seed * 1103515245 + 12345) >> 16 & 7;
@@ -2924,6 +2952,7 @@ int main(void)
     test("buffers: as a plain array would do it", test_buf_random);
     test("numbers", test_parse_number);
     test("repr is Python's, for all bytes", test_repr);
+    test("memory that runs out takes scratch buffers along", test_scratch);
     test("commands: which take a shell", test_split_command);
     test("options: errors tell what is wrong", test_option_errors);
     test("heads: what they say", test_heads);
