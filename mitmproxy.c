@@ -584,6 +584,8 @@ static size_t waiting_len;          /* bytes before and behind coprocesses */
 static struct resolver resolvers[MAX_RESOLVERS];
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
+static struct rlimit given_limit, raised_limit; /* of them; children get the
+                                                   former */
 static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
@@ -1033,18 +1035,27 @@ static void sink_share(struct sink *s, int fd)
 }
 
 /* Lets a sink write to a file, opened with these flags, too; dies on failure.
-   A FIFO waits for its reader. */
+   A FIFO waits for its reader. A link is followed if it is ours or root's, such
+   as /dev/stdout: another's may lead to what we, but not they, can write. */
 static void sink_file(struct sink *s, const char *path, int flags)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | flags,
-                  0600);
+    struct stat link;
+    int fd;
+
+    flags |= O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+    fd = open(path, flags | O_NOFOLLOW, 0600);
+    if (fd < 0 && errno == ELOOP && lstat(path, &link) == 0) {
+        if (link.st_uid != 0 && link.st_uid != geteuid())
+            die("cannot write %s: it is a link of another user's", path);
+        fd = open(path, flags, 0600);
+    }
 
     if (fd < 0)
         die("cannot write %s%s: %s", path, s == key_log ?
             ", which SSLKEYLOGFILE names" : "", strerror(errno));
     set_nonblocking(fd);
     sink_open(s, fd);
-    if (s == capture && s->file && fchmod(fd, 0600) != 0)
+    if (s->file && s->st.st_mode & 077 && fchmod(fd, 0600) != 0)
         say(0, "others may read %s: %s", path, strerror(errno));
 }
 
@@ -3566,9 +3577,11 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
                              POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    setrlimit(RLIMIT_NOFILE, &given_limit);
     errno = f->argv
             ? posix_spawn(&pid, f->path, &actions, &attr, f->argv, env)
             : posix_spawn(&pid, "/bin/sh", &actions, &attr, shell, env);
+    setrlimit(RLIMIT_NOFILE, &raised_limit);
     fd_close(&to[0]);
     fd_close(&from[1]);
     if (errno != 0) {
@@ -8210,33 +8223,34 @@ static void flow_hear(void *it)
         flow_wake(f);
 }
 
-/* Whether a client has asked for nothing for some seconds: neither is a server
-   being reached for it, or may be about to greet it, nor lies a request of its
-   in the kernel. */
+/* Whether a client has been silent for some seconds, and no server is being
+   reached for it, or may be about to greet it. */
 static bool flow_sleeps(const struct flow *f)
 {
-    struct pollfd asks = { f->client.fd, POLLIN, 0 };
-
     return flow_idle(f) && !f->over && f->moved < now - IDLE * SECOND &&
            (f->server.state == SERVER_NONE ||
-            (f->server.state >= SERVER_UP && f->state != FLOW_FIRST)) &&
-           (f->client.done || poll(&asks, 1, 0) == 0);
+            (f->server.state >= SERVER_UP && f->state != FLOW_FIRST));
 }
 
 /* Lets go of the client that has slept for longest: it connects again when it
-   wants (RFC 9112, 9.5). False: there is none. */
+   wants (RFC 9112, 9.5) - unless a request of its lies in the kernel. False:
+   there is none. */
 static bool evict_idle(void)
 {
-    struct flow *idle = NULL;
+    struct flow *idle;
 
-    for (struct flow *f = flows; f != NULL; f = f->next)
-        if ((idle == NULL || f->moved < idle->moved) && flow_sleeps(f))
-            idle = f;
-    if (idle == NULL)
-        return false;
-    flow_wake(idle);
-    idle->over = true;
-    return true;
+    do {
+        idle = NULL;
+        for (struct flow *f = flows; f != NULL; f = f->next)
+            if ((idle == NULL || f->moved < idle->moved) && flow_sleeps(f))
+                idle = f;
+        if (idle == NULL)
+            return false;
+        flow_wake(idle);
+        idle->moved = now;
+    } while (!idle->client.done && poll(&(struct pollfd){
+                 idle->client.fd, POLLIN, 0 }, 1, 0) != 0);
+    return idle->over = true;
 }
 
 /* Accepts clients. When descriptors run short, of which each may want one for
@@ -8549,7 +8563,8 @@ static void find_commands(void)
 {
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         const char *path = getenv("PATH"), *end;
-        char file[PATH_MAX];
+        char file[PATH_MAX], there[PATH_MAX] = "";
+        struct stat st;
 
         if (f->argv == NULL)
             continue;
@@ -8560,8 +8575,19 @@ static void find_commands(void)
             end = path + strcspn(path, ":");
             snprintf(file, sizeof file, "%.*s%s%s", (int)(end - path), path,
                      end > path ? "/" : "", f->argv[0]);
-            if (access(file, X_OK) == 0 && f->path == NULL)
+            if (stat(file, &st) != 0 || f->path != NULL)
+                continue;
+            if (S_ISREG(st.st_mode) && access(file, X_OK) == 0)
                 f->path = copy_text(file, strlen(file));
+            else if (there[0] == '\0')
+                strcpy(there, file);
+        }
+        if (f->path == NULL && stat(there, &st) == 0) {
+            bool folder = S_ISDIR(st.st_mode);
+
+            die("the filter '%s' cannot be run: %s is %s%s", f->command, there,
+                folder ? "a directory" : "not executable: chmod +x ",
+                folder ? "" : there);
         }
         if (f->path == NULL)
             die("the filter '%s' cannot be run: there is no command %s",
@@ -8572,13 +8598,14 @@ static void find_commands(void)
 /* Takes as many descriptors as we may have. */
 static void raise_limit(void)
 {
-    struct rlimit r;
+    struct rlimit *r = &raised_limit;
 
-    getrlimit(RLIMIT_NOFILE, &r);
-    r.rlim_cur = r.rlim_max < 1 << 20 ? r.rlim_max : 1 << 20;
-    setrlimit(RLIMIT_NOFILE, &r);
-    getrlimit(RLIMIT_NOFILE, &r);
-    fd_limit = (int)r.rlim_cur;
+    getrlimit(RLIMIT_NOFILE, &given_limit);
+    *r = given_limit;
+    r->rlim_cur = r->rlim_max < 1 << 20 ? r->rlim_max : 1 << 20;
+    setrlimit(RLIMIT_NOFILE, r);
+    getrlimit(RLIMIT_NOFILE, r);
+    fd_limit = (int)r->rlim_cur;
     if (fd_limit < 32)
         die("%d descriptors are too few: 32 are the least (ulimit -n)",
             fd_limit);

@@ -66,6 +66,30 @@ def _():
         equal(busy.read_message().body, b'late', 'the page that took long')
 
 
+@test('out of descriptors: the idle ones are not all asked at each accept')
+def _():
+    calls = scratch('calls', '')
+    with Origin(answer(reply(b'hello'))) as origin, \
+            starved('nofile', 256, second=0.3) as proxy:
+        idle = [proxy.connect() for _ in range(80)]
+        for client in idle:
+            client.send(get(origin.url()))
+            client.read_message()
+        then = time.monotonic() + 1.6   # all are idle for 5 of its seconds
+        wait_for(lambda: time.monotonic() > then, 'time')
+        with running(need('strace'), '-p', str(proxy.pid), '-o', calls, '-e',
+                     'trace=poll', ready='attached|ptrace') as tracer:
+            if not b'attached' in slurp(tracer.output):
+                raise Skip('strace may not attach')
+            for _ in range(40):
+                client = proxy.connect()
+                client.send(get(origin.url()))
+                equal(client.read_message().body, b'hello', 'the page')
+        polls = slurp(calls).count(b'POLLIN')
+        check(polls < 200, 'questions whether a client asks', polls)
+        like(proxy.log(), 'idle ones are let go', 'the log')
+
+
 @contextlib.contextmanager
 def crowded_out(origin, number, client):
     """A proxy with client(proxy), who has done nothing for some of its seconds

@@ -23,6 +23,38 @@ def _():
     equal(os.stat(log).st_mode & 0o777, 0o600, 'its mode')
 
 
+@test('a file that others could read is made private, and goes on')
+def _():
+    log = scratch('keys', 'old\n', mode=0o644)
+    with Origin(answer(reply(b'x')), tls=True) as origin, \
+            Proxy(env={'SSLKEYLOGFILE': log}) as proxy:
+        proxy.fetch(origin)
+    like(slurp(log).decode(), '^old\n.*_SECRET', 'the file')
+    equal(os.stat(log).st_mode & 0o777, 0o600, 'its mode')
+
+
+for what, words, env in (('-w', ('-w',), None),
+                         ('SSLKEYLOGFILE', (), 'SSLKEYLOGFILE')):
+    @test('%s follows our own link, and not one of another' % what)
+    def _(words=words, env=env):
+        if os.geteuid():
+            raise Skip('only root can make a link of another')
+        target, link = scratch('target', 'mine'), scratch('link')
+        os.symlink(target, link)
+        words = (*words, link) if words else ()
+        more = {env: link} if env else {}
+        with Proxy(*words, env=more):
+            pass
+        with open(target, 'w') as f:
+            f.write('mine')
+        os.lchown(link, 65534, 65534)
+        status, _, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
+                                   *words, env=dict(os.environ, **more))
+        equal(status, 1, 'the exit status')
+        like(err, 'cannot write %s.*: it is a link of another' % link, 'why')
+        equal(slurp(target), b'mine', 'where it leads')
+
+
 @test('a file that cannot be written: told at the start')
 def _():
     status, _, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),

@@ -31,6 +31,23 @@ for what, words, ends in (('filters', (), 'cat'),
                 equal(slurp(seen).split(), [b'0', b'1', b'2'], 'descriptors')
 
 
+for words in (), ('--coprocess',):
+    @test('%s have the limit of descriptors that it was given' % (
+        'coprocesses' if words else 'filters'))
+    def _(words=words):
+        limit = 'ulimit -Sn >%s; ' % scratch('limit')
+        name = limit.split('>')[1][:-2]
+        with Origin(answer(reply(b'x'))) as origin, \
+                Proxy(*words, '--response', limit + (
+                    COPROCESS if words else 'cat'), prefix=(
+                    'sh', '-c', 'ulimit -Sn 200; exec "$@"', 'sh'),
+                      coprocesses=len(words)) as proxy:
+            equal(proxy.fetch(origin).body, b'x', 'the page')
+            equal(slurp(name), b'200\n', 'the limit')
+            like(slurp('/proc/%d/limits' % proxy.pid).decode(),
+                 r'Max open files +(?!200 )\d', "the proxy's own")
+
+
 @test('filters have not the capabilities that it was given for the start')
 def _():
     if os.geteuid():

@@ -76,6 +76,29 @@ def _():
         like(err, r'^mitmproxy: .*%s.*\n$' % re.escape(word), 'the error')
 
 
+@test('a filter that is a folder or not executable: what to do')
+def _():
+    folder, there = scratch('folder'), scratch('filter', '#!/bin/sh\ncat\n')
+    for name in folder, folder + '/bin', folder + '/bin/tool':
+        os.mkdir(name)                  # in PATH, too: passed over
+    for command, env, what in (
+            (folder, {}, '%s is a directory' % folder),
+            (there + ' x', {}, '%s is not executable: chmod +x %s' % (
+                there, there)),
+            ('tool', {'PATH': folder + '/bin'}, 'tool is a directory')):
+        for option in '--request', '--response':
+            status, _, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
+                                       option, command,
+                                       env=dict(os.environ, **env))
+            equal((status, err.count('\n')), (1, 1), 'status and lines')
+            like(err, re.escape(what) + '\n', 'the line')
+    good = script('#!/bin/sh\ncat\n', 'tool')
+    os.rename(good, os.path.dirname(good) + '/tool')
+    with Proxy('--request', 'tool', env={'PATH': folder + '/bin:' +
+                                         os.path.dirname(good)}):
+        pass                            # the one behind is found
+
+
 @test('the port can be used again at once')
 def _():
     with Origin(answer(reply(b'x'))) as origin:
