@@ -42,6 +42,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -564,13 +565,14 @@ static struct {
     const char *capture;    /* -w's file */
     int workers;
     bool insecure, pass_pinned;
+    char **command;         /* what we are around; NULL: nothing */
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
     struct filter *filters, **filters_end;
     struct filter next;     /* qualifiers for the filter that follows */
     const char *next_match;
     bool qualified;         /* there are qualifiers without a filter yet */
-} opt = { .host = "127.0.0.1", .port = "8080", .mode = "regular",
+} opt = { .host = "127.0.0.1", .mode = "regular",
           .ca_file = "cert.pem", .workers = 1, .filters_end = &opt.filters,
           .next = { .timeout = 30 } };
 
@@ -1115,7 +1117,8 @@ static size_t repr(char *line, const char *p, size_t n)
     return (size_t)(o - line);
 }
 
-/* Prints the start of a message of exchange id, whose first n bytes are p. */
+/* Prints the start of a message of exchange id, whose first n bytes are p:
+   on standard output, unless that is COMMAND's. */
 static void show_message(unsigned long id, bool up, const char *p, size_t n)
 {
     char line[4 * SHOWN + 64];
@@ -1126,7 +1129,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
     len = (size_t)sprintf(line, "#%lu %s ", id, up ? ">>" : "<<");
     len += repr(line + len, p, n < SHOWN ? n : SHOWN);
     line[len++] = '\n';
-    sink_put(&sinks[0], line, len);
+    sink_put(&sinks[opt.command != NULL], line, len);
 }
 
 /* ==== 6 options =========================================================
@@ -1153,7 +1156,7 @@ static const struct option {
                                most; FILTER: of requests */
 } options[] = {
     { TITLE, 0, "Listening", 0, 0, 0, 0 },
-    { PORT, 'p', "listen-port", "PORT", "8080; 0 takes a free port",
+    { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
       &opt.port, 65535 },
     { TEXT, 0, "listen-host", "ADDR", "127.0.0.1", &opt.host, 0 },
     { TEXT, 'm', "mode", "MODE", "regular | transparent | reverse:URL",
@@ -1232,8 +1235,9 @@ PRINTF(1, 2) static _Noreturn void misuse(const char *format, ...)
 /* --help. */
 static void print_usage(void)
 {
-    puts("usage: mitmproxy [options]\n"
-         "An intercepting proxy that pipes HTTP through any command.");
+    puts("usage: mitmproxy [options] [-- COMMAND [ARG...]]\n"
+         "An intercepting proxy that pipes HTTP through any command; around "
+         "COMMAND, if\nthere is one: for that alone, and until that ends.");
     for (const struct option *o = options; o < options + OPTIONS; o++) {
         char left[64];
 
@@ -1447,19 +1451,32 @@ static void options_check(void)
         misuse("only --mode regular has clients that --proxyauth can ask");
     if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
         misuse("--proxyauth takes USER:PASS");
+    if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
+        misuse("a COMMAND is told of its proxy: --mode %s does not go with "
+               "that", opt.mode);
+    if (opt.port == NULL)
+        opt.port = opt.command ? "0" : "8080";
     if (opt.key != NULL && opt.cert == NULL)
         misuse("--key belongs to a certificate: --cert FILE");
 }
 
-/* Reads the command line into opt: -x V, -xV, -xy, --long V, --long=V. */
+/* Reads the command line into opt: -x V, -xV, -xy, --long V, --long=V, up to
+   -- or the first word that is none of these: there COMMAND begins. */
 static void options_parse(char **argv)
 {
     while (*++argv != NULL) {
         const char *word = *argv, *p = word + 1, *text = NULL;
         const struct option *o;
+        bool dashes = strcmp(word, "--") == 0;
 
-        if (word[0] != '-' || word[1] == '\0')
-            misuse("'%s' is not an option", word);
+        if (dashes && argv[1] == NULL)
+            misuse("behind -- there is no COMMAND");
+        if (dashes || word[0] != '-') {
+            opt.command = argv + dashes;
+            break;
+        }
+        if (word[1] == '\0')
+            misuse("'-' is not an option");
         do {                        /* -qk is -q -k */
             if ((o = option_find(&p)) == NULL)
                 misuse("there is no option '-%s'", p);
@@ -1665,17 +1682,29 @@ static bool fds_has(const unsigned long *set, int fd)
     return fd >= 0 && fd <= highest && (set[fd / WORD] >> fd % WORD & 1);
 }
 
-/* Closes all descriptors from fd on, or, with CLOEXEC, leaves that to exec. */
-enum { CLOEXEC = 4 };               /* CLOSE_RANGE_CLOEXEC, Linux 5.11 */
-static void fds_close(int fd, int flags)
+/* Closes all descriptors from fd on. */
+static void fds_close(int fd)
 {
-    if (syscall(SYS_close_range, fd, ~0u, flags) == 0)
-        return;
-    for (; fd < fd_limit; fd++)
-        if (flags == CLOEXEC)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
-        else
+    if (syscall(SYS_close_range, fd, ~0u, 0) != 0)
+        for (; fd < fd_limit; fd++)
             close(fd);
+}
+
+/* Closes what we were given by who started us, but 0, 1 and 2: all of ours
+   are close-on-exec. */
+static void fds_close_given(void)
+{
+    DIR *list = opendir("/proc/self/fd");
+    const struct dirent *e = NULL;
+
+    for (int fd = 3; list ? (e = readdir(list)) != NULL : fd < fd_limit; fd++) {
+        int n = e ? atoi(e->d_name) : fd;
+
+        if (n > 2 && fcntl(n, F_GETFD) == 0)
+            close(n);
+    }
+    if (list != NULL)
+        closedir(list);
 }
 
 /* Empties both. */
@@ -2465,6 +2494,19 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     free(text);
 }
 
+/* Adds a certificate and those behind it, in PEM form. */
+static void put_certs(struct buf *b, const mbedtls_x509_crt *c)
+{
+    unsigned char pem[16384];
+    size_t n;
+
+    for (; c != NULL; c = c->next)
+        if (mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
+                                     "-----END CERTIFICATE-----\n", c->raw.p,
+                                     c->raw.len, pem, sizeof pem, &n) == 0)
+            buf_put(b, pem, n - 1);
+}
+
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
@@ -2478,8 +2520,8 @@ static void ca_load(const char *path)
             die("cannot make a CA: %s", strerror(errno));
         if (status != 0)
             exit(1);                /* it has said why */
-        say(0, "made a CA in %s: whoever is to be intercepted must trust it",
-            path);
+        say(opt.command && opt.quiet, "made a CA in %s: whoever is to be "
+            "intercepted must trust it", path);
     }
     pair_read(&ca.crt, &ca.key, path, NULL);
     if (mbedtls_x509_crt_get_ca_istrue(&ca.crt) != 1)
@@ -2508,10 +2550,9 @@ static mbedtls_x509_crt trusted;
 static bool trusted_loaded;
 static struct known *all_known;
 
-/* Loads the CAs that servers' certificates are checked against: at the
-   first use, as few do without. False: there are none. Dies with one line on
-   what is wrong with those of --cacert. */
-static bool trusted_load(void)
+/* The n bytes of the file that has the system's CAs, to be freed; NULL: there
+   is none. */
+static char *system_cas(size_t *n)
 {
     static const char *const paths[] = {
         "/etc/ssl/certs/ca-certificates.crt",   /* Debian, Alpine, OpenWrt */
@@ -2520,14 +2561,26 @@ static bool trusted_load(void)
         "/etc/ssl/cert.pem",                    /* BSDs, macOS */
     };
     struct stat st;
-    size_t n;
     char *text = NULL;
+
+    for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
+        text = file_read(paths[i], n, &st);
+    return text;
+}
+
+/* Loads the CAs that servers' certificates are checked against: at the
+   first use, as few do without. False: there are none. Dies with one line on
+   what is wrong with those of --cacert. */
+static bool trusted_load(void)
+{
+    struct stat st;
+    size_t n;
+    char *text;
 
     if (trusted_loaded)
         return trusted.raw.p != NULL;
     mbedtls_x509_crt_free(&trusted); /* of which memory had no room for all */
-    for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
-        text = file_read(opt.cacert ? opt.cacert : paths[i], &n, &st);
+    text = opt.cacert ? file_read(opt.cacert, &n, &st) : system_cas(&n);
     if (text == NULL && opt.cacert != NULL)
         die("cannot read %s: %s", opt.cacert, strerror(errno));
     errno = 0;                      /* those that cannot be read are let be */
@@ -3683,7 +3736,7 @@ static bool resolver_start(struct resolver *r)
         terminal_signals(SIG_IGN);  /* they are the parent's */
         signal(SIGTERM, SIG_DFL);
         dup2(pair[1], 3);
-        fds_close(4, 0);
+        fds_close(4);
         secrets_wipe();
         resolver_run(3);
     }
@@ -8438,10 +8491,14 @@ static void stop(void)
         return;
     }
     if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) /* else the parent does */
-        say(0, "stopping: running messages may finish");
+        say(opt.command ? 1 : 0, "stopping: running messages may finish");
     stop_since = now;
+    if (parent_pipe[1] < 0)
+        accept_new();               /* who was here before is served */
     fd_close(&listener);
 }
+
+static bool command_signal(int number);
 
 /* Takes the signals that have come since the last turn. */
 static void take_signals(void)
@@ -8449,7 +8506,8 @@ static void take_signals(void)
     unsigned char byte;
 
     while (read(self_pipe[0], &byte, 1) == 1)
-        if (byte != SIGCHLD && !(byte == SIGHUP && stopping))
+        if (byte != SIGCHLD && !(byte == SIGHUP && stopping) &&
+            !command_signal(byte))
             stop();                 /* both shell and kernel tell of its end */
 }
 
@@ -8612,6 +8670,307 @@ static void raise_limit(void)
     fds_make();
 }
 
+/* Gives up root's powers for those of the user called name, for good. */
+static void become(const char *name)
+{
+    const struct passwd *p = getpwnam(name);
+
+    if (p == NULL)
+        die("there is no user %s for --user", name);
+    if (initgroups(name, p->pw_gid) != 0 || setgid(p->pw_gid) != 0 ||
+        setuid(p->pw_uid) != 0)
+        die("cannot become the user %s: %s (only root can)", name,
+            strerror(errno));
+}
+
+/* ---- COMMAND: forked before anything is opened or changed, so that what it
+   inherits (descriptors, signals, limits, umask) is what we were given, and
+   executed once the proxy can be reached. It is in the process group of the
+   workers' parent, as it would be without us: the terminal's signals go to
+   both, and the parent leaves them to COMMAND. */
+
+static struct {
+    pid_t pid;              /* 0: there is none, or it has ended */
+    int go;                 /* it waits for what comes by this pipe */
+    int status;             /* what we are to exit with */
+    bool interrupted;       /* ^C, which ended it ... */
+    bool by_signal;         /* ... as a signal */
+    char dir[PATH_MAX];     /* of the files made for it; "": none yet */
+} command = { .go = -1 };
+
+/* What is set in COMMAND's environment: @ is the proxy's URL, $ the directory,
+   % what there was before. */
+static const char *const command_vars[] = {
+    "http_proxy=@", "https_proxy=@", "all_proxy=@", "no_proxy=",
+    "HTTP_PROXY=@", "HTTPS_PROXY=@", "ALL_PROXY=@", "NO_PROXY=",
+    "SSL_CERT_FILE=$/ca.pem",       /* OpenSSL, Python, Go, Ruby, Rust */
+    "CURL_CA_BUNDLE=$/ca.pem", "GIT_SSL_CAINFO=$/ca.pem",
+    "REQUESTS_CA_BUNDLE=$/ca.pem", "PIP_CERT=$/ca.pem",
+    "NODE_EXTRA_CA_CERTS=$/ca.pem", "npm_config_cafile=$/ca.pem",
+    "YARN_HTTPS_CA_FILE_PATH=$/ca.pem", "DENO_CERT=$/ca.pem",
+    "AWS_CA_BUNDLE=$/ca.pem", "CARGO_HTTP_CAINFO=$/ca.pem",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE=$/ca.pem",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=$/ca.pem",
+    "PERL_LWP_SSL_CA_FILE=$/ca.pem", "NIX_SSL_CERT_FILE=$/ca.pem",
+    "WGETRC=$/wgetrc", "APT_CONFIG=$/apt.conf",
+    "NODE_USE_ENV_PROXY=1", "NODE_OPTIONS=% --require=\"$/node.cjs\""
+};
+
+/* The files of the directory, in the same way: all CAs; how wget and apt are
+   told of them, which read no variable; and what makes fetch() of a node that
+   does not know NODE_USE_ENV_PROXY go through the proxy. */
+enum { FILES = 4 };
+static const struct { const char *name, *text; int mode; }
+command_files[FILES] = {
+    { "ca.pem", "%", 0644 },
+    { "wgetrc", "%\nca_certificate=$/ca.pem\n", 0600 },
+    { "apt.conf", "%\nAcquire::https::CaInfo \"$/ca.pem\";\n", 0600 },
+    { "node.cjs",
+      "const [a, b] = process.versions.node.split('.').map(Number);\n"
+      "const e = process.env.https_proxy, u = e && new URL(e);\n"
+      "if (u && (a < 22 || a == 22 && b < 21 || a == 23)) {\n"
+      " void Response; // which makes the dispatcher\n"
+      " const d = Symbol.for('undici.globalDispatcher.1'), D = globalThis[d];\n"
+      " const login = u.username && { 'proxy-authorization': 'Basic ' +\n"
+      "  btoa(decodeURIComponent(u.username + ':' + u.password)) };\n"
+      " if (D) globalThis[d] = new D.constructor({ connect(o, done) {\n"
+      "  const tls = o.protocol == 'https:', host = o.hostname;\n"
+      "  const path = host + ':' + (o.port || (tls ? 443 : 80));\n"
+      "  require('http').request({ host: u.hostname, port: u.port, path,\n"
+      "   method: 'CONNECT', headers: { host: path, ...login },\n"
+      "  }).on('connect', (r, socket) => {\n"
+      "   if (r.statusCode != 200) return done(Error(r.statusMessage));\n"
+      "   if (!tls) return done(null, socket);\n"
+      "   const t = require('tls').connect({ socket, servername: o.servername\n"
+      "    || host }, () => done(null, t)).on('error', done);\n"
+      "  }).on('error', done).end(); } });\n"
+      "}\n", 0644 }
+};
+
+/* Adds text to b with what its @, $ and % stand for. */
+static void command_put(struct buf *b, const char *text, const char *url,
+                        const char *dir, const char *old)
+{
+    for (; *text != '\0'; text++)
+        if (*text == '@')
+            buf_puts(b, url);
+        else if (*text == '$')
+            buf_puts(b, dir);
+        else if (*text == '%')
+            buf_puts(b, old ? old : "");
+        else
+            buf_put(b, text, 1);
+}
+
+/* The child's life: waits for "URL\0directory", sets the environment, becomes
+   COMMAND. */
+static _Noreturn void command_exec(int go)
+{
+    char text[PATH_MAX + 2048], name[64];
+    ssize_t n = read(go, text, sizeof text - 1);
+
+    if (n <= 0)
+        _exit(1);                   /* the proxy has said why */
+    text[n] = '\0';
+    for (char **e = environ, **o = e; (*o = *e) != NULL; e++)
+        o += strncmp(*e, "MITM_", 5) != 0;
+    for (size_t i = 0; i < sizeof command_vars / sizeof *command_vars; i++) {
+        struct buf value = { 0 };
+        size_t len = strcspn(command_vars[i], "=");
+
+        snprintf(name, sizeof name, "%.*s", (int)len, command_vars[i]);
+        command_put(&value, command_vars[i] + len + 1, text,
+                    text + strlen(text) + 1, getenv(name));
+        buf_put(&value, "", 1);
+        setenv(name, (char *)value.data, 1);
+    }
+    if (opt.user != NULL)
+        become(opt.user);
+    execvp(*opt.command, opt.command);
+    n = errno;
+    fprintf(stderr, "mitmproxy: cannot run '%s': %s%s\n", *opt.command,
+            strerror((int)n), n == ENOENT && opt.filters ? " (a filter of "
+            "several words is to be quoted: --response 'sed s/a/b/')" : "");
+    _exit(n == ENOENT ? 127 : 126);
+}
+
+/* Forks COMMAND's process; our standard input and output become /dev/null, as
+   they are for COMMAND alone. */
+static void command_fork(void)
+{
+    int go[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (pipe2(go, O_CLOEXEC) != 0 || (command.pid = fork()) < 0)
+        die("cannot start %s: %s", *opt.command, strerror(errno));
+    if (command.pid == 0) {
+        close(go[1]);
+        command_exec(go[0]);
+    }
+    close(go[0]);
+    command.go = go[1];
+    dup2(null, 0);
+    dup2(null, 1);
+    close(null);
+}
+
+/* Removes what was made for COMMAND. */
+static void command_clean(void)
+{
+    char file[PATH_MAX + 16];
+
+    for (int i = 0; i < FILES; i++) {
+        snprintf(file, sizeof file, "%s/%s", command.dir,
+                 command_files[i].name);
+        unlink(file);
+    }
+    rmdir(command.dir);
+}
+
+/* Writes file i of the directory, where path (or NULL) is what the program
+   would read without it. */
+static void command_file(int i, const char *path)
+{
+    char file[PATH_MAX + 16];
+    struct buf b = { 0 }, all = { 0 };
+    struct stat st;
+    size_t n = 0;
+    char *old = path ? file_read(path, &n, &st) : NULL;
+    int fd;
+
+    if (i == 0) {                   /* whom COMMAND trusts without us, and us */
+        old = old ? old : system_cas(&n);
+        put_certs(&all, &ca.crt);
+        buf_put(&all, "\n", old != NULL);
+        buf_put(&all, old, n);
+        buf_put(&all, "", 1);
+    }
+    command_put(&b, command_files[i].text, "", command.dir,
+                i == 0 ? (char *)all.data : old);
+    snprintf(file, sizeof file, "%s/%s", command.dir, command_files[i].name);
+    fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, buf_at(&b), b.len) != (ssize_t)b.len ||
+        fchmod(fd, (mode_t)command_files[i].mode) != 0) {
+        n = (size_t)errno;
+        command_clean();
+        die("cannot write %s: %s (TMPDIR names another place)", file,
+            strerror((int)n));
+    }
+    close(fd);
+    free(old);
+    buf_free(&all);
+    buf_free(&b);
+}
+
+/* Makes the directory and its files. */
+static void command_bundle(void)
+{
+    const char *tmp = getenv("TMPDIR"), *home = getenv("HOME");
+    char rc[PATH_MAX];
+
+    snprintf(command.dir, sizeof command.dir, "%s/mitmproxy.XXXXXX",
+             tmp && *tmp == '/' ? tmp : "/tmp");
+    if (mkdtemp(command.dir) == NULL || chmod(command.dir, 0711) != 0)
+        die("cannot make %s: %s (TMPDIR names another place)", command.dir,
+            strerror(errno));
+    snprintf(rc, sizeof rc, "%s/.wgetrc", home ? home : "");
+    command_file(0, getenv("SSL_CERT_FILE"));
+    command_file(1, getenv("WGETRC") ? getenv("WGETRC") : rc);
+    command_file(2, getenv("APT_CONFIG"));
+    command_file(3, NULL);
+}
+
+/* As on_signal(), with 128 added where not the terminal sent it, but somebody
+   (who is not COMMAND) to us alone, perhaps, as who would know COMMAND? */
+static void on_passed_signal(int number, siginfo_t *from, void *context)
+{
+    (void)context;
+    on_signal(from->si_code <= 0 && from->si_pid != command.pid ? number | 128
+                                                                : number);
+}
+
+/* Has the signals noted that are rather for COMMAND, as long as it is there. */
+static void command_signals(void)
+{
+    static const int passed[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1,
+                                  SIGUSR2, SIGALRM, SIGTSTP };
+    struct sigaction act = { .sa_sigaction = on_passed_signal,
+                             .sa_flags = SA_SIGINFO | SA_RESTART };
+
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
+        sigaction(passed[i], &act, NULL);
+    signal(SIGTTOU, SIG_IGN);       /* a shell may have the terminal */
+}
+
+/* Lets COMMAND go. */
+static void command_go(void)
+{
+    struct sockaddr_storage addr = address_of(listener, false);
+    struct buf b = { 0 };
+    char here[80];
+    bool any;
+
+    print_address(here, sizeof here, &addr);
+    any = strncmp(here, "0.0.0.0:", 8) == 0;
+    command_bundle();
+    command_signals();
+    buf_puts(&b, "http://");
+    for (const char *p = opt.proxyauth ? opt.proxyauth : ""; *p; p++)
+        buf_printf(&b, isalnum((unsigned char)*p) || *p == ':' ? "%c" :
+                   "%%%02X", (unsigned char)*p);
+    buf_printf(&b, "%s%s%s", opt.proxyauth ? "@" : "",
+               any ? "127.0.0.1" : strncmp(here, "[::]:", 5) ? "" : "[::1]",
+               any ? here + 7 : strncmp(here, "[::]:", 5) ? here : here + 4);
+    buf_put(&b, "", 1);
+    buf_puts(&b, command.dir);
+    if (write(command.go, buf_at(&b), b.len) < 0)
+        say(1, "%s has ended before it began", *opt.command);
+    fd_close(&command.go);
+    buf_free(&b);
+}
+
+/* A signal has come; the 128 is on_passed_signal()'s. Whether COMMAND is there
+   to deal with it. */
+static bool command_signal(int number)
+{
+    if (command.pid == 0)
+        return false;
+    command.interrupted |= number == SIGINT;
+    if (number & 128)
+        kill(command.pid, number & 127);
+    return true;
+}
+
+/* COMMAND has ended, or was stopped: then so are we, if that is a shell's
+   doing, until that lets us go on. */
+static void command_changed(int status)
+{
+    signal(SIGTSTP, SIG_DFL);
+    if (WIFSTOPPED(status)) {
+        raise(SIGTSTP);             /* nothing, where nobody could say fg */
+        command_signals();
+        kill(command.pid, SIGCONT);
+        return;
+    }
+    command.pid = 0;
+    command.by_signal = WIFSIGNALED(status);
+    command.status = command.by_signal ? 128 + WTERMSIG(status)
+                                       : WEXITSTATUS(status);
+    stop();
+}
+
+/* Exits as COMMAND did; where ^C has ended it, a shell's loop around us is to
+   know. */
+static _Noreturn void command_end(void)
+{
+    command_clean();
+    if (command.by_signal && command.status == 128 + SIGINT &&
+        command.interrupted) {
+        signal(SIGINT, SIG_DFL);
+        raise(SIGINT);
+    }
+    exit(command.status);
+}
+
 /* ---- workers: the parent holds the port and sees to it that there are as
    many of them as were asked for. They share the CA, the leaves' key and the
    keys of tickets, which are made before, and the count of exchanges. */
@@ -8629,12 +8988,15 @@ static pid_t worker_start(void)
     pid = fork();
     if (pid < 0)
         say(0, "cannot start a worker: %s", strerror(errno));
+    if (opt.command != NULL)        /* whose ^Z and "kill 0" are not for us */
+        setpgid(pid, 0);
     if (pid == 0) {
         fd_close(&self_pipe[0]);
         fd_close(&self_pipe[1]);
         fd_close(&parent_pipe[1]);
         signals_init();             /* with a pipe of its own */
         terminal_signals(SIG_IGN);  /* they are the parent's */
+        command.pid = 0;            /* so is that child */
         for (struct sink *s = sinks; s < sinks + SINKS; s++)
             buf_eat(&s->buf, s->buf.len); /* so is what still waits */
     }
@@ -8649,9 +9011,11 @@ static int workers_reap(pid_t *pids, double *pause)
     int status, left = 0;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+        if (pid == command.pid)
+            command_changed(status);
         for (int i = 0; i < opt.workers; i++)
-            if (pids[i] == pid) {
+            if (pids[i] == pid && !WIFSTOPPED(status)) {
                 pids[i] = -1;
                 *pause = stopping ? 0 : 1;
                 if (!stopping)
@@ -8660,6 +9024,7 @@ static int workers_reap(pid_t *pids, double *pause)
                         WIFSIGNALED(status) ? WTERMSIG(status)
                                             : WEXITSTATUS(status));
             }
+    }
     for (int i = 0; i < opt.workers; i++)
         left += pids[i] > 0;
     return left;
@@ -8685,6 +9050,8 @@ static void workers_run(void)
                 return;
             } else if (pids[i] < 0)
                 pause = 1;          /* and then it is tried again */
+        if (command.go >= 0)
+            command_go();
         sink_flush(&sinks[1], true);
         if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,
                  pause > 0 || stopping || sinks[1].buf.len > 0 ? 1000
@@ -8692,29 +9059,16 @@ static void workers_run(void)
             pause = 0;
         now = clock_now();
         take_signals();
+        left = workers_reap(pids, &pause);
         if (before < stopping)      /* a worker needs half of that at most */
             patience = now + (stopping > 1 ? 3 : 15);
         for (int i = 0; stopping && i < opt.workers; i++)
             if (pids[i] > 0 && (before < stopping || stopping > 1 ||
                                 now > patience))
                 kill(pids[i], now > patience ? SIGKILL : SIGTERM);
-        left = workers_reap(pids, &pause);
     } while (!stopping || left > 0);
     sink_flush(&sinks[1], true);
-    exit(0);
-}
-
-/* Gives up root's powers for those of the user called name, for good. */
-static void become(const char *name)
-{
-    const struct passwd *p = getpwnam(name);
-
-    if (p == NULL)
-        die("there is no user %s for --user", name);
-    if (initgroups(name, p->pw_gid) != 0 || setgid(p->pw_gid) != 0 ||
-        setuid(p->pw_uid) != 0)
-        die("cannot become the user %s: %s (only root can)", name,
-            strerror(errno));
+    command_end();
 }
 
 /* Gives up the capabilities that who is not root had for the start, such as
@@ -8741,11 +9095,12 @@ int main(int argc, char **argv)
     for (int i = 0; i < MAX_RESOLVERS; i++)
         resolvers[i].fd = -1;
     options_parse(argv);
+    if (opt.command != NULL)
+        command_fork();
     sink_share(&sinks[0], 1);
     sink_share(&sinks[1], 2);
     umask(077);
     raise_limit();
-    fds_close(3, CLOEXEC);          /* what we were given is not for filters */
     if (psa_crypto_init() != PSA_SUCCESS)
         die("cannot start the cryptography: no random numbers?");
     find_commands();
@@ -8758,16 +9113,17 @@ int main(int argc, char **argv)
     print_address(text, sizeof text, &addr);
     if (opt.capture != NULL)
         capture_open(opt.capture);
+    fds_close_given();              /* filters are not to have that */
     signals_init();                 /* until here they end the program */
     if (opt.user != NULL)
         become(opt.user);
     capabilities_drop();
-    say(0, "listening on %s", text);
+    say(opt.command ? 1 : 0, "listening on %s", text);
     if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0 &&
         opt.proxyauth == NULL)
         say(0, "whoever reaches this port can use this proxy");
     now = clock_now();
-    if (opt.workers > 1)
+    if (opt.workers > 1 || opt.command != NULL)
         workers_run();
     run_loop();
     while (flows != NULL)

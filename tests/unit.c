@@ -407,7 +407,7 @@ static void test_option_errors(void)
 {
     static struct { const char *argv[4], *word; } cases[] = {
         { { "m", "--nonsense" }, "nonsense" }, { { "m", "-Z" }, "-Z" },
-        { { "m", "file" }, "file" }, { { "m", "-" }, "'-'" },
+        { { "m", "--" }, "COMMAND" }, { { "m", "-" }, "'-'" },
         { { "m", "-p" }, "PORT" }, { { "m", "-p", "66666" }, "65535" },
         { { "m", "--listen-port=x" }, "'x'" }, { { "m", "-p+1" }, "'+1'" },
         { { "m", "--insecure=1" }, "no argument" },
