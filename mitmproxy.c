@@ -71,6 +71,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -174,13 +175,14 @@ static const double LINGER = 0.1, IDLE = 5;
 #define SECOND 1.0
 #endif
 enum wait {
-    WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
+    WAIT_PROXIED, WAIT_FIRST, WAIT_SILENT, WAIT_HELLO, WAIT_LOOKUP,
     WAIT_CONNECT, WAIT_CONNECT_MORE, WAIT_PROXY, WAIT_SERVER_TLS,
     WAIT_CLIENT_TLS,
     WAIT_HEAD, WAIT_IDLE, WAIT_ANSWER, WAIT_BODY, WAIT_STREAM, WAIT_CLOSE,
     WAIT_KILL, WAIT_FINISH, WAIT_PAUSE, WAIT_PERSON, WAIT_UNCLEAR, WAIT_TAKE
 };
 static const struct { double seconds; const char *what; } waits[] = {
+    [WAIT_PROXIED]      = { 10, "the header of --proxy-protocol" },
     [WAIT_FIRST]        = { 60, "the client's first byte" },
     [WAIT_SILENT]       = { 0.5, "the client or the server to speak" },
     [WAIT_HELLO]        = { 20, "the rest of the ClientHello" },
@@ -509,6 +511,7 @@ struct exchange {
 struct flow {
     struct flow *next, *prev;
     enum {
+        FLOW_PROXIED,       /* waits for --proxy-protocol's header */
         FLOW_SOCKS,         /* waits for what a SOCKS client asks for */
         FLOW_REACH,         /* waits for the server, to answer it */
         FLOW_FIRST,         /* in a tunnel: waits for the first bytes */
@@ -537,7 +540,8 @@ struct flow {
     bool wake;              /* something happened to it in this turn */
     double woken;           /* when that was the last time */
     bool over;              /* to be freed by flow_settle() */
-    char peer[64];          /* the client's address and port */
+    struct sockaddr_storage addr; /* the client's; and as a text: */
+    char peer[64];
     double since;           /* when this state was entered, or begun anew */
     double moved;           /* when a byte last moved */
 };
@@ -565,6 +569,7 @@ static struct {
     const char *capture;    /* -w's file */
     int workers;
     bool insecure, pass_pinned;
+    bool proxied;           /* --proxy-protocol */
     char **command;         /* what we are around; NULL: nothing */
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
@@ -1158,13 +1163,16 @@ static const struct option {
     { TITLE, 0, "Listening", 0, 0, 0, 0 },
     { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
       &opt.port, 65535 },
-    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1", &opt.host, 0 },
+    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1; or unix:PATH", &opt.host,
+      0 },
     { TEXT, 'm', "mode", "MODE", "regular | transparent | reverse:URL",
       &opt.mode, 0 },
     { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
       &opt.proxyauth, 0 },
     { REGEX, 0, "only-hosts", "REGEX", "refuse every other host:port",
       &opt.only, 0 },
+    { FLAG, 0, "proxy-protocol", 0, "clients' addresses come from HAProxy, "
+      "nginx", &opt.proxied, 1 },
     { NUMBER, 'j', "workers", "N", "processes that share the port (1)",
       &opt.workers, 1000 },
     { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
@@ -1428,6 +1436,12 @@ static const struct option *option_find(const char **p)
     return NULL;
 }
 
+/* The path of --listen-host unix:PATH; NULL: it has an address. */
+static const char *unix_path(void)
+{
+    return strncmp(opt.host, "unix:", 5) == 0 ? opt.host + 5 : NULL;
+}
+
 /* Checks what the options say together, and what --mode is. */
 static void options_check(void)
 {
@@ -1454,6 +1468,9 @@ static void options_check(void)
     if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
         misuse("a COMMAND is told of its proxy: --mode %s does not go with "
                "that", opt.mode);
+    if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
+        misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
+               "be told of such a proxy" : "no packet filter leads there");
     if (opt.port == NULL)
         opt.port = opt.command ? "0" : "8080";
     if (opt.key != NULL && opt.cert == NULL)
@@ -1516,8 +1533,9 @@ static struct sockaddr_storage address_of(int fd, bool peer)
     struct sockaddr *p = (struct sockaddr *)&a;
     socklen_t len = sizeof a;
 
-    if ((peer ? getpeername(fd, p, &len) : getsockname(fd, p, &len)) != 0)
-        a.ss_family = AF_UNSPEC;
+    if ((peer ? getpeername(fd, p, &len) : getsockname(fd, p, &len)) != 0 ||
+        a.ss_family == AF_UNIX)
+        a = (struct sockaddr_storage){ .ss_family = AF_UNSPEC };
     unmap_address(&a);
     return a;
 }
@@ -1528,14 +1546,17 @@ static socklen_t address_size(const struct sockaddr_storage *a)
                                    : sizeof(struct sockaddr_in6);
 }
 
-/* Writes "address:port" of a socket address, "[...]:port" for IPv6. */
+/* Writes "address:port" of a socket address, "[...]:port" for IPv6; of one that
+   is none, as Unix sockets' clients', "unix:". */
 static void print_address(char *text, size_t size,
                           const struct sockaddr_storage *a)
 {
-    char host[64] = "?", port[8] = "?";
+    char host[64] = "unix", port[8] = "";
 
-    getnameinfo((const struct sockaddr *)a, address_size(a), host, sizeof host,
-                port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    if (a->ss_family == AF_INET || a->ss_family == AF_INET6)
+        getnameinfo((const struct sockaddr *)a, address_size(a), host,
+                    sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
@@ -1624,6 +1645,29 @@ static void own_note(int fd, const struct sockaddr_storage *to)
         return;
     here = address_of(fd, false);
     shared->goes[address_parts(&here, &ip, &n)] = to ? address_sum(to) : 0;
+}
+
+/* Opens a Unix socket of mode 0600, in place of one on which nobody listens any
+   more; dies on failure. */
+static int listen_unix(const char *path)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct stat st;
+
+    if (strlen(path) >= sizeof a.sun_path)
+        die("cannot listen on unix:%s: a path may have %zu bytes", path,
+            sizeof a.sun_path - 1);
+    strcpy(a.sun_path, path);
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+        connect(fd, (struct sockaddr *)&a, sizeof a) != 0 &&
+        errno == ECONNREFUSED)
+        unlink(path);
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0 ||
+        chmod(path, 0600) != 0 || listen(fd, 1024) != 0)
+        die("cannot listen on unix:%s: %s%s", path, strerror(errno),
+            errno == EADDRINUSE ? " (by another, or it is no socket)" : "");
+    return fd;
 }
 
 /* Opens the listening socket; dies on failure. */
@@ -1817,11 +1861,11 @@ static void tap_data(struct tap *t, int side, const unsigned char *data,
 }
 
 /* A tap for a connection between these two, which has just begun. */
-static struct tap *tap_new(int client, int server)
+static struct tap *tap_new(const struct sockaddr_storage *client, int server)
 {
     struct tap *t = alloc(sizeof *t);
 
-    t->from[0] = address_of(client, true);
+    t->from[0] = *client;
     t->from[1] = address_of(server, true);
     /* by the clock (RFC 9293, 3.4.1): the client may come here again */
     t->next[0] = t->next[1] = (uint32_t)(uint64_t)(now * 250000);
@@ -5544,6 +5588,83 @@ static bool basic_is_authorized(const struct buf *value)
            is_authorized(login, n);
 }
 
+/* Fills a with an address of the family and a port, of which the n bytes at ip
+   and port are in network byte order. */
+static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
+                         const void *port)
+{
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)a;
+    struct sockaddr_in *four = (struct sockaddr_in *)a;
+
+    memset(a, 0, sizeof *a);
+    a->ss_family = n == 4 ? AF_INET : AF_INET6;
+    memcpy(n == 4 ? (void *)&four->sin_addr : &six->sin6_addr, ip, n);
+    memcpy(n == 4 ? &four->sin_port : &six->sin6_port, port, 2);
+    unmap_address(a);
+}
+
+/* The PROXY protocol, version 1: "PROXY TCP4 from to port port" on a line of
+   at most 107 bytes. Contract as in 12; *a becomes the client's address, if
+   that is told. */
+static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
+{
+    const char *end = memchr(p, '\n', n < 107 ? n : 107);
+    char line[108], again[128], family[8], from[48], to[48];
+    unsigned char ip[16];
+    unsigned port, at;
+    size_t len = end ? (size_t)(end + 1 - p) : n;
+
+    if (memcmp(p, "PROXY ", n < 6 ? n : 6) != 0 || (!end && n >= 107))
+        return -1;
+    if (end == NULL)
+        return 0;
+    snprintf(line, sizeof line, "%.*s", (int)len, p);
+    if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
+        (line[13] == ' ' || len == 15) && end[-1] == '\r')
+        return (int)len;
+    if (sscanf(line, "PROXY %7s %47s %47s %u %u", family, from, to, &port,
+               &at) != 5 || port > 65535 || at > 65535)
+        return -1;
+    snprintf(again, sizeof again, "PROXY %s %s %s %u %u\r\n", family, from, to,
+             port, at);
+    if (strcmp(line, again) != 0 || strlen(line) != len ||
+        strncmp(family, "TCP", 3) != 0 || strspn(family + 3, "46") != 1 ||
+        family[4] != '\0')
+        return -1;
+    n = family[3] == '4' ? 4 : 16;
+    if (inet_pton(n == 4 ? AF_INET : AF_INET6, to, ip) != 1 ||
+        inet_pton(n == 4 ? AF_INET : AF_INET6, from, ip) != 1)
+        return -1;
+    address_make(a, ip, n, &(uint16_t){ htons((uint16_t)port) });
+    return (int)len;
+}
+
+/* The PROXY protocol's header, of version 1 or 2 (HAProxy's proxy-protocol.txt),
+   at the beginning of the n bytes at p. Contract as above. */
+static int proxied_parse(const unsigned char *p, size_t n,
+                         struct sockaddr_storage *a)
+{
+    static const char start[] = "\r\n\r\n\0\r\nQUIT\n";
+    size_t len, ip;
+
+    if (n == 0)
+        return 0;
+    if (memcmp(p, start, n < 12 ? n : 12) != 0)
+        return proxied_line((const char *)p, n, a);
+    if (n < 16)
+        return 0;
+    len = 16 + ((size_t)p[14] << 8 | p[15]);
+    ip = p[13] == 0x11 ? 4 : p[13] == 0x21 ? 16 : 0; /* TCP and IPv4, IPv6 */
+    if ((p[12] != 0x20 && p[12] != 0x21) || len > MAX_BUF / 2 ||
+        (p[12] == 0x21 && ip > 0 && len < 16 + 2 * ip + 4))
+        return -1;
+    if (n < len)
+        return 0;
+    if (p[12] == 0x21 && ip > 0)    /* else its own: a check of its health */
+        address_make(a, p + 16, ip, p + 16 + 2 * ip);
+    return (int)len;
+}
+
 /* The reply code for an errno of connect(). */
 static int socks_code(int error)
 {
@@ -5629,7 +5750,7 @@ static void server_enter(struct flow *f, int state)
     f->server.since = now;
     flow_wake(f);
     if (state == SERVER_UP && capture->fd >= 0 && e->tap == NULL) {
-        e->tap = tap_new(f->client.fd, e->fd);
+        e->tap = tap_new(&f->addr, e->fd);
         tap_data(e->tap, 1, buf_at(&e->in), e->in.len);
     }
 }
@@ -7881,6 +8002,23 @@ static void client_left(struct flow *f)
     pinned_add(f);
 }
 
+/* Takes --proxy-protocol's header off what the client sends. */
+static bool client_proxied(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    int n = proxied_parse(buf_at(in), in->len, &f->addr);
+
+    if (n < 0 || (n == 0 && f->client.done && in->len > 0))
+        say(0, "%s does not begin with the header for which --proxy-protocol "
+            "asks (send-proxy, proxy_protocol on): closed", f->peer);
+    f->over |= n < 0 || f->client.done;
+    if (n <= 0)
+        return false;
+    buf_eat(in, (size_t)n);
+    print_address(f->peer, sizeof f->peer, &f->addr);
+    return flow_enter(f, f->tunnel ? FLOW_FIRST : FLOW_RELAY);
+}
+
 /* Moves what can be moved in a flow; whether anything did. */
 static bool flow_step(struct flow *f)
 {
@@ -7888,6 +8026,8 @@ static bool flow_step(struct flow *f)
 
     moved |= server_step(f);
     switch (f->state) {
+    case FLOW_PROXIED:
+        return client_proxied(f);
     case FLOW_SOCKS:
         moved |= socks_ask(f);
         if (!moved && f->client.done)
@@ -7988,6 +8128,8 @@ static enum wait flow_wait(const struct flow *f, double *since)
     switch (f->state) {
     case FLOW_CLOSING:
         return f->client.shut ? WAIT_CLOSE : WAIT_BODY;
+    case FLOW_PROXIED:
+        return WAIT_PROXIED;
     case FLOW_SOCKS:
         return WAIT_FIRST;
     case FLOW_HELLO:
@@ -8085,7 +8227,8 @@ static void flow_expire(struct flow *f, enum wait w)
     default:
         if (f->state == FLOW_FIRST && f->server.state == SERVER_FAILED)
             say(0, "a tunnel ends: %s", f->server.failure);
-        say(1, "%s: waited %g seconds for %s: closed", f->peer, seconds, what);
+        say(w != WAIT_PROXIED, "%s: waited %g seconds for %s: closed", f->peer,
+            seconds, what);
         f->over = true;
     }
 }
@@ -8108,7 +8251,9 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     f->tunnel = opt.transparent || opt.reverse.port != 0;
     f->home = opt.transparent ? address_target(original_address(fd))
                               : opt.reverse;
-    f->state = f->tunnel ? FLOW_FIRST : FLOW_RELAY;
+    f->state = opt.proxied ? FLOW_PROXIED :
+               f->tunnel ? FLOW_FIRST : FLOW_RELAY;
+    f->addr = *addr;
     f->since = f->moved = f->woken = now;
     print_address(f->peer, sizeof f->peer, addr);
     if (client_is_us(fd)) {
@@ -8130,6 +8275,7 @@ static bool flow_idle(const struct flow *f)
 {
     return f->state == FLOW_CLOSING ? f->client.shut :
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
+           f->state == FLOW_PROXIED ||
            f->state == FLOW_HELLO ||
            (f->up.state == DIR_HEAD && f->client.in.len == 0 &&
             f->client.out.len == 0 && f->client.wire_out.len == 0);
@@ -8311,7 +8457,7 @@ static bool evict_idle(void)
    pauses, and who comes waits in the kernel's queue. */
 static void accept_new(void)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = { 0 };
     socklen_t len = sizeof addr;
     int first = opt.workers > 1 ? ACCEPTS - 1 : 0;
 
@@ -8490,8 +8636,11 @@ static void stop(void)
         stop_since = -WEEK;         /* asked twice: at once */
         return;
     }
-    if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) /* else the parent does */
+    if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) { /* else the parent does */
         say(opt.command ? 1 : 0, "stopping: running messages may finish");
+        if (unix_path() != NULL)
+            unlink(unix_path());
+    }
     stop_since = now;
     if (parent_pipe[1] < 0)
         accept_new();               /* who was here before is served */
@@ -9086,6 +9235,7 @@ static void capabilities_drop(void)
 int main(int argc, char **argv)
 {
     struct sockaddr_storage addr;
+    const char *here;
     char text[80];
 
     (void)argc;
@@ -9108,9 +9258,11 @@ int main(int argc, char **argv)
     if (opt.cacert != NULL)
         trusted_load();
     tls_init();
-    listener = listen_open(opt.host, opt.port);
+    listener = unix_path() ? listen_unix(unix_path())
+                           : listen_open(opt.host, opt.port);
     addr = address_of(listener, false);
     print_address(text, sizeof text, &addr);
+    here = unix_path() ? opt.host : text;
     if (opt.capture != NULL)
         capture_open(opt.capture);
     fds_close_given();              /* filters are not to have that */
@@ -9118,9 +9270,9 @@ int main(int argc, char **argv)
     if (opt.user != NULL)
         become(opt.user);
     capabilities_drop();
-    say(opt.command ? 1 : 0, "listening on %s", text);
-    if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0 &&
-        opt.proxyauth == NULL)
+    say(opt.command ? 1 : 0, "listening on %s", here);
+    if (strncmp(here, "127.", 4) != 0 && strncmp(here, "[::1]", 5) != 0 &&
+        unix_path() == NULL && opt.proxyauth == NULL)
         say(0, "whoever reaches this port can use this proxy");
     now = clock_now();
     if (opt.workers > 1 || opt.command != NULL)

@@ -1228,6 +1228,39 @@ static struct buf records(const void *p, size_t n, size_t piece)
     return b;
 }
 
+/* Every part of a PROXY header asks for more; with more behind, it is it. */
+static void test_proxied(void)
+{
+    static const struct { const char *text; size_t n; const char *from; }
+    cases[] = {
+        { LIT("PROXY TCP4 192.0.2.7 192.0.2.8 1 65535\r\n"), "192.0.2.7:1" },
+        { LIT("PROXY TCP6 2001:db8::7 ::1 0 1\r\n"), "[2001:db8::7]:0" },
+        { LIT("PROXY UNKNOWN\r\n"), "unix:" },
+        { LIT("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\7\xc0\0\2\x08"
+              "\0\1\0\2"), "192.0.2.7:1" },
+        { LIT("\r\n\r\n\0\r\nQUIT\n\x20\0\0\3abc"), "unix:" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct sockaddr_storage a = { 0 };
+        const unsigned char *p;
+        char from[80];
+        struct buf b = { 0 };
+
+        buf_put(&b, cases[i].text, cases[i].n);
+        for (size_t n = 0; n < b.len; n++) {
+            p = (unsigned char *)guarded(buf_at(&b), n);
+            check(proxied_parse(p, n, &a) == 0, "case %zu, %zu bytes", i, n);
+        }
+        buf_put(&b, "more", 4);
+        p = (unsigned char *)guarded(buf_at(&b), b.len);
+        check(proxied_parse(p, b.len, &a) == (int)b.len - 4, "case %zu", i);
+        print_address(from, sizeof from, &a);
+        same_text("from", from, cases[i].from);
+        buf_free(&b);
+    }
+}
+
 static int hello_read(const void *p, size_t n, struct hello *h)
 {
     return hello_parse((unsigned char *)guarded(p, n), n, h);
@@ -2968,6 +3001,7 @@ int main(void)
     test("host and port", test_parse_authority);
     test("host: the longest", test_long_host);
     test("absolute targets", test_parse_absolute);
+    test("PROXY protocol: at every split", test_proxied);
     test("ClientHello: in all pieces", test_hello);
     test("ClientHello: its extensions", test_hello_bare);
     test("ClientHello: what is none", test_hello_refused);

@@ -270,15 +270,17 @@ static void target_check(const struct target *t)
 static int socks_read(const unsigned char *p, size_t n, int version,
                       struct target *t)
 {
+    struct sockaddr_storage a = { 0 };
     unsigned char *copy = exact(p, n);
-    int code, r = version == 4 ? socks4_parse(copy, n, t)
-                               : socks5_parse(copy, n, t, &code);
+    int code, r = version == 4 ? socks4_parse(copy, n, t) :
+                  version == 5 ? socks5_parse(copy, n, t, &code)
+                               : proxied_parse(copy, n, &a);
 
     free(copy);
     return r;
 }
 
-/* SOCKS 4 and 5, authorities and absolute targets, of the same bytes. */
+/* SOCKS 4 and 5, PROXY (6), authorities and absolute targets, of the same bytes. */
 static void fuzz_target(const unsigned char *p, size_t n)
 {
     char *copy = exact(p, n);
@@ -286,7 +288,7 @@ static void fuzz_target(const unsigned char *p, size_t n)
     const char *rest;
     size_t len;
 
-    for (int version = 4; version <= 5; version++) {
+    for (int version = 4; version <= 6; version++) {
         int whole = socks_read(p, n, version, &t);
 
         for (size_t i = 0; i < PARTS; i++) {
@@ -294,7 +296,7 @@ static void fuzz_target(const unsigned char *p, size_t n)
 
             check_contract(whole, socks_read(p, k, version, &part), n, k);
         }
-        if (whole > 0)
+        if (whole > 0 && version < 6)
             target_check(&t);
     }
     if (parse_authority(copy, n, n & 1 ? 80 : 0, &t))
