@@ -3982,15 +3982,36 @@ static bool parse_length(const char *p, size_t n, uint64_t *length)
     return true;
 }
 
+/* Reads a Content-Length, or a list of several that are the same (RFC 9110,
+   8.6). */
+static bool parse_lengths(const char *p, size_t n, uint64_t *length)
+{
+    uint64_t sum;
+
+    for (const char *end = p + n, *comma = p, *item = p;; item = ++comma) {
+        comma = memchr(item, ',', (size_t)(end - item));
+        n = strip(&item, (size_t)((comma ? comma : end) - item));
+        if (!parse_length(item, n, &sum) || (item > p && sum != *length))
+            return false;
+        *length = sum;
+        if (comma == NULL)
+            return true;
+    }
+}
+
+/* Why the end of an HTTP/1.0 message is unclear, until its body shows that it
+   is chunked indeed. */
+static const char old_coding[] = "HTTP/1.0 knows no transfer coding";
+
 /* Notes what one field says about the message. Base is the head's start. */
 static void head_field(struct head *h, const char *base, const char *p,
                        size_t name, const char *value, size_t len)
 {
-    uint64_t length;
+    uint64_t length = 0;
     size_t bare = bare_name(p, name);
 
     if (same_word(p, bare, "Content-Length")) {
-        if (!parse_length(value, len, &length))
+        if (!parse_lengths(value, len, &length))
             h->unclear = "its Content-Length is no number";
         else if (h->has_length && h->length != length)
             h->unclear = "it has two lengths that differ";
@@ -3998,9 +4019,9 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->length = length;
         h->has_length = true;
     } else if (same_word(p, bare, "Transfer-Encoding")) {
-        if (h->chunked)
+        if (h->chunked && !same_word(value, len, "chunked"))
             h->unclear = "its chunked coding is not the last";
-        h->coded = true;
+        h->coded |= !same_word(value, len, "identity"); /* which is none */
         h->chunked = list_has(value, len, "chunked", true);
         if (memchr(value, '\v', len) || memchr(value, '\f', len) ||
             memchr(value, '\0', len) || memchr(value, '\r', len))
@@ -4031,13 +4052,18 @@ static bool parse_version(const char *p, int *minor)
     return memcmp(p, "HTTP/1.", 7) == 0 && (*minor == 0 || *minor == 1);
 }
 
-/* A status-line of len bytes at p (RFC 9112, 4). */
+/* A status-line of len bytes at p (RFC 9112, 4). In front of the status, and
+   of a request-line's parts, may be more than one blank. */
 static bool parse_status_line(struct head *h, const char *p, size_t len)
 {
+    size_t at = 8;
     uint64_t status;
 
-    if (len < 12 || !parse_version(p, &h->minor) || p[8] != ' ' ||
-        (len > 12 && p[12] != ' ') || !parse_length(p + 9, 3, &status))
+    while (at < len && p[at] == ' ')
+        at++;
+    if (at == 8 || len < at + 3 || !parse_version(p, &h->minor) ||
+        (len > at + 3 && p[at + 3] != ' ') ||
+        !parse_length(p + at, 3, &status))
         return false;
     h->status = (int)status;
     return status >= 100;
@@ -4048,15 +4074,19 @@ static bool parse_status_line(struct head *h, const char *p, size_t len)
 static bool parse_request_line(struct head *h, const char *p, size_t len,
                                size_t at)
 {
-    size_t method = token_size(p, len);
+    size_t method = token_size(p, len), from = method, to = len - 8;
 
     if (method == 0 || len < method + 11 || p[method] != ' ' ||
         p[len - 9] != ' ' || !parse_version(p + len - 8, &h->minor) ||
         memchr(p, '\0', len) != NULL)
         return false;
+    while (from < to && p[from] == ' ')
+        from++;
+    while (to > from && p[to - 1] == ' ')
+        to--;
     h->method = (struct span){ at, method };
-    h->target = (struct span){ at + method + 1, len - method - 10 };
-    return true;
+    h->target = (struct span){ at + from, to - from };
+    return from < to;
 }
 
 /* Whether the n bytes at p, a line without its end yet, may still become the
@@ -4098,7 +4128,7 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
             else if (h->coded && !h->chunked && request)
                 h->unclear = "its last transfer coding is not chunked";
             else if (h->coded && h->minor == 0)
-                h->unclear = "HTTP/1.0 knows no transfer coding";
+                h->unclear = old_coding;
             return h->len <= MAX_HEAD ? (int)h->len : 0;
         }
         if (!split_field(p + at, len, &name, &value, &value_len))
@@ -4232,6 +4262,17 @@ static ssize_t body_next(struct body *b, const char *p, size_t n, bool *data)
     return (ssize_t)i;
 }
 
+/* Whether the n bytes at p, behind a head, begin with a chunk's size, or with
+   the last chunk: 1; 0: more must come; -1: no. */
+static int chunks_begin(const char *p, size_t n)
+{
+    struct body b = { .framing = CHUNKED };
+    bool data;
+
+    return body_next(&b, p, n, &data) < 0 ? -1 : b.step == CHUNK_DATA ||
+                                                 b.step >= TRAILER_START;
+}
+
 /* What is to be changed in a head that goes on; all else stays as it is. */
 struct edit {
     const char *target;         /* this, of target_len, is the new target */
@@ -4280,7 +4321,9 @@ static bool edit_field(struct buf *out, const struct edit *e,
         return false;
     }
     if (e->framing != STAYS && field_is(p, name, "Transfer-Encoding"))
-        return e->framing == SET_CHUNKED && h->chunked;
+        return e->framing == SET_CHUNKED ? h->chunked
+                                         : e->framing == SET_LENGTH &&
+                                           !h->coded;
     if (e->framing == STAYS || !field_is(p, name, "Content-Length"))
         return true;
     if (e->framing == SET_LENGTH && !*framed) {
@@ -6510,6 +6553,23 @@ static bool request_in_filters(const struct flow *f)
     return f->up.chain != NULL && f->up.body.done && !f->stream;
 }
 
+/* Tells what becomes of a message, or of all that follows, and why: to
+   everybody if there are filters that may match, of which none sees it. */
+static void tell_unseen(const struct flow *f, bool seen, const char *what,
+                        const char *why)
+{
+    bool wanted = false;
+
+    for (const struct filter *g = opt.filters; g && !f->untouched && !seen;
+         g = g->next) {
+        struct subject s = exchange_subject(&f->ex, g->request, NULL, NULL);
+
+        wanted |= f->ex.url == NULL || (match_eval(g->match, &s) & 1);
+    }
+    say(wanted ? 0 : 1, "#%lu %s%s: %s", f->ex.id, what,
+        wanted ? ", which no filter sees" : "", why);
+}
+
 /* From here on all bytes pass as they come, both ways. Filtered: through
    the filters too, as one long message. Why goes into the log. */
 static bool flow_stream(struct flow *f, bool filtered, const char *why)
@@ -6522,7 +6582,7 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
             why);
         return flow_cut(f);
     }
-    say(1, "#%lu is relayed as a stream: %s", f->ex.id, why);
+    tell_unseen(f, filtered, "is relayed as a stream", why);
     dir_reset(&f->up);
     dir_reset(&f->down);
     f->stream = true;
@@ -6561,7 +6621,7 @@ static bool dir_unclear(struct dir *d, const char *why)
     if (d->up && opt.proxyauth != NULL)
         return flow_fail(f, 400, "the end of this request cannot be known: %s",
                          why);
-    say(1, "#%lu goes on until its connection ends: %s", f->ex.id, why);
+    tell_unseen(f, false, "goes on until its connection ends", why);
     d->state = DIR_BODY;
     d->head.unclear = why;
     d->body = (struct body){ .framing = UNTIL_CLOSE };
@@ -7455,8 +7515,15 @@ static bool dir_head(struct dir *d)
                                      : "its head has no end");
     if (d->up && !f->tunnel && opt.proxyauth != NULL && !request_admit(d))
         return true;
-    if (d->head.unclear && (d->up ? f->tunnel || opt.proxyauth != NULL
-                                  : !head_is_all(&d->head, f->ex.head)))
+    if (!d->up && head_is_all(&d->head, f->ex.head))
+        d->head.unclear = NULL;
+    if (!d->up && d->head.unclear == old_coding) {
+        n = chunks_begin((char *)buf_at(in) + n, in->len - (size_t)n);
+        if (n == 0 && !d->from->done)
+            return false;
+        d->head.unclear = n > 0 ? NULL : old_coding;
+    }
+    if (d->head.unclear && (!d->up || f->tunnel || opt.proxyauth != NULL))
         return dir_unframed(d, d->head.unclear);
     return d->up ? request_begin(d) : response_begin(d);
 }

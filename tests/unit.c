@@ -502,7 +502,6 @@ static const struct head_case {
     { ANSWER("HTTP/1.1 2000 OK\r\n\r\n"), 0 },
     { ANSWER("HTTP/1.1 099 OK\r\n\r\n"), 0 },
     { ANSWER("HTTP/1.1 +20 OK\r\n\r\n"), 0 },
-    { ANSWER("HTTP/1.1  200 OK\r\n\r\n"), 0 },
     { ANSWER("HTTP/1.2 200 OK\r\n\r\n"), 0 },
     { ANSWER("HTTP/2 200\r\n\r\n"), 0 },
     { ANSWER("http/1.1 200 OK\r\n\r\n"), 0 },
@@ -600,7 +599,34 @@ static const struct head_case {
     { REQUEST(POST "Transfer-Encoding: chunked\r\n"
               "Transfer-Encoding: gzip\r\n\r\n"), "", "" },
     { REQUEST(POST "Transfer-Encoding: chunked\r\n"
-              "Transfer-Encoding: chunked\r\n\r\n"), "", "not the last" },
+              "Transfer-Encoding: chunked\r\n\r\n"), "chunked" },
+    { REQUEST(POST "Transfer-Encoding: chunked, chunked\r\n\r\n"),
+      "chunked" },
+    { REQUEST(POST "Transfer-Encoding: chunked\r\n"
+              "Transfer-Encoding: identity\r\n\r\n"), "", "" },
+    { REQUEST(POST "Transfer-Encoding: identity\r\n"
+              "Transfer-Encoding: chunked\r\n\r\n"), "chunked" },
+    { REQUEST(POST "Transfer-Encoding: identity\r\nContent-Length: 5\r\n"
+              "\r\n"), "5" },
+    { ANSWER(OK "Content-Length: 5\r\nTransfer-Encoding: Identity\r\n\r\n"),
+      "5", .status = 200 },
+    { ANSWER(OK "Transfer-Encoding: identity\r\n\r\n"), "close",
+      .status = 200 },
+    { ANSWER(OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"
+              "Transfer-Encoding: identity\r\n\r\n"), "", "",
+      .status = 200 },
+    { REQUEST(POST "Content-Length: 22, 22\r\n\r\n"), "22" },
+    { REQUEST(POST "Content-Length: 22 ,022\r\nContent-Length: 22\r\n\r\n"),
+      "22" },
+    { REQUEST(POST "Content-Length: 22,\r\n\r\n"), "", "no number" },
+    { REQUEST(POST "Content-Length: 22, 22\r\nContent-Length: 23\r\n\r\n"),
+      "", "differ" },
+    { REQUEST("GET  /a   HTTP/1.1\r\n\r\n"), "none", .method = "GET",
+      .target = "/a" },
+    { REQUEST("GET  /a b  HTTP/1.1\r\n\r\n"), "none", .method = "GET",
+      .target = "/a b" },
+    { ANSWER("HTTP/1.1  200  OK\r\n\r\n"), "close", .status = 200 },
+    { ANSWER("HTTP/1.1  304\r\n\r\n"), "none", .status = 304 },
     { REQUEST(POST "Transfer-Encoding: \vchunked\r\n\r\n"), "", "" },
     { ANSWER(OK "Transfer-Encoding: chunked\f\r\n\r\n"), "", "control",
       .status = 200 },
