@@ -8239,6 +8239,10 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
         return WAIT_STREAM;
+    if (f->up.state == DIR_TURN && !f->client.done && f->client.out.len == 0 &&
+        f->client.wire_out.len == 0 &&
+        (f->down.state == DIR_PRINT || f->down.state == DIR_BODY))
+        return WAIT_STREAM;         /* an answer has begun: perhaps events */
     return (f->up.state == DIR_TURN || f->up.head.unclear) &&
            f->down.state == DIR_HEAD ? WAIT_ANSWER : WAIT_BODY;
 }

@@ -162,6 +162,46 @@ for filters in ((), ('--request', 'cat')):
             proxy.wait_log('waited 300 seconds for more of a message')
 
 
+EVENTS = b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n'
+
+for tls in True, False:
+    for args in (), ('--response', 'sed -u s/a/a/'), ('--response', 'cat'):
+        @test('an event stream in which nothing comes for 300 s goes on%s%s' % (
+              ', TLS' * tls, ''.join(', ' + a for a in args)))
+        def _(tls=tls, args=args):
+            with Origin(tls=tls) as origin, quick(0.005, *args) as proxy:
+                client = proxy.tls(origin) if tls else proxy.tunnel(origin)
+                client.send(get('/'))
+                server = origin.next()
+                server.read_head()
+                server.send(EVENTS + b'\r\ndata: 1\n')
+                if args[1:] != ('cat',):
+                    client.read_until(b'data: 1\n')
+                with Origin() as slow:  # whose client is the clock
+                    clock = proxy.connect()
+                    clock.send(get(slow.url(), 'Content-Length: 9',
+                                   method='PUT') + b'half')
+                    clock.read_all()
+                proxy.wait_log('waited 300 seconds for more of a message')
+                server.send(b'data: 2\n')
+                if args[1:] == ('cat',):
+                    server.finish()
+                client.read_until(b'data: 2\n')
+
+
+@test('an answer that stops, and a client that has left: 300 s')
+def _():
+    with Origin() as origin, quick(0.004) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.read_head()
+        server.send(EVENTS + b'\r\n')
+        client.read_head()
+        client.shutdown_write()
+        proxy.wait_log('waited 300 seconds for more of a message')
+
+
 @test('a server may speak first after half a second of silence')
 def _():
     with Origin() as origin, quick(0.1) as proxy:
