@@ -480,6 +480,9 @@ struct dir {
         OUT_DROP            /* no body is allowed */
     } out;
     uint64_t left;          /* of OUT_EXACT */
+    uint64_t sum;           /* body_sum() of what the filters got of the body:
+                               of its first ... */
+    size_t summed;          /* ... bytes, MAX_HOLD at most */
     bool headless;          /* the filter's output had no head */
     struct head printed;    /* the head the filters printed */
     struct buf kept;        /* wire bytes, for --on-error pass */
@@ -6765,6 +6768,22 @@ static bool dir_failed(struct dir *d)
     return true;
 }
 
+/* Goes on with a sum (FNV-1a) of a body's start by n bytes at p. */
+static uint64_t body_sum(uint64_t sum, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum = (sum ^ p[i]) * 0x100000001b3;
+    return sum;
+}
+
+/* Notes n bytes of data that the filters get, for body_is_kept(). */
+static void body_note(struct dir *d, size_t n)
+{
+    n = n < MAX_HOLD - d->summed ? n : MAX_HOLD - d->summed;
+    d->sum = body_sum(d->sum, buf_at(&d->from->in), n);
+    d->summed += n;
+}
+
 /* Gives the filters what has come of the message: in the message view its
    data, chunked coding removed; raw, all. */
 static bool chain_feed(struct dir *d)
@@ -6787,6 +6806,8 @@ static bool chain_feed(struct dir *d)
                              "the trailers are longer than %d bytes", MAX_HEAD);
         if (trailer)
             buf_put(&d->trailers, buf_at(in), (size_t)n);
+        if (data && d->up)
+            body_note(d, (size_t)n);
         dir_take(d, (size_t)n, run_is_deaf(c, 0) || !(data || d->raw) ? NULL
                                                                      : to);
         moved = true;
@@ -6948,6 +6969,19 @@ static void mend_begin(struct dir *d)
     buf_eat(chain_out(d->chain), h->len);
 }
 
+/* Whether a request that is too long to be held seems to keep its body: its
+   filters have left its length in the head, and its first MAX_HOLD bytes,
+   which are at p, alone. Some servers take no chunks (411). */
+static bool body_is_kept(const struct dir *d, const unsigned char *p, size_t n)
+{
+    const struct head *h = &d->printed;
+
+    return d->up && !d->answer && h->has_length && !h->unclear &&
+           d->head.has_length && h->length == d->head.length &&
+           h->length >= n && n >= MAX_HOLD && d->summed == MAX_HOLD &&
+           body_sum(0, p, MAX_HOLD) == d->sum;
+}
+
 /* Held output is complete, or has become too long to be held: writes the
    head that fits. False: it must still be held. */
 static bool mend_held(struct dir *d)
@@ -6970,7 +7004,8 @@ static bool mend_held(struct dir *d)
         framing = SET_NONE;
     } else if (whole)
         framing = fits ? STAYS : SET_LENGTH;
-    else if (mend_may_chunk(d)) {
+    else if (mend_may_chunk(d) &&
+             !body_is_kept(d, buf_at(src) + h->len, n)) {
         d->out = OUT_CHUNKED;
         framing = SET_CHUNKED;
     } else {
@@ -6980,6 +7015,15 @@ static bool mend_held(struct dir *d)
     dir_put_head(d, src, h, framing, n);
     buf_eat(src, h->len);
     return true;
+}
+
+/* The filters have not printed as many bytes as the head says that is out. */
+static bool mend_failed(struct dir *d)
+{
+    return flow_fail(d->flow, 502, "the filter changed the length of a request "
+                     "that is too long to be held%s", mend_may_chunk(d) ?
+                     ": it may take Content-Length out of the head, which "
+                     "makes chunks" : ", and HTTP/1.0 has no other way");
 }
 
 /* Moves what the filters print to where it goes, framed anew. */
@@ -7001,6 +7045,8 @@ static bool mend_body(struct dir *d)
         buf_eat(src, n);
         return true;
     }
+    if (d->out == OUT_EXACT && n > d->left)
+        return mend_failed(d);
     d->sent = true;
     if (d->out == OUT_CHUNKED) {
         buf_printf(out, "%zx\r\n", n);
@@ -7009,7 +7055,7 @@ static bool mend_body(struct dir *d)
         return true;
     }
     if (d->out == OUT_EXACT)
-        d->left -= n <= d->left ? n : d->left + 1; /* too much: huge */
+        d->left -= n;
     buf_move(out, src, n);
     return true;
 }
@@ -7020,9 +7066,7 @@ static bool mend_end(struct dir *d)
     struct flow *f = d->flow;
 
     if (d->out == OUT_EXACT && d->left != 0)
-        return flow_fail(f, 502, "the filter changed the length of a request "
-                         "that is too long to be held, and HTTP/1.0 has no "
-                         "other way");
+        return mend_failed(d);
     if (d->out == OUT_CHUNKED && dir_in_doubt(d))
         return flow_cut(f);
     if (d->out == OUT_CHUNKED) {
@@ -7091,8 +7135,8 @@ static bool dir_body(struct dir *d)
     if (d->chain == NULL)
         return dir_copy(d);
     moved = mend_body(d);
-    if (chain_done(d->chain) && chain_out(d->chain)->len == 0 &&
-        d->out != OUT_HOLD && mend_end(d))
+    if (d->chain != NULL && chain_done(d->chain) &&
+        chain_out(d->chain)->len == 0 && d->out != OUT_HOLD && mend_end(d))
         return true;
     return moved;
 }

@@ -192,6 +192,65 @@ def _():
                   b'%d ' % len(want) + want[:10], 'at the server')
 
 
+def uploaded(body, command, *args):
+    """What a server gets of a long upload through a request filter, and the
+    client's answer: (head, the rest, message)."""
+    got = []
+
+    def behave(conn):
+        got.append(conn.read_head())
+        with contextlib.suppress(Failed):
+            if b'chunked' in got[0]:
+                got.append(conn.read_until(b'\r\n0\r\n\r\n'))
+            else:
+                got.append(conn.read_exact(len(body)))
+            conn.send(reply(b'taken'))
+        got.extend([b''] * (2 - len(got)))
+    with Origin(behave) as origin, Proxy('--request', command, *args) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/', 'Cookie: a=b', 'Content-Length: %d' % len(body),
+                        method='PUT'))
+        sending = thread(client.pour, body, 1)
+        message = client.read_message()
+        sending.result()
+        client.finish()
+        rest = origin.conns[0].rx[len(got[0]):]
+        return got[0], bytes(rest), message
+
+
+LONG = b'some text\n' * 300000
+
+
+@test('a long upload of which a filter edits the head keeps its length')
+def _():
+    head, rest, message = uploaded(LONG, 'sed "1,/^.$/s/^Cookie: .*/Cookie: '
+                                   'c=d/"')
+    like(head, b'\nContent-Length: 3000000\r\n', 'the head')
+    like(head, b'\nCookie: c=d', 'the cookie')
+    unlike(head, b'(?i)chunked', 'the head')
+    check(rest == LONG, 'the body')
+    equal(message.body, b'taken', 'the answer')
+
+
+@test('a long upload that a filter changes goes out in chunks')
+def _():
+    for command in 's/some/any/', 's/some/much more/', '/Content-Length/d':
+        head, _, message = uploaded(LONG, 'sed "%s"' % command)
+        like(head, b'(?i)chunked', 'the head, ' + command)
+        unlike(head, b'Content-Length', 'the head, ' + command)
+        equal(message.body, b'taken', 'the answer, ' + command)
+
+
+@test('a long upload that a filter changes at its end fails, and says why')
+def _():
+    for command in 's/end/longer/', 's/end//':
+        head, rest, message = uploaded(LONG + b'end', 'sed "%s"' % command)
+        like(head, b'Content-Length: 3000003\r', 'the head, ' + command)
+        check(len(rest) <= 3000003, 'more than the length at the server')
+        equal(message.status, 502, 'the status, ' + command)
+        like(message.body, b'may take Content-Length out of the head', 'why')
+
+
 @test('a request without a body gets no length')
 def _():
     with Origin(answer(reply(b'x'))) as origin, \
