@@ -274,7 +274,11 @@ struct body {
 /* A message's head: where its parts are, and what frames its body. */
 struct head {
     size_t len;             /* all of it, empty line included */
+    size_t lead;            /* empty lines before it: bytes */
+    size_t at, seen;        /* read so far, as lines; no line ends further on
+                               up to here */
     size_t fields;          /* where the first field line begins */
+    bool frames;            /* the last field read does: no fold may follow */
     struct span method, target; /* of a request */
     int status;             /* of a response; 0: this is a request */
     int minor;              /* of HTTP/1.minor */
@@ -285,7 +289,8 @@ struct head {
     bool close, keep_alive; /* as Connection has it; close is stronger */
     uint64_t length;
     const char *unclear;    /* why nobody can tell where the body ends */
-    struct span host, type; /* values of Host and Content-Type */
+    struct span host, type, coding; /* values of Host, Content-Type and
+                               Content-Encoding */
 };
 
 /* Where a request goes. */
@@ -4034,6 +4039,8 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->host = (struct span){ (size_t)(value - base), len };
         else if (same_word(p, name, "Content-Type"))
             h->type = (struct span){ (size_t)(value - base), len };
+        else if (same_word(p, name, "Content-Encoding"))
+            h->coding = (struct span){ (size_t)(value - base), len };
         else if (same_word(p, name, "Connection"))
             h->close |= list_has(value, len, "close", false),
             h->keep_alive |= list_has(value, len, "keep-alive", false);
@@ -4092,57 +4099,98 @@ static bool parse_request_line(struct head *h, const char *p, size_t len,
     return from < to;
 }
 
-/* Whether the n bytes at p, a line without its end yet, may still become the
-   start of a request or a response. */
-static bool start_possible(bool request, const char *p, size_t n)
+/* Whether the n bytes at p, of which a line without its end yet begins at
+   h->at, may still become the start of a request or a response. */
+static bool start_possible(bool request, const char *p, size_t n,
+                           struct head *h)
 {
-    size_t i = token_size(p, n);
+    size_t from = h->seen > h->at ? h->seen : h->at, i;
 
+    p += h->at;
+    n -= h->at;
+    from -= h->at;
     if (!request)
         return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
-    return i == n || (i > 0 && p[i] == ' ');
+    if (h->method.len > 0)          /* found out before */
+        return true;
+    i = from + token_size(p + from, n - from);
+    h->method.len = i < n && p[i] == ' ' ? i : 0;
+    return i == n || h->method.len > 0;
 }
 
-/* Reads a whole head off the n bytes at p. Returns its bytes, 0 for more, -1
-   if it cannot be one. What is odd but harmless is let through; what makes
-   the framing doubtful is told in h->unclear. */
+/* Notes one field line of len bytes at p + h->at, or a fold of the last. */
+static void head_line(struct head *h, const char *p, size_t len)
+{
+    const char *line = p + h->at, *value;
+    size_t name, value_len;
+
+    if (*line == ' ' || *line == '\t') {
+        if (h->frames)
+            h->unclear = "a framing field is folded";
+    } else if (split_field(line, len, &name, &value, &value_len)) {
+        head_field(h, p, line, name, value, value_len);
+        h->frames = same_word(line, name, "Content-Length") ||
+                    same_word(line, name, "Transfer-Encoding");
+    } else
+        h->frames = false;
+}
+
+/* A head is there, of len bytes: what its fields say together. As
+   head_more(). */
+static int head_end(struct head *h, bool request, size_t len)
+{
+    h->len = len;
+    h->close |= h->minor == 0 && !h->keep_alive;
+    if (h->coded && h->has_length)
+        h->unclear = "it has both a length and a transfer coding";
+    else if (h->coded && !h->chunked && request)
+        h->unclear = "its last transfer coding is not chunked";
+    else if (h->coded && h->minor == 0)
+        h->unclear = old_coding;
+    return h->len <= MAX_HEAD ? (int)h->len : 0;
+}
+
+/* Reads a head off the n bytes at p, the first of which earlier calls with the
+   same h have had: h is zero at the first, and remembers how far they came, so
+   that a head which drips costs no more than another. Returns its bytes, 0 for
+   more, -1 if it cannot be one. What is odd but harmless is let through; what
+   makes the framing doubtful is told in h->unclear. */
+static int head_more(const char *p, size_t n, bool request, struct head *h)
+{
+    size_t len, from;
+    const char *lf;
+
+    while (request && h->fields == 0 && h->at == h->lead && h->at < n &&
+           (p[h->at] == '\r' || p[h->at] == '\n'))
+        h->lead = ++h->at;          /* RFC 9112, 2.2: empty lines before it */
+    for (;; h->at = (size_t)(lf - p) + 1) {
+        from = h->seen > h->at ? h->seen : h->at;
+        lf = memchr(p + from, '\n', n - from);
+        if (lf == NULL)
+            break;
+        len = (size_t)(lf - p) - h->at;
+        len -= len > 0 && lf[-1] == '\r';
+        if (h->fields > 0 && len == 0)
+            return head_end(h, request, (size_t)(lf - p) + 1);
+        if (h->fields > 0)
+            head_line(h, p, len);
+        else if (request ? parse_request_line(h, p + h->at, len, h->at)
+                         : parse_status_line(h, p + h->at, len))
+            h->fields = (size_t)(lf - p) + 1;
+        else
+            return -1;
+    }
+    if (h->fields == 0 && n > h->at && !start_possible(request, p, n, h))
+        return -1;
+    h->seen = n;
+    return 0;
+}
+
+/* Reads a whole head off the n bytes at p, as head_more(). */
 static int head_parse(const char *p, size_t n, bool request, struct head *h)
 {
-    size_t at = 0, len, line, name, value_len;
-    const char *value;
-
     memset(h, 0, sizeof *h);
-    while (request && at < n && (p[at] == '\r' || p[at] == '\n'))
-        at++;                       /* RFC 9112, 2.2: empty lines before it */
-    line = next_line(p + at, n - at, &len);
-    if (line == 0)
-        return n - at == 0 || start_possible(request, p + at, n - at) ? 0
-                                                                      : -1;
-    if (!(request ? parse_request_line(h, p + at, len, at)
-                  : parse_status_line(h, p + at, len)))
-        return -1;
-    h->fields = at + line;
-    for (at += line; (line = next_line(p + at, n - at, &len)) > 0; at += line) {
-        if (len == 0) {
-            h->len = at + line;
-            h->close |= h->minor == 0 && !h->keep_alive;
-            if (h->coded && h->has_length)
-                h->unclear = "it has both a length and a transfer coding";
-            else if (h->coded && !h->chunked && request)
-                h->unclear = "its last transfer coding is not chunked";
-            else if (h->coded && h->minor == 0)
-                h->unclear = old_coding;
-            return h->len <= MAX_HEAD ? (int)h->len : 0;
-        }
-        if (!split_field(p + at, len, &name, &value, &value_len))
-            continue;
-        head_field(h, p, p + at, name, value, value_len);
-        if (n > at + line && (p[at + line] == ' ' || p[at + line] == '\t') &&
-            (same_word(p + at, name, "Content-Length") ||
-             same_word(p + at, name, "Transfer-Encoding")))
-            h->unclear = "a framing field is folded";
-    }
-    return 0;
+    return head_more(p, n, request, h);
 }
 
 /* Whether a response ends with its head, whatever that says: to a request by
@@ -6707,6 +6755,7 @@ static bool dir_complete(struct dir *d)
         d->flow->server.spare = h->chunked && head_is_all(h, false) ? 5 : 0;
         server_spare(d->flow);
     }
+    d->printed = (struct head){ 0 }; /* dir_turn() reads the next with it */
     d->last |= body_may_lack(d->flow);
     dir_show(d);
     chain_free(d->chain);
@@ -7160,7 +7209,7 @@ static bool dir_print(struct dir *d)
     d->answer = d->up && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0;
     d->last |= d->answer && d->head.close;
     request = d->up && !d->answer;
-    n = d->raw ? -1 : head_parse(p, src->len, request, &d->printed);
+    n = d->raw ? -1 : head_more(p, src->len, request, &d->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
     if (d->answer)
@@ -7216,6 +7265,8 @@ static bool dir_server(struct dir *d)
 static bool dir_filter(struct dir *d)
 {
     struct flow *f = d->flow;
+    struct buf *in = &d->from->in;
+    const char *coding;
 
     if (d->pass || f->untouched || d->head.unclear ||
         !chain_new(d, &d->head, d->up ? "request" : "response"))
@@ -7227,6 +7278,16 @@ static bool dir_filter(struct dir *d)
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
     }
+    if (!d->raw && d->head.lead > 0) { /* recipes count lines from the first */
+        dir_take(d, d->head.lead, NULL);
+        head_parse((char *)buf_at(in), in->len, d->up, &d->head);
+    }
+    coding = (char *)buf_at(in) + d->head.coding.at;
+    if (!d->up && !d->raw && !d->body.done && d->head.coding.len > 0 &&
+        !same_word(coding, d->head.coding.len, "identity"))
+        say(0, "#%lu the body is compressed (%.*s) although that was not asked "
+            "for: filters get it so", f->ex.id, (int)d->head.coding.len,
+            coding);
     dir_take(d, d->head.len, &d->chain->buf[0]);
     d->state = DIR_PRINT;
     return true;
@@ -7422,6 +7483,7 @@ static bool response_begin(struct dir *d)
             return false;
         dir_take(d, d->head.len, status == 100 && f->ex.continued
                                  ? NULL : &d->to->out);
+        d->head = (struct head){ 0 };
         return true;
     }
     d->show = !d->pass;
@@ -7548,7 +7610,7 @@ static bool dir_head(struct dir *d)
     }
     if (d->begun == 0)
         d->begun = now;
-    n = head_parse((char *)buf_at(in), in->len, d->up, &d->head);
+    n = head_more((char *)buf_at(in), in->len, d->up, &d->head);
     if (n == 0 && in->len > MAX_HEAD)
         return flow_fail(f, d->up ? 431 : 502,
                          "the head is longer than %d bytes", MAX_HEAD);
@@ -7592,8 +7654,8 @@ static bool dir_turn(struct dir *d)
         return true;
     }
     if (f->tunnel && d->from->in.len > 0 && f->down.state == DIR_HEAD &&
-        !to->finish && head_parse((char *)buf_at(&d->from->in),
-                                  d->from->in.len, true, &d->head) < 0)
+        !to->finish && head_more((char *)buf_at(&d->from->in),
+                                 d->from->in.len, true, &d->printed) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
 }

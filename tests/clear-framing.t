@@ -186,4 +186,63 @@ for args, told in ((('--response', 'cat'), True),
                 unlike(proxy.log(), 'two lengths', 'what is said')
 
 
+# -------------------------------------- empty lines before a request line
+
+for step in 0, 1:
+    @test('empty lines before a request go on where no filter matches'
+          + ', byte by byte' * step)
+    def _(step=step):
+        for origin, proxy, client, base in ways():
+            ask = b'\r\n\n\r\n' + get('/1')
+            client.send(ask.replace(b'/1', base.encode() + b'/1', 1), step)
+            server = origin.next()
+            equal(server.read_exact(len(ask)), ask, 'the request')
+            server.send(reply(b'ok'))
+            client.read_message()
+            more(origin, server, client, base)
+
+    @test('a filter gets the request line first' + ', byte by byte' * step)
+    def _(step=step):
+        for origin, proxy, client, base in ways(
+                '--match', '!~u next', '--request',
+                "sed '1s/old/new/; 2s/Host/Hist/'"):
+            for _ in range(2):          # the second waits in dir_turn()
+                client.send(b'\r\n\r\n' + get(base + '/old'), step)
+            server = origin.next()
+            for _ in range(2):
+                equal(server.read_head(), get('/new').replace(b'Host',
+                                                              b'Hist'), 'it')
+                server.send(reply(b'ok'))
+                client.read_message()
+            more(origin, server, client, base)
+
+
+@test('--raw: a filter gets all bytes; pass: they all go on')
+def _():
+    ask = b'\r\n' + get('/')
+    for args in (('--raw', '--request', 'cat'),
+                 ('--on-error', 'pass', '--request', 'false')):
+        with Origin() as origin, Proxy(*args) as proxy:
+            proxy.tunnel(origin).send(ask)
+            equal(origin.next().read_exact(len(ask)), ask, 'the request')
+
+
+@test('a compressed body that nobody asked for is told where a filter gets it')
+def _():
+    for args, field, told in (
+            (('--response', 'cat'), 'Content-Encoding: gzip', True),
+            (('--response', 'cat'), 'content-encoding:  br', True),
+            (('--response', 'cat'), 'Content-Encoding: identity', False),
+            (('--raw', '--response', 'cat'), 'Content-Encoding: gzip', False),
+            (('--match', '~u x', '--response', 'cat'),
+             'Content-Encoding: gzip', False)):
+        with Origin(answer(reply(b'abc', field))) as origin, \
+                Proxy(*args) as proxy:
+            equal(proxy.fetch(origin).body, b'abc', 'the body')
+            if told:
+                proxy.wait_log(r'#1 the body is compressed \((gzip|br)\)')
+            else:
+                unlike(proxy.log(), 'compressed', 'what is said')
+
+
 run()

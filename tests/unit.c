@@ -736,6 +736,31 @@ static void test_heads_split(void)
     }
 }
 
+/* A head that comes byte by byte, and is read on where it was left, says what
+   the whole says; and a call says at each byte what a first one would. */
+static void test_heads_drip(void)
+{
+    for (size_t i = 0; i < COUNT_OF(heads); i++) {
+        const struct head_case *c = &heads[i];
+        struct head h = { 0 }, fresh;
+
+        for (size_t n = 0; n <= c->n; n++) {
+            int r = head_more(guarded(c->text, n), n, c->request, &h);
+            int want = head_parse(guarded(c->text, n), n, c->request, &fresh);
+
+            check(r == want, "%s: %d, not %d for %zu bytes",
+                  shown(c->text, c->n), r, want, n);
+            if (r < 0)
+                break;
+        }
+        if (c->body)
+            check_head(c, &h);
+        if (c->body)
+            check(head_more(guarded(c->text, c->n), c->n, c->request, &h) ==
+                  (int)c->n, "%s: asked again", shown(c->text, c->n));
+    }
+}
+
 /* What comes behind a head is none of its business. */
 static void test_heads_more(void)
 {
@@ -3016,6 +3041,7 @@ int main(void)
     test("options: errors tell what is wrong", test_option_errors);
     test("heads: what they say", test_heads);
     test("heads: at every split", test_heads_split);
+    test("heads: byte by byte, read on", test_heads_drip);
     test("heads: with more behind them", test_heads_more);
     test("heads: the longest", test_head_limit);
     test("bodies: chunked, at every split in two", test_chunked);
