@@ -308,6 +308,7 @@ struct target {
 struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* the name cannot be one: not to be forged */
+    size_t enough;          /* with fewer bytes it cannot be whole */
     bool http;              /* http/1.1 or h2 is among its ALPN names: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
@@ -3466,13 +3467,15 @@ static unsigned char hello_msg[MAX_HELLO];
 
 /* Glues a ClientHello, which may come in any number of records (RFC 8446,
    5.1), together from the n bytes at p in hello_msg. Returns the bytes of the
-   records, 0: need more; -1: it is none, or too long. */
+   records, 0: need more, *glued at least; -1: it is none, or too long. */
 static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
 {
     unsigned char *msg = hello_msg;
     size_t len = 0, want = 4, i = 0, piece;
 
     for (; len < want; i += 5 + piece) {
+        *glued = i + 5 + want - len; /* one more record must come, or all of
+                                       the rest in one */
         if (n - i < 5)
             return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
                    ? -1 : 0;
@@ -3539,7 +3542,7 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
     size_t len, i = 4 + 2 + 32, end;    /* behind version and random */
     int whole = hello_glue(p, n, &len);
 
-    *h = (struct hello){ .sni = "" };
+    *h = (struct hello){ .enough = whole == 0 ? len : 0 };
     if (whole <= 0)
         return whole;
     len = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
@@ -7660,18 +7663,30 @@ static bool dir_turn(struct dir *d)
     return false;
 }
 
+/* Whether a long ClientHello is known to lack something still: then it is not
+   read again for each byte that drips in. */
+static bool hello_lacks(const struct flow *f)
+{
+    return !f->client.done && f->client.in.len > 4096 &&
+           f->client.in.len < f->hello.enough;
+}
+
 /* Whether the client of a stream begins TLS where the server has agreed to
    it in the protocol's own way: after STARTTLS, PostgreSQL's SSLRequest and
    the like. Then both ends get TLS, once all before it has gone out. */
 static bool stream_upgrades(struct flow *f)
 {
     const struct buf *in = &f->client.in;
-    struct hello h;
-    int n;
+    struct hello h = f->hello;
+    int n = 0;
 
     if (f->untouched || !f->heard || f->client.ssl || f->server.end.ssl ||
-        f->client.done || f->server.end.in.len > 0 || *buf_at(in) != 22 ||
-        (n = hello_parse(buf_at(in), in->len, &h)) < 0)
+        f->client.done || f->server.end.in.len > 0 || *buf_at(in) != 22)
+        return false;
+    if (!hello_lacks(f))
+        n = hello_parse(buf_at(in), in->len, &h);
+    f->hello.enough = h.enough;
+    if (n < 0)
         return false;
     if (n > 0 && f->client.out.len == 0 && f->server.end.out.len == 0)
         flow_enter(f, FLOW_HELLO);
@@ -8001,7 +8016,7 @@ static void pinned_add(const struct flow *f)
 static bool tunnel_hello(struct flow *f)
 {
     struct buf *in = &f->client.in;
-    int n = hello_parse(buf_at(in), in->len, &f->hello);
+    int n = hello_lacks(f) ? 0 : hello_parse(buf_at(in), in->len, &f->hello);
     struct target t = f->home;
 
     if (n == 0 && !f->client.done)
