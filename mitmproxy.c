@@ -493,7 +493,7 @@ struct dir {
     struct head printed;    /* the head the filters printed */
     struct buf kept;        /* wire bytes, for --on-error pass */
     bool keep;              /* kept is to be filled */
-    struct buf trailers;
+    struct buf lead, trailers; /* of what filters do not get */
     char shown[SHOWN];
     size_t nshown;
     bool show;              /* shown is being collected */
@@ -6490,6 +6490,7 @@ static void dir_reset(struct dir *d)
     dir_show(d);
     chain_free(d->chain);
     buf_free(&d->kept);
+    buf_free(&d->lead);
     buf_free(&d->trailers);
     *d = (struct dir){ .flow = d->flow, .from = d->from, .to = d->to,
                        .up = d->up };
@@ -6974,6 +6975,7 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
         e.stranger = !f->tunnel && (!forward || e.credentials != NULL);
         e.identity = text_wanted(f);
         exchange_method(f, p, h);
+        buf_move(&d->to->out, &d->lead, d->lead.len);
     }
     head_write(dir_out(d), p, h, &e);
     buf_free(origin);
@@ -7282,7 +7284,7 @@ static bool dir_filter(struct dir *d)
         f->ex.continued = true;
     }
     if (!d->raw && d->head.lead > 0) { /* recipes count lines from the first */
-        dir_take(d, d->head.lead, NULL);
+        dir_take(d, d->head.lead, &d->lead);
         head_parse((char *)buf_at(in), in->len, d->up, &d->head);
     }
     coding = (char *)buf_at(in) + d->head.coding.at;
