@@ -7,6 +7,7 @@
 #   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
 #   make soak       mixed work for half an hour, and whether memory grows
 #   make bench      what it costs, beside the peers that are installed
+#   make static     build/static/mitmproxy, one small file that needs no other
 #   make install    PREFIX=/usr/local DESTDIR= PROGRAM=mitmproxy
 #   make deb        a Debian package, mitmproxy.c
 #   make clean      leaves the fetched source; distclean does not
@@ -23,12 +24,14 @@ endif
 .DELETE_ON_ERROR:
 
 PREFIX = /usr/local
-CFLAGS = -O2 -g
+CFLAGS ?= -O2 -g
 
-# These the program always gets; CFLAGS, CPPFLAGS and LDFLAGS follow them.
+# These the program always gets; CFLAGS, CPPFLAGS and LDFLAGS follow them, also
+# from the environment, where a package's build has them.
 WARN   = -std=c11 -Wall -Wextra -Wpedantic
-HARDEN = $(WIDE) -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE \
-         -D_FORTIFY_SOURCE=2
+HARDEN = $(WIDE) -fPIE -fstack-protector-strong $(if $(findstring \
+         _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),, \
+         -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 LINK   = -pie -Wl,-z,relro,-z,now
 ASAN   = $(WIDE) -O1 -g -fPIE -fno-omit-frame-pointer \
          -fsanitize=address,undefined -fno-sanitize=pointer-overflow \
@@ -40,7 +43,8 @@ FUZZ   = $(ASAN) -fsanitize=address
 WIDE   = -D_FILE_OFFSET_BITS=64 $(if $(filter system,$(MBEDTLS)),, \
          -D_TIME_BITS=64)
 
-.PHONY: all demo test asan fuzz soak bench install deb clean distclean FORCE
+.PHONY: all demo test asan fuzz soak bench static install deb clean distclean \
+        FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -80,10 +84,13 @@ TLS = -I. -Imbedtls -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
 # On x86-64, -O3 with SSE4 and the AES instructions is much faster than -O2,
 # which is best elsewhere. AES is used where it is found at run time, but SSE4
 # must be there: not before 2009, nor in some virtual machines. So this machine
-# is asked, and to build here for an older one say MBEDTLS_CFLAGS=-O2.
+# is asked, and to build here for an older one say MBEDTLS_CFLAGS=-O2. Who gives
+# CFLAGS decides about Mbed TLS as well: a package is for more than this machine.
 X86_SSE4 := $(findstring x86_64,$(shell $(CC) -dumpmachine)) \
             $(shell grep -o -m1 sse4_2 /proc/cpuinfo 2>/dev/null)
-ifeq ($(X86_SSE4),x86_64 sse4_2)
+ifneq ($(origin CFLAGS),file)
+MBEDTLS_CFLAGS = $(CPPFLAGS) $(CFLAGS)
+else ifeq ($(X86_SSE4),x86_64 sse4_2)
 MBEDTLS_CFLAGS = -O3 -march=x86-64-v2 -maes -mpclmul
 else
 MBEDTLS_CFLAGS = -O2
@@ -101,10 +108,34 @@ build/asan/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
 	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
 	    OUT=$(@D) CC='$(CC)' FLAGS='$(ASAN)'
 
+build/static/libmbedtls.a: FORCE | $(FETCHED)
+	@tests/need $(firstword $(STATIC_CC))
+	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
+	    OUT=$(@D) CC='$(STATIC_CC)' FLAGS='$(STATIC)'
+
 build/mbedtls-src:
 	mbedtls/fetch $@
 
 endif
+
+# ---- one small file ----------------------------------------------------------
+
+# With musl, unless CC says otherwise: arm-linux-gnueabihf-gcc, for example. What
+# nothing calls is left out, program and library are optimized as one (LTO= where
+# the compiler cannot), and Mbed TLS's tables are smaller. At fixed addresses:
+# what is position-independent is a tenth larger.
+STATIC_CC = $(if $(filter default,$(origin CC)),musl-gcc,$(CC))
+LTO    = -flto -flto-partition=one
+STATIC = -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DMITM_SMALL -Os -fno-pie \
+         -no-pie -fstack-protector -ffunction-sections -fdata-sections \
+         -fno-unwind-tables -fno-asynchronous-unwind-tables $(LTO)
+BUILD_STATIC = $(STATIC_CC) $(WARN) $(STATIC) $(TLS) -static -s \
+         -Wl,--gc-sections,--build-id=none,-z,relro,-z,now,-z,noseparate-code
+
+static: build/static/mitmproxy
+build/static/mitmproxy: mitmproxy.c build/flags build/static/libmbedtls.a
+	$(BUILD_STATIC) -o $@ $< build/static/libmbedtls.a
+	@echo "$@: $$(($$(wc -c < $@) / 1024)) KiB"
 
 # ---- the program and its tests ---------------------------------------------
 
@@ -142,7 +173,7 @@ build/fuzz/fuzz: $(FUZZ_C) $(filter %.a,$(FUZZ_LIBS))
 	    -DLIBFUZZER $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(LDLIBS)
 
 # Other flags make the program anew.
-FLAGS = $(subst ','\'',$(BUILD) $(BUILD_ASAN) $(LINK) $(LDFLAGS) $(LDLIBS))
+FLAGS = $(subst ','\'',$(BUILD) $(BUILD_ASAN) $(BUILD_STATIC) $(LINK) $(LDFLAGS) $(LDLIBS))
 build/flags: FORCE
 	@mkdir -p build
 	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' > $@

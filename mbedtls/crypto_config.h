@@ -57,12 +57,23 @@
 #define PSA_WANT_ALG_RSA_PKCS1V15_CRYPT 1
 #define PSA_WANT_ALG_RSA_PKCS1V15_SIGN 1
 #define PSA_WANT_ALG_RSA_PSS 1
+#if defined(TF_PSA_CRYPTO_VERSION_NUMBER)  /* where RSA-PSS in X.509 wants it */
 #define PSA_WANT_ALG_RSA_OAEP 1
+#endif
 #define PSA_WANT_KEY_TYPE_RSA_PUBLIC_KEY 1
 #define PSA_WANT_KEY_TYPE_RSA_KEY_PAIR_BASIC 1
 #define PSA_WANT_KEY_TYPE_RSA_KEY_PAIR_IMPORT 1
 #define PSA_WANT_KEY_TYPE_RSA_KEY_PAIR_EXPORT 1
 #define PSA_WANT_KEY_TYPE_RSA_KEY_PAIR_GENERATE 1
+
+/* For `make static`: less code and fewer tables, and half the speed of what
+   has no instructions of its own. */
+#if defined(MITM_SMALL)
+#define MBEDTLS_SHA256_SMALLER
+#define MBEDTLS_SHA512_SMALLER
+#define MBEDTLS_AES_ROM_TABLES
+#define MBEDTLS_AES_FEWER_TABLES
+#endif
 
 /* Random numbers and PSA: TLS 1.3 computes with PSA, and its generator is
    the one that notices a fork(). Keys live in memory only (no PSA storage).
@@ -70,7 +81,7 @@
    call (one thread, no shared memory), so PSA need not copy them first. */
 #define MBEDTLS_CTR_DRBG_C
 #define MBEDTLS_PSA_CRYPTO_C
-#define MBEDTLS_PSA_BUILTIN_GET_ENTROPY
+#define MBEDTLS_PSA_DRIVER_GET_ENTROPY    /* getrandom.c */
 #define MBEDTLS_PSA_KEY_STORE_DYNAMIC
 #define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 

@@ -8,7 +8,10 @@
 #define MBEDTLS_ALLOW_PRIVATE_ACCESS
 #define MBEDTLS_DECLARE_PRIVATE_IDENTIFIERS
 #include "psa_crypto_ecp.h"
-#include "Hacl_Curve25519.h"
+
+/* Everest's, whose header does not compile where there is no __int128. */
+extern void Hacl_Curve25519_crypto_scalarmult(uint8_t *product,
+                                              uint8_t *secret, uint8_t *point);
 
 static int x25519_alt_mul(mbedtls_ecp_group *grp, mbedtls_ecp_point *R,
                           const mbedtls_mpi *m, const mbedtls_ecp_point *P,
