@@ -329,7 +329,21 @@ struct known {
     mbedtls_ssl_session session;
 };
 
-/* One end of a flow: the connection to the client or to the server. */
+/* One end of a flow: the connection to the client or to the server. How each
+   half of it ends, from what follows what:
+
+     read() gives 0      fd_done    without TLS, ENDED_WELL
+     close_notify comes             ENDED_WELL; FIN alone is ENDED_CUT
+     RST, or TLS fails   broken     ENDED_CUT
+
+     END_WELL            all of out goes, then close_notify, then FIN
+     END_CUT             all of out goes, no close_notify, then FIN
+     END_RESET           the same; without TLS the peer takes all, then RST
+     END_SEALED          with TLS: what ends it is in wire_out, FIN follows
+     END_SHUT            FIN or RST was sent
+
+   The first that is further down counts: an END_WELL that has not been sent
+   yet may become a cut. Nothing of it happens to an end that is broken. */
 struct end {
     int fd;                 /* -1: none */
     struct buf wire_in, wire_out; /* as on the wire; unused without TLS */
@@ -343,13 +357,10 @@ struct end {
     unsigned char alert;    /* the number of the last alert in plain text */
     bool bulk;              /* the last read took all there was room for */
     bool fd_done;           /* the descriptor has no more bytes to give */
-    bool done;              /* nothing more will come into in ... */
-    bool clean;             /* ... and the peer said so: FIN, close_notify */
-    bool finish;            /* nothing more will be put into out ... */
-    bool cut;               /* ... and the peer must not take it for whole */
-    bool reset;             /* ... which without TLS only a RST can tell */
-    bool sealed;            /* close_notify is in wire_out */
-    bool shut;              /* the end was passed on */
+    enum { NOT_ENDED, ENDED_WELL, ENDED_CUT } ended; /* its input: no more
+                               will come into in */
+    enum { NOT_ENDING, END_WELL, END_CUT, END_RESET, END_SEALED,
+           END_SHUT } ending;       /* its output: no more is put into out */
     bool lingers;           /* RST waits for the peer to take the rest ... */
     double asked;           /* ... of which the kernel was asked then */
     double wrote;           /* when it last took bytes */
@@ -1927,10 +1938,8 @@ static bool end_read(struct end *e)
     }
     e->fd_done = true;
     e->broken |= n < 0;             /* RST: the peer is gone altogether */
-    if (e->ssl == NULL) {           /* else TLS tells, once it has read all */
-        e->done = true;
-        e->clean = n == 0 && !e->broken;
-    }
+    if (e->ssl == NULL)             /* else TLS tells, once it has read all */
+        e->ended = e->broken ? ENDED_CUT : ENDED_WELL;
     return true;
 }
 
@@ -1943,6 +1952,13 @@ static void end_reset(const struct end *e, bool yes)
                    &(struct linger){ .l_onoff = yes }, sizeof(struct linger));
 }
 
+/* Nothing more is put into e's out, behind which it ends so. */
+static void end_finish(struct end *e, unsigned how)
+{
+    if (e->ending < how && e->ending < END_SEALED)
+        e->ending = how;
+}
+
 /* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
    RST would overtake that. select() does not tell when: the kernel is asked
    now and then. */
@@ -1951,8 +1967,7 @@ static bool end_lingers(struct end *e)
     struct pollfd gone = { e->fd, 0, 0 };
     int left;
 
-    if (!e->finish || !e->reset || e->shut || e->broken || e->ssl != NULL ||
-        e->fd < 0)
+    if (e->ending != END_RESET || e->broken || e->ssl != NULL || e->fd < 0)
         return false;
     if (now - e->asked >= LINGER) {
         e->asked = now;
@@ -1960,6 +1975,14 @@ static bool end_lingers(struct end *e)
                      poll(&gone, 1, 0) == 0;
     }
     return e->lingers;
+}
+
+/* Whether e's end, once all before it has been written, is to be passed on. */
+static bool end_is_due(struct end *e)
+{
+    return e->ssl ? e->ending == END_SEALED
+                  : e->ending > NOT_ENDING && e->ending < END_SHUT &&
+                    !end_lingers(e);
 }
 
 /* Writes what waits for e's descriptor, and passes on the end behind it. */
@@ -1983,14 +2006,13 @@ static bool end_write(struct end *e)
         e->wrote = now;
         moved = true;
     }
-    if (e->finish && !e->shut && !end_lingers(e) &&
-        (e->ssl == NULL || e->sealed || e->broken)) {
-        end_reset(e, e->reset && e->ssl == NULL);
-        if (e->reset && e->ssl == NULL)
-            e->broken = true;
-        else
+    if (!e->broken && end_is_due(e)) {
+        e->broken = e->ending == END_RESET;
+        end_reset(e, e->broken);    /* at once, when it is closed */
+        if (!e->broken)
             shutdown(e->fd, SHUT_WR);
-        e->shut = moved = true;
+        e->ending = END_SHUT;
+        moved = true;
     }
     if (e->broken) {
         buf_free(&e->out);
@@ -2003,9 +2025,7 @@ static bool end_write(struct end *e)
 static bool end_wants_write(struct end *e)
 {
     return e->fd >= 0 && !e->broken &&
-           ((e->ssl ? e->wire_out.len : e->out.len) > 0 ||
-            (e->finish && !e->shut && !end_lingers(e) &&
-             (e->ssl == NULL || e->sealed)));
+           ((e->ssl ? e->wire_out.len : e->out.len) > 0 || end_is_due(e));
 }
 
 /* Whether there is room for more bytes from e's descriptor. */
@@ -2019,7 +2039,7 @@ static bool end_wants_read(const struct end *e)
 /* Whether e has not ended but was broken off, without any doubt. */
 static bool end_failed(const struct end *e)
 {
-    return e->done && !e->clean && (e->ssl == NULL || e->broken);
+    return e->ended == ENDED_CUT && (e->ssl == NULL || e->broken);
 }
 
 /* ==== 8 certificates ====================================================
@@ -2429,7 +2449,7 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
 
 enum {
     ERR_SLOW_KEY = -0x10000,        /* a key that would take it too long */
-    ERR_UNVERIFIED = -0x10001       /* the handshake waits for server_verify() */
+    ERR_UNVERIFIED = -0x10001       /* it waits for server_verify() */
 };
 
 /* Mbed TLS's words for one of its errors, without their prefix, or ours for
@@ -2842,8 +2862,8 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     mbedtls_platform_zeroize(line, sizeof line);
 }
 
-/* A copy of the configuration that has these ALPN names, if any. Each is ended by
-   the length of its successor, which a NUL takes the place of. */
+/* A copy of the configuration that has these ALPN names, if any. Each is ended
+   by the length of its successor, which a NUL takes the place of. */
 static struct own *own_new(const mbedtls_ssl_config *conf,
                            const struct alpn *alpn)
 {
@@ -2904,7 +2924,7 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     buf_move(&e->wire_in, &e->in, e->in.len);
     e->vouched = role == MBEDTLS_SSL_IS_SERVER; /* clients show us none */
     e->ready = false;
-    e->done = false;
+    e->ended = NOT_ENDED;
     return true;
 }
 
@@ -2993,7 +3013,7 @@ static bool tls_open(struct end *e)
     unsigned char data[16384];
     int r;
 
-    if (e->done || e->in.len > MAX_HEAD)
+    if (e->ended || e->in.len > MAX_HEAD)
         return false;
     r = mbedtls_ssl_read(e->ssl, data, sizeof data);
     if (r > 0) {
@@ -3007,14 +3027,14 @@ static bool tls_open(struct end *e)
     }
     if (e->wire_out.len > 4 * MAX_BUF) { /* it makes us answer, and does not */
         e->tls_error = MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE; /* read */
-        e->done = e->broken = true;
+        e->ended = ENDED_CUT;
+        e->broken = true;
         return true;
     }
     if (r == MBEDTLS_ERR_SSL_WANT_READ) /* which a ticket before data is, too */
         return e->wire_in.len > 0 || mbedtls_ssl_check_pending(e->ssl);
-    e->done = true;
-    e->clean = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
-    if (!e->clean && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF) {
+    e->ended = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ? ENDED_WELL : ENDED_CUT;
+    if (e->ended == ENDED_CUT && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF) {
         e->tls_error = r;
         e->broken = true;
     }
@@ -3039,10 +3059,10 @@ static bool tls_seal(struct end *e)
         }
         return true;
     }
-    if (e->finish && !e->sealed) {
-        if (!e->cut)
+    if (e->ending > NOT_ENDING && e->ending < END_SEALED) {
+        if (e->ending == END_WELL)
             mbedtls_ssl_close_notify(e->ssl);
-        e->sealed = true;
+        e->ending = END_SEALED;
         return true;
     }
     return false;
@@ -5590,7 +5610,8 @@ static bool socks_name(const char *p, size_t n, unsigned port,
     text[len - 1] = ']';
     memcpy(text + bare, p, n);
     return (*text == '[') == v6 && (!v6 || text[len - 1] == ']') &&
-           parse_authority(text, len, port, t) && (!v6 || parse_ip(t->host, ip));
+           parse_authority(text, len, port, t) &&
+           (!v6 || parse_ip(t->host, ip));
 }
 
 /* SOCKS4 and 4a: reads a request off the n bytes at p. Contract as in 12. */
@@ -5736,8 +5757,9 @@ static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
     return (int)len;
 }
 
-/* The PROXY protocol's header, of version 1 or 2 (HAProxy's proxy-protocol.txt),
-   at the beginning of the n bytes at p. Contract as above. */
+/* The PROXY protocol's header, of version 1 or 2 (HAProxy's
+   proxy-protocol.txt), at the beginning of the n bytes at p. Contract as
+   above. */
 static int proxied_parse(const unsigned char *p, size_t n,
                          struct sockaddr_storage *a)
 {
@@ -5858,7 +5880,7 @@ static void server_drop(struct flow *f)
     struct server *s = &f->server;
 
     resolver_forget(s);
-    if (f->stream && !s->end.shut) /* a stream that was not ended, is cut */
+    if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
     end_close(&s->end);
     known_drop(s->known);
@@ -5990,7 +6012,7 @@ static void server_want(struct flow *f, const struct target *t)
     unsigned char ip[16];
 
     if (s->state != SERVER_NONE && same_target(&s->target, t) &&
-        !s->end.done && !s->end.fd_done && !s->end.broken)
+        !s->end.ended && !s->end.fd_done && !s->end.broken)
         return;
     if (!fence_allows(t->host, t->port)) {
         server_deny(f, t, 403, "%s:%u is not among --only-hosts", t->host,
@@ -6193,16 +6215,16 @@ static bool server_proxy(struct flow *f)
     struct buf *in = &s->end.in;
     int n;
 
-    if (in->len == 0 && !s->end.done)
+    if (in->len == 0 && !s->end.ended)
         return false;
     buf_put(in, "", 1);             /* so that it is a text, too */
     in->len--;
     n = opt.proxy.socks
         ? socks_converse(f, buf_at(in), in->len)
         : connect_converse(f, (char *)buf_at(in), in->len);
-    if (n == 0 && (s->end.done || in->len > MAX_HEAD)) {
+    if (n == 0 && (s->end.ended || in->len > MAX_HEAD)) {
         server_fail(f, "the proxy %s:%u has %s", s->hop.host, s->hop.port,
-                    s->end.done ? "ended the connection"
+                    s->end.ended ? "ended the connection"
                                 : "a head without end");
         return true;
     }
@@ -6511,9 +6533,8 @@ static bool flow_close(struct flow *f)
     dir_reset(&f->up);
     dir_reset(&f->down);
     server_drop(f);
-    f->client.finish = true;
-    if (f->client.ssl != NULL && !f->client.ready)
-        f->client.sealed = true;    /* there is nothing to seal yet */
+    end_finish(&f->client, f->client.ssl != NULL && !f->client.ready
+                           ? END_SEALED : END_WELL); /* nothing to seal yet */
     return flow_enter(f, FLOW_CLOSING);
 }
 
@@ -6525,10 +6546,10 @@ static bool flow_cut(struct flow *f)
 {
     const struct dir *d = f->up.answer ? &f->up : &f->down;
 
-    f->client.cut = true;
-    f->client.reset = f->stream || (d->sent && (d->raw ||
-                      d->body.framing == UNTIL_CLOSE ||
-                      (d->chain && d->last && d->out == OUT_COPY)));
+    end_finish(&f->client, f->stream || (d->sent && (d->raw ||
+                           d->body.framing == UNTIL_CLOSE ||
+                           (d->chain && d->last && d->out == OUT_COPY)))
+                           ? END_RESET : END_CUT);
     return flow_close(f);
 }
 
@@ -6716,7 +6737,7 @@ static void dir_take(struct dir *d, size_t n, struct buf *to)
    of it: filters get the message, and what they print ends in doubt, too. */
 static bool dir_in_doubt(const struct dir *d)
 {
-    return d->body.framing == UNTIL_CLOSE && d->from->done && !d->from->clean;
+    return d->body.framing == UNTIL_CLOSE && d->from->ended == ENDED_CUT;
 }
 
 /* Whether the request's body has not begun, though the client may send it: it
@@ -6766,8 +6787,8 @@ static bool dir_complete(struct dir *d)
     d->chain = NULL;
     d->state = DIR_TURN;
     if (d->last && (!d->up || d->answer)) {
-        d->to->cut |= dir_in_doubt(d);
-        d->to->reset |= d->to->cut;
+        if (dir_in_doubt(d))
+            end_finish(d->to, END_RESET);
         if (d->up || !request_in_filters(d->flow))
             flow_close(d->flow);
     }
@@ -6785,7 +6806,7 @@ static bool dir_truncated(struct dir *d)
         d->from->tls_error ? tls_strerror(d->from->tls_error) : "");
     if (!d->up || d->chain != NULL)
         return flow_cut(f);
-    f->server.end.finish = f->server.end.cut = true;
+    end_finish(&f->server.end, END_CUT);
     d->state = DIR_TURN;            /* the server may still say something */
     d->last = true;
     return true;
@@ -6865,7 +6886,7 @@ static bool chain_feed(struct dir *d)
                                                                      : to);
         moved = true;
     }
-    if (!d->body.done && in->len == 0 && d->from->done) {
+    if (!d->body.done && in->len == 0 && d->from->ended) {
         if (d->body.framing != UNTIL_CLOSE || end_failed(d->from))
             return dir_truncated(d);
         d->body.done = true;
@@ -7086,7 +7107,7 @@ static bool mend_body(struct dir *d)
     struct buf *src = chain_out(d->chain), *out = dir_out(d);
     size_t n = src->len < MAX_BUF ? src->len : MAX_BUF; /* the rest counts */
     bool gone = !d->answer && (d->to->broken || /* who would take it */
-                (d->up && d->to->done && d->flow->down.state == DIR_TURN));
+                (d->up && d->to->ended && d->flow->down.state == DIR_TURN));
 
     if (d->out == OUT_HOLD)
         return mend_held(d);
@@ -7172,7 +7193,7 @@ static bool dir_copy(struct dir *d)
     }
     if (d->body.done)
         return dir_complete(d);
-    if (in->len == 0 && d->from->done) {
+    if (in->len == 0 && d->from->ended) {
         if (d->body.framing != UNTIL_CLOSE)
             return dir_truncated(d);
         d->last = d->body.done = true;
@@ -7560,7 +7581,7 @@ static void server_renew(struct flow *f)
     struct target t = f->server.target;
 
     server_drop(f);
-    if (f->up.answer || f->up.state == DIR_HEAD || f->up.state == DIR_PRINT)
+    if (f->up.state != WRITE_HEAD && f->up.state != WRITE_BODY)
         return;
     server_want(f, &t);
     f->up.state = DIR_SERVER;
@@ -7582,13 +7603,13 @@ static bool server_idle(struct flow *f)
             server_renew(f);
         else
             flow_close(f);
-    } else if (e->done && f->server.used && f->up.state == DIR_BODY &&
+    } else if (e->ended && f->server.used && f->up.state == DIR_BODY &&
                !f->up.answer)
         server_renew(f);
-    else if (e->done && !f->spoken && *server_wish(f) != '\0')
+    else if (e->ended && !f->spoken && *server_wish(f) != '\0')
         server_fail(f, "%s:%u gave no answer%s", f->server.target.host,
                     f->server.target.port, server_wish(f));
-    else if (e->done && f->up.state == DIR_HEAD && f->client.in.len == 0)
+    else if (e->ended && f->up.state == DIR_HEAD && f->client.in.len == 0)
         flow_close(f);
     else
         return false;
@@ -7607,7 +7628,7 @@ static bool dir_head(struct dir *d)
     if (!d->up && !answer_awaited(f))
         return server_idle(f);
     if (in->len == 0)
-        return d->from->done ? dir_ended(d) : false;
+        return d->from->ended ? dir_ended(d) : false;
     if (d->up && !f->tunnel && !f->spoken && *buf_at(in) < 6 &&
         *buf_at(in) > 3) {
         f->socks = *buf_at(in);
@@ -7619,7 +7640,7 @@ static bool dir_head(struct dir *d)
     if (n == 0 && in->len > MAX_HEAD)
         return flow_fail(f, d->up ? 431 : 502,
                          "the head is longer than %d bytes", MAX_HEAD);
-    if (n == 0 && !d->from->done)
+    if (n == 0 && !d->from->ended)
         return false;
     if (n <= 0)
         return dir_unframed(d, n < 0 ? "this is not HTTP/1"
@@ -7630,7 +7651,7 @@ static bool dir_head(struct dir *d)
         d->head.unclear = NULL;
     if (!d->up && d->head.unclear == old_coding) {
         n = chunks_begin((char *)buf_at(in) + n, in->len - (size_t)n);
-        if (n == 0 && !d->from->done)
+        if (n == 0 && !d->from->ended)
             return false;
         d->head.unclear = n > 0 ? NULL : old_coding;
     }
@@ -7648,18 +7669,18 @@ static bool dir_turn(struct dir *d)
 
     if (!d->up) {
         if (f->up.state == DIR_TURN || request_in_filters(f) ||
-            !(d->from->done || d->from->broken ||
+            !(d->from->ended || d->from->broken ||
               d->from->in.len >= MAX_BUF))
             return false;
         return flow_close(f);       /* nobody takes the rest of a request */
     }
-    if (d->from->in.len == 0 && d->from->done && !to->finish &&
+    if (d->from->in.len == 0 && d->from->ended && !to->ending &&
         f->server.state == SERVER_UP) {
-        to->finish = true;
+        end_finish(to, END_WELL);
         return true;
     }
     if (f->tunnel && d->from->in.len > 0 && f->down.state == DIR_HEAD &&
-        !to->finish && head_more((char *)buf_at(&d->from->in),
+        !to->ending && head_more((char *)buf_at(&d->from->in),
                                  d->from->in.len, true, &d->printed) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
@@ -7669,7 +7690,7 @@ static bool dir_turn(struct dir *d)
    read again for each byte that drips in. */
 static bool hello_lacks(const struct flow *f)
 {
-    return !f->client.done && f->client.in.len > 4096 &&
+    return !f->client.ended && f->client.in.len > 4096 &&
            f->client.in.len < f->hello.enough;
 }
 
@@ -7683,7 +7704,7 @@ static bool stream_upgrades(struct flow *f)
     int n = 0;
 
     if (f->untouched || !f->heard || f->client.ssl || f->server.end.ssl ||
-        f->client.done || f->server.end.in.len > 0 || *buf_at(in) != 22)
+        f->client.ended || f->server.end.in.len > 0 || *buf_at(in) != 22)
         return false;
     if (!hello_lacks(f))
         n = hello_parse(buf_at(in), in->len, &h);
@@ -7733,7 +7754,7 @@ static bool fence_stops(struct dir *d, bool *wait)
 
         f->matched = c == mark[f->matched] ? f->matched + 1 : c == 'H';
     }
-    *wait = !d->up && in->len < 5 && !d->from->done;
+    *wait = !d->up && in->len < 5 && !d->from->ended;
     return d->up ? f->matched == 5
                  : in->len > 4 && memcmp(buf_at(in), mark, 5) == 0;
 }
@@ -7743,9 +7764,9 @@ static bool dir_stream(struct dir *d)
 {
     struct end *from = d->from, *to = d->to;
     struct buf *in = &from->in, *src = in;
-    bool moved = false, over = from->done && in->len == 0;
+    bool moved = false, over = from->ended && in->len == 0;
 
-    if (to->finish) {               /* what still comes, nobody wants */
+    if (to->ending) {               /* what still comes, nobody wants */
         buf_eat(in, in->len);
         return false;
     }
@@ -7786,9 +7807,8 @@ static bool dir_stream(struct dir *d)
         d->sent = moved = true;
     }
     if (over && src->len == 0) {
-        to->finish = moved = true;  /* a filter may have had enough before */
-        to->cut = from->done && !from->clean;
-        to->reset = to->cut;
+        end_finish(to, from->ended == ENDED_CUT ? END_RESET : END_WELL);
+        moved = true;               /* a filter may have had enough before */
     }
     return moved;
 }
@@ -7962,13 +7982,13 @@ static bool tunnel_first(struct flow *f)
         tunnel_pass(f, "--ignore-hosts says so");
     else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
-    else if (f->client.done && f->server.state == SERVER_FAILED) {
+    else if (f->client.ended && f->server.state == SERVER_FAILED) {
         say(0, "a tunnel ends: %s", f->server.failure);
         flow_cut(f);
-    } else if (in->len > 0 || f->client.done || f->server.end.in.len > 0 ||
-               f->server.end.done)
+    } else if (in->len > 0 || f->client.ended || f->server.end.in.len > 0 ||
+               f->server.end.ended)
         tunnel_relay(f);
-    else                            /* a failure is told in the client's words */
+    else                            /* a failure is told the client in HTTP */
         return false;
     f->since = now;
     return true;
@@ -8021,7 +8041,7 @@ static bool tunnel_hello(struct flow *f)
     int n = hello_lacks(f) ? 0 : hello_parse(buf_at(in), in->len, &f->hello);
     struct target t = f->home;
 
-    if (n == 0 && !f->client.done)
+    if (n == 0 && !f->client.ended)
         return false;
     if (n <= 0) {
         f->state = FLOW_RELAY;
@@ -8058,7 +8078,7 @@ static bool tunnel_hello(struct flow *f)
         f->hello.sni);
     t.tls |= opt.reverse.port == 0 || f->stream;
     flow_enter(f, FLOW_SERVER);
-    if (f->server.state == SERVER_UP && !f->server.end.done && t.tls &&
+    if (f->server.state == SERVER_UP && !f->server.end.ended && t.tls &&
         f->server.end.ssl == NULL)
         server_tls(f);              /* connected while the client was silent */
     else if (f->server.state == SERVER_NONE ||
@@ -8181,8 +8201,9 @@ static void client_left(struct flow *f)
     const struct end *c = &f->client;
 
     if (c->ssl == NULL || f->spoken || f->stream ||
-        c->in.len > 0 || !(c->done || c->broken) ||
-        now - f->since > (opt.pass_pinned ? 3 : c->clean ? 1 : 0.1) * SECOND ||
+        c->in.len > 0 || !(c->ended || c->broken) ||
+        now - f->since > SECOND * (opt.pass_pinned ? 3 :
+                                   c->ended == ENDED_WELL ? 1 : 0.1) ||
         pinned_has(f))
         return;
     f->spoken = true;               /* once is enough */
@@ -8198,10 +8219,10 @@ static bool client_proxied(struct flow *f)
     struct buf *in = &f->client.in;
     int n = proxied_parse(buf_at(in), in->len, &f->addr);
 
-    if (n < 0 || (n == 0 && f->client.done && in->len > 0))
+    if (n < 0 || (n == 0 && f->client.ended && in->len > 0))
         say(0, "%s does not begin with the header for which --proxy-protocol "
             "asks (send-proxy, proxy_protocol on): closed", f->peer);
-    f->over |= n < 0 || f->client.done;
+    f->over |= n < 0 || f->client.ended;
     if (n <= 0)
         return false;
     buf_eat(in, (size_t)n);
@@ -8220,7 +8241,7 @@ static bool flow_step(struct flow *f)
         return client_proxied(f);
     case FLOW_SOCKS:
         moved |= socks_ask(f);
-        if (!moved && f->client.done)
+        if (!moved && f->client.ended)
             flow_close(f);          /* it will never say the rest */
         return moved;
     case FLOW_REACH:
@@ -8256,8 +8277,9 @@ static bool flow_over(const struct flow *f)
     if (f->over || c->broken)
         return true;
     if (f->state == FLOW_CLOSING)
-        return c->shut && c->fd_done;
-    return f->stream && c->shut && (s->shut || s->broken || s->fd < 0);
+        return c->ending == END_SHUT && c->fd_done;
+    return f->stream && c->ending == END_SHUT &&
+           (s->ending == END_SHUT || s->broken || s->fd < 0);
 }
 
 /* Whether it is on its filters that a message waits, and not on a peer. */
@@ -8317,7 +8339,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     *since = f->since;
     switch (f->state) {
     case FLOW_CLOSING:
-        return f->client.shut ? WAIT_CLOSE : WAIT_BODY;
+        return f->client.ending == END_SHUT ? WAIT_CLOSE : WAIT_BODY;
     case FLOW_PROXIED:
         return WAIT_PROXIED;
     case FLOW_SOCKS:
@@ -8352,7 +8374,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->down.state == DIR_BODY && f->down.head.unclear &&
         f->up.state == DIR_TURN && f->client.in.len > 0)
         return WAIT_UNCLEAR;        /* the client may take it for whole */
-    if (!f->client.done &&
+    if (!f->client.ended &&
         (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
         return WAIT_PERSON;
     held = chain_is_held(f->up.chain, &wanted, since);
@@ -8362,7 +8384,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->stream || chain_at_work(f->up.chain) ||
         chain_at_work(f->down.chain))
         return WAIT_STREAM;
-    if (f->up.state == DIR_TURN && !f->client.done && f->client.out.len == 0 &&
+    if (f->up.state == DIR_TURN && !f->client.ended && f->client.out.len == 0 &&
         f->client.wire_out.len == 0 &&
         (f->down.state == DIR_PRINT || f->down.state == DIR_BODY))
         return WAIT_STREAM;         /* an answer has begun: perhaps events */
@@ -8378,7 +8400,7 @@ static void flow_expire(struct flow *f, enum wait w)
     double seconds = waits[w].seconds;
 
     flow_wake(f);
-    if (f->state == FLOW_CLOSING && !f->client.shut) {
+    if (f->state == FLOW_CLOSING && f->client.ending != END_SHUT) {
         say(0, "%s: waited %g seconds for the client to take the rest: cut "
             "off", f->peer, seconds);
         f->over = true;
@@ -8467,7 +8489,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
 /* Whether a flow has nothing under way that is worth waiting for. */
 static bool flow_idle(const struct flow *f)
 {
-    return f->state == FLOW_CLOSING ? f->client.shut :
+    return f->state == FLOW_CLOSING ? f->client.ending == END_SHUT :
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
            f->state == FLOW_PROXIED ||
            f->state == FLOW_HELLO ||
@@ -8479,7 +8501,7 @@ static bool flow_idle(const struct flow *f)
    memory are at an end, must not take that for the end of what it has. */
 static void flow_free(struct flow *f)
 {
-    if (!f->client.shut)
+    if (f->client.ending != END_SHUT)
         end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
     dir_reset(&f->up);
     dir_reset(&f->down);
@@ -8641,7 +8663,7 @@ static bool evict_idle(void)
             return false;
         flow_wake(idle);
         idle->moved = now;
-    } while (!idle->client.done && poll(&(struct pollfd){
+    } while (!idle->client.ended && poll(&(struct pollfd){
                  idle->client.fd, POLLIN, 0 }, 1, 0) != 0);
     return idle->over = true;
 }

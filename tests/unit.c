@@ -2835,7 +2835,8 @@ static struct flow *flow_make(void)
 /* Ends what e has to say, once all of it was said. */
 static void fall_silent(struct end *e)
 {
-    e->fd_done = e->done = e->clean = true;
+    e->fd_done = true;
+    e->ended = ENDED_WELL;
 }
 
 /* Lets client and server talk through f. What arrives is in up and down.
@@ -2866,7 +2867,7 @@ static bool talk_run(const struct talk *t, struct flow *f, struct buf *up,
             hear_some(&f->server.end, up);
         if (rnd(2))
             hear_some(&f->client, down);
-        if (f->client.finish && f->client.out.len == 0 &&
+        if (f->client.ending && f->client.out.len == 0 &&
             f->server.end.out.len == 0)
             return true;
     }
@@ -2901,7 +2902,7 @@ static void relay(uint64_t number)
           (t.end == ODD_REQUEST) && shared->last_id - before <=
           (unsigned long)t.count, "seed %llu: %lu exchanges, not %d",
           (unsigned long long)number, shared->last_id - before, t.count);
-    check(!f->client.cut, "seed %llu: it was cut off",
+    check(f->client.ending <= END_WELL, "seed %llu: it was cut off",
           (unsigned long long)number);
     flow_free(f);
     buf_free(&t.up);
@@ -3001,13 +3002,14 @@ static void test_half_way(void)
         buf_eat(&f->server.end.out, f->server.end.out.len);
         buf_puts(&f->server.end.in, cases[i].answer);
         fall_silent(&f->server.end);
-        f->server.end.clean = cases[i].clean;
+        f->server.end.ended = cases[i].clean ? ENDED_WELL : ENDED_CUT;
         while (flow_step(f))
             ;
         same_buf("answer", &f->client.out, cases[i].answer, n);
-        check(f->client.finish && f->client.cut == cases[i].cut, "%s: %s",
-              shown(cases[i].answer, n), !f->client.finish ? "goes on" :
-              f->client.cut ? "cut off" : "ends as if whole");
+        check(f->client.ending &&
+              (f->client.ending > END_WELL) == cases[i].cut, "%s: %s",
+              shown(cases[i].answer, n), !f->client.ending ? "goes on" :
+              f->client.ending > END_WELL ? "cut off" : "ends as if whole");
         flow_free(f);
     }
 }
