@@ -152,7 +152,6 @@ enum {
     BULK_SIZE = 256 << 10,  /* ... and from a peer that has sent as many */
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
-    WEEK = 7 * 24 * 3600,   /* seconds: far away, for what is over */
     PACE = 1 << 10,         /* bytes a second by which a peer keeps a filter
                                that others want */
     FEW = 64,               /* flows that are looked at in each turn */
@@ -293,7 +292,17 @@ struct head {
                                Content-Encoding */
 };
 
-/* Where a request goes. */
+/* Where a request goes. Of a flow's targets each is the one before, where
+   nothing makes another of it:
+
+     flow.home      where the client's connection goes: by CONNECT, SOCKS, the
+                    packet filter, reverse:URL; of a proxy's plain client, what
+                    its last request named
+     ex.to          where its request goes; ex.host is that host's name, which
+                    SNI or Host tell where ex.to has an address
+     server.target  where what the filters made of the request goes
+     server.goal    what --connect-to has in the place of that
+     server.hop     what is connected to: -x's proxy, if there is one */
 struct target {
     char host[MAX_HOST + 1]; /* without the root's dot ... */
     bool rooted;            /* ... which it had: look-ups are given that */
@@ -379,9 +388,7 @@ struct server {
         SERVER_UP,          /* bytes may pass */
         SERVER_FAILED       /* failure says why */
     } state;
-    struct target target;
-    struct target goal;     /* the same, or what --connect-to has for it */
-    struct target hop;      /* what is connected to: that, or -x's proxy */
+    struct target target, goal, hop;
     int step;               /* of the conversation with -x's proxy */
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
@@ -447,6 +454,7 @@ struct run {
     bool unread;            /* its reader left: its status does not matter */
     double moved;           /* when it last made progress */
     double killed;          /* when it was told to stop; 0: was not */
+    bool slain;             /* ... which it did not heed: by SIGKILL, too */
 };
 
 /* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. */
@@ -523,8 +531,7 @@ struct exchange {
     bool path;              /* the client's target was one, or "*" */
     char *method, *url;     /* NULL when there is no filter */
     struct target to;
-    char host[MAX_HOST + 1]; /* its name: by SNI or Host where to is an
-                               address */
+    char host[MAX_HOST + 1];
 };
 
 /* A client's connection, and the server connection that it owns. */
@@ -547,8 +554,8 @@ struct flow {
     struct exchange ex;
     int socks;              /* 4 or 5; 0: it is no SOCKS client */
     int greeted;            /* a SOCKS5 client: 1 must log in, 2 may ask */
-    bool tunnel;            /* where the client goes is settled: */
-    struct target home;     /* there */
+    bool tunnel;            /* where the client goes is settled */
+    struct target home;
     bool untouched;         /* nothing is opened or filtered */
     struct hello hello;
     struct known *leaf;     /* the client's handshake shows it */
@@ -623,7 +630,7 @@ static struct shared {              /* by all workers */
     bool capture_cut;               /* within a packet, as the disk is full */
 } alone, *shared = &alone;
 static int stopping;                /* signals that asked us to stop */
-static double stop_since;
+static double stop_since;           /* the first of them */
 
 /* ==== 3 utilities ======================================================= */
 
@@ -6032,20 +6039,21 @@ static void server_want(struct flow *f, const struct target *t)
     server_enter(f, SERVER_LOOKUP);
 }
 
-/* The name by which the server is asked for, and must prove to be: in reverse
-   mode its own, whatever the client calls it. */
+/* The name by which the client knows the server. */
+static const char *flow_name(const struct flow *f)
+{
+    return f->hello.sni[0] != '\0' ? f->hello.sni : f->home.host;
+}
+
+/* The name by which the server is asked for, and must prove to be: where the
+   client's connection goes, that is the client's, but in reverse mode the
+   server's own. */
 static const char *server_name(const struct flow *f)
 {
     bool home = f->tunnel && opt.reverse.port == 0 &&
                 strcasecmp(f->server.target.host, f->home.host) == 0;
 
-    return home && f->hello.sni[0] ? f->hello.sni : f->server.target.host;
-}
-
-/* The name by which the client knows the server. */
-static const char *flow_name(const struct flow *f)
-{
-    return f->hello.sni[0] != '\0' ? f->hello.sni : f->home.host;
+    return home ? flow_name(f) : f->server.target.host;
 }
 
 /* Whether host:port, or the name that TLS asks for in its place, matches. */
@@ -8206,7 +8214,6 @@ static void client_left(struct flow *f)
                                    c->ended == ENDED_WELL ? 1 : 0.1) ||
         pinned_has(f))
         return;
-    f->spoken = true;               /* once is enough */
     say(0, "%s left without a word after the TLS handshake for %s: it may not "
         "know our CA (asked of this proxy, http://mitm.it/ has it), or pin the "
         "server's own key (--pass-pinned)", f->peer, flow_name(f));
@@ -8612,14 +8619,14 @@ static double arm(void)
     for (struct run *r = runs; r != NULL; r = r->next) {
         double rest = r->killed + waits[WAIT_KILL].seconds * SECOND - now;
 
-        if (r->killed == 0)
+        if (r->killed == 0 || r->slain)
             continue;
         if (rest <= 0) {
             say(0, "waited %g seconds for %s: killed: %s",
                 waits[WAIT_KILL].seconds, waits[WAIT_KILL].what,
                 r->filter->command);
             kill(-r->group, SIGKILL);
-            r->killed = now + WEEK; /* once is enough */
+            r->slain = true;
         }
         sooner(&left, rest > 0 ? rest : 0.1);
     }
@@ -8848,10 +8855,8 @@ static void reap(void)
 /* We are asked to stop. */
 static void stop(void)
 {
-    if (stopping++ > 0) {
-        stop_since = -WEEK;         /* asked twice: at once */
+    if (stopping++ > 0)
         return;
-    }
     if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) { /* else the parent does */
         say(opt.command ? 1 : 0, "stopping: running messages may finish");
         if (unix_path() != NULL)
@@ -8883,8 +8888,8 @@ static bool stopped(void)
         return false;
     for (struct flow *f = flows; f != NULL; f = f->next)
         f->over |= flow_idle(f);
-    if (flows == NULL ||
-        now - stop_since <= waits[WAIT_FINISH].seconds * SECOND)
+    if (flows == NULL || (stopping == 1 &&
+        now - stop_since <= waits[WAIT_FINISH].seconds * SECOND))
         return flows == NULL;
     if (stopping == 1)
         say(0, "waited %g seconds for %s: cut off", waits[WAIT_FINISH].seconds,
