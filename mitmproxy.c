@@ -457,15 +457,27 @@ struct run {
     bool slain;             /* ... which it did not heed: by SIGKILL, too */
 };
 
-/* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. */
+/* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. It lies
+   between the reader of the message and the writer of what takes its place. */
 struct chain {
     struct chain *next;     /* waits for --jobs */
-    struct dir *dir;
+    struct flow *flow;
+    struct reader *from;
+    struct writer *to;      /* of the same direction; of the other, when request
+                               filters have printed an answer */
     bool started;
     bool fed;               /* nothing more will be put into buf[0] */
     double since;           /* when its peers began to give or take too little:
                                later by what they did, and while it worked */
     double worked;          /* when it was last seen at work; 0: is not */
+    bool raw;               /* wire bytes are put into it */
+    enum framing was;       /* how the body is framed that its own replaces */
+    struct buf lead, trailers; /* of what filters do not get */
+    uint64_t sum;           /* body_sum() of what they got of a request's body:
+                               of its first ... */
+    size_t summed;          /* ... bytes, MAX_HOLD at most */
+    struct buf kept;        /* wire bytes, for --on-error pass ... */
+    bool keep;              /* ... if they are to be, and are not too many */
     int count;
     struct run *run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
@@ -474,29 +486,41 @@ struct chain {
     char failure[128];      /* ... and why it did */
 };
 
-/* One direction of a flow. */
-struct dir {
+/* One message being read, from one end. What it is given to is its chain, or,
+   where no filter matches, the writer of its direction. */
+struct reader {
     struct flow *flow;
-    struct end *from, *to;
-    bool up;                /* from the client to the server */
+    struct end *from;
+    struct writer *to;
+    bool request;
     enum {
-        DIR_HEAD,           /* waits for a head */
-        DIR_PRINT,          /* waits for the filters to print a head */
-        DIR_SERVER,         /* has a head, waits for the server */
-        DIR_BODY,           /* the body is moving */
-        DIR_TURN,           /* complete: waits for the other direction */
-        DIR_STREAM          /* all bytes pass, until the end */
+        READ_HEAD,          /* waits for a head */
+        READ_BODY           /* has it, and reads what follows, until body.done:
+                               then it waits for the exchange's end */
     } state;
-    struct head head;       /* as received */
-    struct body body;       /* what is left to be read of the message */
+    struct head head;
+    struct body body;       /* what is left of it; of a stream: UNTIL_CLOSE */
     struct chain *chain;    /* NULL: no filter */
-    bool raw;               /* the chain sees wire bytes */
     bool pass;              /* the filters failed: the original goes on */
-    bool answer;            /* a request filter printed a response */
-    bool absolute;          /* the request's target says where it goes */
-    bool sent;              /* some of this message has been forwarded */
-    bool last;              /* the connection ends behind this message */
     double begun;           /* when its head's first byte was seen; 0: not */
+    struct head next;       /* of what follows it, and waits, as far as read */
+};
+
+/* One message being written, to one end: what a chain prints, or what a reader
+   puts there. */
+struct writer {
+    struct flow *flow;
+    struct end *to;
+    bool request;
+    enum {
+        WRITE_NOTHING,      /* no message is on its way */
+        WRITE_PRINT,        /* waits for the filters to print a head */
+        WRITE_HEAD,         /* there is one; a request waits for the server */
+        WRITE_BODY,         /* the body moves */
+        WRITE_DONE          /* all of it is in to.out */
+    } state;
+    struct chain *chain;    /* NULL: straight from the reader */
+    struct head printed;    /* what the chain has printed; len 0: no head */
     enum {
         OUT_COPY,           /* as it is printed, or as it came */
         OUT_HOLD,           /* held back until the length is known */
@@ -505,17 +529,8 @@ struct dir {
         OUT_DROP            /* no body is allowed */
     } out;
     uint64_t left;          /* of OUT_EXACT */
-    uint64_t sum;           /* body_sum() of what the filters got of the body:
-                               of its first ... */
-    size_t summed;          /* ... bytes, MAX_HOLD at most */
-    bool headless;          /* the filter's output had no head */
-    struct head printed;    /* the head the filters printed */
-    struct buf kept;        /* wire bytes, for --on-error pass */
-    bool keep;              /* kept is to be filled */
-    struct buf lead, trailers; /* of what filters do not get */
-    char shown[SHOWN];
-    size_t nshown;
-    bool show;              /* shown is being collected */
+    bool sent;              /* some of the message has been put into to.out */
+    bool last;              /* the connection ends behind it */
 };
 
 /* What is known of the exchange under way, for filters and matches. */
@@ -550,7 +565,8 @@ struct flow {
     } state;
     struct end client;
     struct server server;
-    struct dir up, down;
+    struct reader asks, answers; /* of the client's and of the server's end */
+    struct writer up, down; /* to the server's and to the client's end */
     struct exchange ex;
     int socks;              /* 4 or 5; 0: it is no SOCKS client */
     int greeted;            /* a SOCKS5 client: 1 must log in, 2 may ask */
@@ -4992,7 +5008,7 @@ static void copro_done(struct copro *p)
     if (r != NULL) {
         r->copro = NULL;
         r->exited = true;
-        flow_wake(r->chain->dir->flow);
+        flow_wake(r->chain->flow);
     }
 }
 
@@ -5197,34 +5213,36 @@ static struct subject exchange_subject(const struct exchange *ex, bool request,
                              h ? h->len : 0, h, request };
 }
 
-/* Gives d a chain of those filters for this direction that match its message;
-   h is NULL in a stream. False: none do. It waits until the loop starts it. */
-static bool chain_new(struct dir *d, const struct head *h,
+/* Gives r a chain of those filters for its direction that match its message; h
+   is NULL in a stream. False: none do. It waits until the loop starts it. */
+static bool chain_new(struct reader *r, const struct head *h,
                       const char *direction)
 {
-    struct subject s = exchange_subject(&d->flow->ex, d->up,
-                                        buf_at(&d->from->in), h);
+    struct subject s = exchange_subject(&r->flow->ex, r->request,
+                                        buf_at(&r->from->in), h);
     struct chain *c = NULL, **end;
 
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
-        struct run *r;
+        struct run *run;
 
-        if (f->request != d->up || match_eval(f->match, &s) != 1)
+        if (f->request != r->request || match_eval(f->match, &s) != 1)
             continue;
-        if (c == NULL)
-            d->chain = c = alloc(sizeof *c);
-        r = alloc(sizeof *r);
-        *r = (struct run){ .filter = f, .chain = c, .at = c->count, .in = -1,
-                           .out = -1, .next = runs };
-        runs = r;
-        c->run[c->count++] = r;
-        d->raw = f->raw;
-        d->keep |= f->on_error == PASS;
+        if (c == NULL) {
+            r->chain = r->to->chain = c = alloc(sizeof *c);
+            *c = (struct chain){ .flow = r->flow, .from = r, .to = r->to,
+                                 .was = r->body.framing };
+        }
+        run = alloc(sizeof *run);
+        *run = (struct run){ .filter = f, .chain = c, .at = c->count,
+                             .in = -1, .out = -1, .next = runs };
+        runs = run;
+        c->run[c->count++] = run;
+        c->raw = f->raw;
+        c->keep |= f->on_error == PASS;
     }
     if (c == NULL)
         return false;
-    c->dir = d;
-    c->vars = filter_vars(d->flow, direction, h ? h->status : 0);
+    c->vars = filter_vars(r->flow, direction, h ? h->status : 0);
     for (end = &waiting; *end != NULL;)
         end = &(*end)->next;
     *end = c;
@@ -5260,6 +5278,10 @@ static void chain_free(struct chain *c)
     }
     for (int i = 0; i <= c->count; i++)
         buf_free(&c->buf[i]);
+    buf_free(&c->kept);
+    buf_free(&c->lead);
+    buf_free(&c->trailers);
+    c->from->chain = c->to->chain = NULL;
     free(c->vars);
     free(c);
 }
@@ -5275,12 +5297,12 @@ static struct buf *chain_out(struct chain *c)
    or its length is not known. */
 static size_t chain_limit(const struct chain *c, int i)
 {
-    const struct dir *d = c->dir;
+    const struct writer *w = c->to;
 
     if (i < c->count)
         return c->run[i]->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
-    return d->state == DIR_PRINT || (d->state == DIR_BODY &&
-           d->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
+    return w->state == WRITE_PRINT || (w->state == WRITE_BODY &&
+           w->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
 }
 
 /* Whether more may be put into the first filter's standard input. */
@@ -5312,7 +5334,7 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
         return;
     FORMAT(c->failure, format);
     c->failed = r;
-    flow_wake(c->dir->flow);
+    flow_wake(c->flow);
 }
 
 /* Whether run i of c should be read from. */
@@ -5389,12 +5411,12 @@ static void run_write(struct chain *c, int i)
                 c->run[i - 1]->unread = true;
                 fd_close(&c->run[i - 1]->out);
             }
-            flow_wake(c->dir->flow);
+            flow_wake(c->flow);
             return;
         }
         buf_eat(b, (size_t)n);
         run_moved(c, i, (size_t)n);
-        flow_wake(c->dir->flow);
+        flow_wake(c->flow);
     }
     if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
         fd_close(&r->in);
@@ -5414,8 +5436,8 @@ static void run_read(struct chain *c, int i)
     r->unread |= deaf;              /* nobody would read it */
     if (n <= 0)
         fd_close(&r->out);
-    r->moved = c->dir->flow->moved = now;
-    flow_wake(c->dir->flow);
+    r->moved = c->flow->moved = now;
+    flow_wake(c->flow);
 }
 
 /* Starts the filters of c, but for coprocesses; one that cannot be started is
@@ -5444,7 +5466,7 @@ static void chain_start(void *it)
         r->exited = true;
     }
     buf_free(env);
-    flow_wake(c->dir->flow);
+    flow_wake(c->flow);
 }
 
 /* Gives a run its coprocess, which is started when there is none yet. */
@@ -5461,7 +5483,7 @@ static void run_serve(void *it)
     r->copro->run = r;
     r->copro->busy = true;
     r->filter->running++;
-    flow_wake(r->chain->dir->flow);
+    flow_wake(r->chain->flow);
 }
 
 /* Does work on it, which is, or belongs to, the flow f. False: there is no
@@ -5537,9 +5559,9 @@ static void answers_count(void)
     if (waiting_len <= MAX_WAITING || held == NULL)
         return;
     say(0, "#%lu is cut off, as its peer takes little of it: messages of %d "
-        "bytes wait", held->dir->flow->ex.id, MAX_WAITING);
-    flow_wake(held->dir->flow);
-    held->dir->flow->over = true;
+        "bytes wait", held->flow->ex.id, MAX_WAITING);
+    flow_wake(held->flow);
+    held->flow->over = true;
 }
 
 /* Starts the filters of those messages that wait for --jobs and whose turn has
@@ -5553,13 +5575,13 @@ static void start_filters(void)
 
         next = c->next;
         if (!c->started && chain_may_start(c))
-            good = flow_attempt(c->dir->flow, chain_start, c);
+            good = flow_attempt(c->flow, chain_start, c);
         for (int i = 0; good && i < c->count; i++) {
             struct run *r = c->run[i];
 
             if (c->started && run_waits(r) && run_fed(c, i) &&
                 filter_is_free(r->filter, true, true))
-                good = flow_attempt(c->dir->flow, run_serve, r);
+                good = flow_attempt(c->flow, run_serve, r);
             left |= run_waits(r);
         }
         if (!good || (c->started && !left))
@@ -5579,7 +5601,7 @@ static void run_exited(struct run *r, int status)
         run_free(r);
         return;
     }
-    flow_wake(r->chain->dir->flow);
+    flow_wake(r->chain->flow);
     if (r->unread)
         return;                     /* it may have minded that: as in a shell */
     if (WIFSIGNALED(status))
@@ -6499,31 +6521,32 @@ static bool server_step(struct flow *f)
 }
 
 /* ==== 17 messages ========================================================
-   One message in one direction: its head is read, the filters get it, what
-   they print is mended, or all passes as it is. All that is here works on
-   struct dir, whose two directions know no difference but which is up. What
-   ends a flow, or makes it another, is a step: it returns true. */
+   One message in one direction: a reader finds its head and its body, filters
+   get that, and a writer mends what they print; without filters the reader
+   gives all to the writer's end as it is. All this is the same for requests
+   and responses. What is not is what a head means: request_begin(),
+   response_begin(). What ends a flow, or makes it another, is a step: it
+   returns true. */
 
-/* Prints what has been collected of d's message, once. */
-static void dir_show(struct dir *d)
+/* Makes a direction's reader and writer ready for their next message. */
+static void direction_reset(struct flow *f, bool request)
 {
-    if (d->nshown == 0)
-        return;
-    show_message(d->flow->ex.id, d->up, d->shown, d->nshown);
-    d->show = false;
-    d->nshown = 0;
+    struct reader *r = request ? &f->asks : &f->answers;
+    struct writer *w = request ? &f->up : &f->down;
+    struct end *client = &f->client, *server = &f->server.end;
+
+    chain_free(r->chain);
+    *r = (struct reader){ .flow = f, .from = request ? client : server,
+                          .to = w, .request = request };
+    *w = (struct writer){ .flow = f, .to = request ? server : client,
+                          .request = request };
 }
 
-/* Makes d ready for the next message. */
-static void dir_reset(struct dir *d)
+/* Forgets all messages that are under way. */
+static void messages_reset(struct flow *f)
 {
-    dir_show(d);
-    chain_free(d->chain);
-    buf_free(&d->kept);
-    buf_free(&d->lead);
-    buf_free(&d->trailers);
-    *d = (struct dir){ .flow = d->flow, .from = d->from, .to = d->to,
-                       .up = d->up };
+    direction_reset(f, true);
+    direction_reset(f, false);
 }
 
 /* Moves a flow to another state. */
@@ -6538,8 +6561,7 @@ static bool flow_enter(struct flow *f, int state)
    client has a little while to take it and to close. */
 static bool flow_close(struct flow *f)
 {
-    dir_reset(&f->up);
-    dir_reset(&f->down);
+    messages_reset(f);
     server_drop(f);
     end_finish(&f->client, f->client.ssl != NULL && !f->client.ready
                            ? END_SEALED : END_WELL); /* nothing to seal yet */
@@ -6552,12 +6574,13 @@ static bool flow_close(struct flow *f)
    what was delivered. */
 static bool flow_cut(struct flow *f)
 {
-    const struct dir *d = f->up.answer ? &f->up : &f->down;
+    const struct writer *w = &f->down;
+    bool open = f->answers.body.framing == UNTIL_CLOSE ||
+                (w->chain != NULL && w->state != WRITE_DONE &&
+                 (w->chain->raw || (w->last && w->out == OUT_COPY)));
 
-    end_finish(&f->client, f->stream || (d->sent && (d->raw ||
-                           d->body.framing == UNTIL_CLOSE ||
-                           (d->chain && d->last && d->out == OUT_COPY)))
-                           ? END_RESET : END_CUT);
+    end_finish(&f->client, f->stream || (w->sent && open) ? END_RESET
+                                                          : END_CUT);
     return flow_close(f);
 }
 
@@ -6596,7 +6619,7 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
 {
     char text[4 * 1024], body[sizeof text + 100];
     int n;
-    bool page = !f->down.sent && !(f->up.answer && f->up.sent) && !f->stream;
+    bool page = !f->down.sent && !f->stream;
 
     say(0, "#%lu %s: %s%s", f->ex.id, page ? "answered by an error page" :
         "cut off", why, secret);
@@ -6629,12 +6652,18 @@ static void exchange_free(struct exchange *ex)
     *ex = (struct exchange){ .id = ex->id };
 }
 
-/* Whether a request has been read to its end, but its filters have not printed
-   all of it. Until they have, an answer that cannot be framed is not relayed
-   as a stream, and the connection does not end behind the answer. */
-static bool request_in_filters(const struct flow *f)
+/* Lets all bytes that r reads pass, up to the end of its connection. */
+static void stream_begin(struct reader *r)
 {
-    return f->up.chain != NULL && f->up.body.done && !f->stream;
+    r->state = READ_BODY;
+    r->body.framing = UNTIL_CLOSE;
+    r->to->state = WRITE_BODY;
+}
+
+/* Whether filters have not read or printed all of their message. */
+static bool chain_is_busy(const struct chain *c)
+{
+    return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
 }
 
 /* Tells what becomes of a message, or of all that follows, and why: to
@@ -6655,22 +6684,27 @@ static void tell_unseen(const struct flow *f, bool seen, const char *what,
 }
 
 /* From here on all bytes pass as they come, both ways. Filtered: through
-   the filters too, as one long message. Why goes into the log. */
+   the filters too, as one long message. Why goes into the log. False: not yet,
+   as the filters of the request still print the rest of it. */
 static bool flow_stream(struct flow *f, bool filtered, const char *why)
 {
-    if (opt.only != NULL && f->spoken && f->down.head.status != 101)
+    bool busy = chain_is_busy(f->asks.chain);
+
+    if (busy && f->asks.body.done)
+        return false;
+    if (opt.only != NULL && f->spoken && f->answers.head.status != 101)
         return flow_fail(f, 400, "--only-hosts lets nothing pass that is not "
                          "clear: %s", why);
-    if (f->up.chain != NULL || f->down.chain != NULL) {
+    if (busy || chain_is_busy(f->answers.chain)) {
         say(0, "#%lu cut off, as a filter has a part of it: %s", f->ex.id,
             why);
         return flow_cut(f);
     }
     tell_unseen(f, filtered, "is relayed as a stream", why);
-    dir_reset(&f->up);
-    dir_reset(&f->down);
+    messages_reset(f);
     f->stream = true;
-    f->up.state = f->down.state = DIR_STREAM;
+    stream_begin(&f->asks);
+    stream_begin(&f->answers);
     if (f->server.state == SERVER_NONE)
         server_want(f, &f->home);
     if (filtered && opt.filters != NULL) {
@@ -6682,56 +6716,65 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
         strcpy(f->ex.host, server_name(f));
         buf_printf(url, "%s:%u", f->ex.host, f->ex.to.port);
         f->ex.url = buf_text(url);
-        chain_new(&f->up, NULL, "stream");
-        chain_new(&f->down, NULL, "stream");
+        chain_new(&f->asks, NULL, "stream");
+        chain_new(&f->answers, NULL, "stream");
     }
     return true;
 }
 
-/* Where d's message ends cannot be known, for this reason: all that follows
+/* Where r's message ends cannot be known, for this reason: all that follows
    belongs to it. In a tunnel both ways become a stream. Otherwise the client's
    next request may be for another server, to which alone it may go: so this
    one is the last, and ends with its connection. Behind --proxyauth, whose
    credentials are not for servers, such a request is refused. */
-static bool dir_unclear(struct dir *d, const char *why)
+static bool reader_unclear(struct reader *r, const char *why)
 {
-    struct flow *f = d->flow;
+    struct flow *f = r->flow;
 
-    if (opt.only != NULL && (f->spoken || d->head.len > 0))
-        return flow_fail(f, d->up ? 400 : 502, "--only-hosts lets nothing pass "
-                         "that is not clear: %s", why);
+    if (opt.only != NULL && (f->spoken || r->head.len > 0))
+        return flow_fail(f, r->request ? 400 : 502, "--only-hosts lets nothing "
+                         "pass that is not clear: %s", why);
     if (f->tunnel)
         return flow_stream(f, !f->spoken, why);
-    if (d->up && opt.proxyauth != NULL)
+    if (r->request && opt.proxyauth != NULL)
         return flow_fail(f, 400, "the end of this request cannot be known: %s",
                          why);
     tell_unseen(f, false, "goes on until its connection ends", why);
-    d->state = DIR_BODY;
-    d->head.unclear = why;
-    d->body = (struct body){ .framing = UNTIL_CLOSE };
-    d->last = true;
+    r->head.unclear = why;
+    r->body = (struct body){ .framing = UNTIL_CLOSE };
+    r->to->last = true;
     return true;
 }
 
-/* n bytes leave from.in: they are shown and kept, where that is asked for,
-   and put into to, unless it is NULL. */
-static void dir_take(struct dir *d, size_t n, struct buf *to)
+/* Shows the message that r's end has the beginning of: its head, and of its
+   body what has come with that. */
+static void reader_show(const struct reader *r)
 {
-    struct buf *in = &d->from->in;
+    const char *p = (char *)buf_at(&r->from->in);
+    size_t len = r->from->in.len, n = r->head.unclear ? len : r->head.len;
+    struct body b = r->body;
+    ssize_t piece = 1;
+    bool data;
 
-    if (d->show) {
-        size_t room = SHOWN - d->nshown, k = n < room ? n : room;
-
-        memcpy(d->shown + d->nshown, buf_at(in), k);
-        d->nshown += k;
-        if (d->nshown == SHOWN)
-            dir_show(d);
+    for (; n < len && n < SHOWN && !b.done && piece > 0; n += (size_t)piece) {
+        piece = body_next(&b, p + n, len - n, &data);
+        piece = piece < 0 ? 0 : piece;
     }
-    if (d->keep) {
-        buf_put(&d->kept, buf_at(in), n);
-        if (d->kept.len > MAX_HOLD) {
-            buf_free(&d->kept);
-            d->keep = false;
+    show_message(r->flow->ex.id, r->request, p, n);
+}
+
+/* n bytes leave from.in: they are kept, where that is asked for, and put into
+   to, unless it is NULL. */
+static void reader_take(struct reader *r, size_t n, struct buf *to)
+{
+    struct buf *in = &r->from->in;
+    struct chain *c = r->chain;
+
+    if (c != NULL && c->keep) {
+        buf_put(&c->kept, buf_at(in), n);
+        if (c->kept.len > MAX_HOLD) {
+            buf_free(&c->kept);
+            c->keep = false;
         }
     }
     if (to != NULL)
@@ -6743,24 +6786,9 @@ static void dir_take(struct dir *d, size_t n, struct buf *to)
 /* Whether what ended the message may have been a cut: TLS that ends without
    close_notify (RFC 9112, 9.8). Too many servers do that for a page to be made
    of it: filters get the message, and what they print ends in doubt, too. */
-static bool dir_in_doubt(const struct dir *d)
+static bool reader_in_doubt(const struct reader *r)
 {
-    return d->body.framing == UNTIL_CLOSE && d->from->ended == ENDED_CUT;
-}
-
-/* Whether the request's body has not begun, though the client may send it: it
-   expects a word before that. When a final answer has come in its place, what
-   follows may be the body, or another request (RFC 9110, 10.1.1). */
-static bool body_may_lack(const struct flow *f)
-{
-    return f->up.head.expect && !f->up.body.begun && !f->up.body.done;
-}
-
-/* Whether an answer is awaited: a request, or a part of one, went out. */
-static bool answer_awaited(const struct flow *f)
-{
-    return (f->up.state == DIR_BODY || f->up.state == DIR_TURN) &&
-           f->up.sent && !f->up.answer;
+    return r->body.framing == UNTIL_CLOSE && r->from->ended == ENDED_CUT;
 }
 
 /* Behind 204 and 304, which have no body (RFC 9112, 6.3), some servers send
@@ -6773,81 +6801,107 @@ static void server_spare(struct flow *f)
 
     for (; s->spare > 0 && in->len > 0 &&
            *buf_at(in) == "0\r\n\r\n"[5 - s->spare]; s->spare--) {
-        if (f->down.state != DIR_HEAD || !answer_awaited(f))
+        if (f->answers.state != READ_HEAD || !f->up.sent)
             buf_put(&f->client.out, buf_at(in), 1);
         buf_eat(in, 1);
     }
 }
 
-/* A message has been read, and its successor written, to the end. */
-static bool dir_complete(struct dir *d)
+/* All of the message that r has read is in w's end, or what filters made of
+   it. A stream's connection ends behind it. */
+static bool writer_done(struct writer *w, const struct reader *r)
 {
-    const struct head *h = d->chain ? &d->printed : &d->head;
+    struct flow *f = w->flow;
+    const struct head *h = w->chain ? &w->printed : &r->head;
 
-    if (!d->up) {
-        d->flow->server.spare = h->chunked && head_is_all(h, false) ? 5 : 0;
-        server_spare(d->flow);
-    }
-    d->printed = (struct head){ 0 }; /* dir_turn() reads the next with it */
-    d->last |= body_may_lack(d->flow);
-    dir_show(d);
-    chain_free(d->chain);
-    d->chain = NULL;
-    d->state = DIR_TURN;
-    if (d->last && (!d->up || d->answer)) {
-        if (dir_in_doubt(d))
-            end_finish(d->to, END_RESET);
-        if (d->up || !request_in_filters(d->flow))
-            flow_close(d->flow);
+    w->state = WRITE_DONE;
+    if (f->stream)
+        end_finish(w->to, r->from->ended == ENDED_CUT ? END_RESET : END_WELL);
+    else if (!r->request) {
+        f->server.spare = h->chunked && head_is_all(h, false) ? 5 : 0;
+        server_spare(f);
     }
     return true;
 }
 
-/* The source ended within a message. */
-static bool dir_truncated(struct dir *d)
+/* Whether what comes of r's message is taken: by its filters, by the writer's
+   end, or by nobody, as the peer of a stream has gone. */
+static bool reader_has_room(const struct reader *r)
 {
-    struct flow *f = d->flow;
+    const struct chain *c = r->chain;
+    const struct end *to = r->to->to;
 
+    return c ? run_is_deaf(c, 0) || chain_has_room(c)
+             : (r->flow->stream && to->broken) || to->out.len < MAX_BUF;
+}
+
+/* The source has ended, and so has the message, if nothing else tells of its
+   end. */
+static bool reader_ended(struct reader *r)
+{
+    struct flow *f = r->flow;
+    bool failed = end_failed(r->from) && !f->stream;
+
+    if (r->body.framing == UNTIL_CLOSE && !(failed && r->chain != NULL)) {
+        r->body.done = true;
+        r->to->last |= r->chain == NULL;
+        return failed ? flow_cut(f) : true;
+    }
     say(0, "#%lu the %s ended within %s%s%s", f->ex.id,
-        d->up ? "client" : "server", d->up ? "a request" : "an answer",
-        d->from->tls_error ? ": " : "",
-        d->from->tls_error ? tls_strerror(d->from->tls_error) : "");
-    if (!d->up || d->chain != NULL)
+        r->request ? "client" : "server",
+        r->request ? "a request" : "an answer",
+        r->from->tls_error ? ": " : "",
+        r->from->tls_error ? tls_strerror(r->from->tls_error) : "");
+    if (!r->request || r->chain != NULL)
         return flow_cut(f);
     end_finish(&f->server.end, END_CUT);
-    d->state = DIR_TURN;            /* the server may still say something */
-    d->last = true;
+    r->body.done = true;            /* the server may still say something */
+    f->up.last = true;
     return true;
 }
 
-/* The filters have failed: --on-error decides. The command, in which there may
-   be secrets, is for the log alone. */
-static bool dir_failed(struct dir *d)
+/* The filters of r's message have failed: --on-error decides. The command, in
+   which there may be secrets, is for the log alone. */
+static bool chain_failed(struct reader *r)
 {
-    struct flow *f = d->flow;
-    struct buf *in = &d->from->in;
-    const struct filter *g = d->chain->failed->filter;
+    struct flow *f = r->flow;
+    struct chain *c = r->chain;
+    struct buf *in = &r->from->in;
+    const struct filter *g = c->failed->filter;
     enum on_error what = g->on_error;
-    char why[sizeof d->chain->failure + 128], command[128];
+    char why[sizeof c->failure + 128], command[128];
 
     snprintf(why, sizeof why, "the %s filter failed: %s%s",
-             g->request ? "request" : "response", d->chain->failure,
-             d->sent || what != PASS || d->keep ? "" :
+             g->request ? "request" : "response", c->failure,
+             c->to->sent || what != PASS || c->keep ? "" :
              " (and the message is too long to pass as it was)");
     snprintf(command, sizeof command, " (%.100s)", g->command);
-    if (d->sent || what == FAIL || (what == PASS && !d->keep))
+    if (c->to->sent || what == FAIL || (what == PASS && !c->keep))
         return flow_refuse(f, 502, why, command);
     say(0, "#%lu %s%s: %s", f->ex.id, why, command,
         what == PASS ? "passed as it was" : "closed");
     if (what == CLOSE)
         return flow_cut(f);
-    buf_move(&d->kept, in, in->len); /* what was taken goes back in front */
-    buf_move(in, &d->kept, d->kept.len);
-    dir_show(d);
-    dir_reset(d);
-    d->state = f->stream ? DIR_STREAM : DIR_HEAD;
-    d->pass = true;
+    buf_move(&c->kept, in, in->len); /* what was taken goes back in front */
+    buf_move(in, &c->kept, c->kept.len);
+    direction_reset(f, c->to->request);
+    direction_reset(f, r->request);
+    r->pass = true;
+    if (f->stream)
+        stream_begin(r);
     return true;
+}
+
+/* The chunked coding of r's message is malformed: filters cannot be told where
+   it ends. */
+static bool reader_malformed(struct reader *r)
+{
+    if (r->chain != NULL)
+        return flow_fail(r->flow, r->request ? 400 : 502,
+                         "the chunked coding of the message is malformed");
+    if (r->to->out == OUT_DROP)     /* the client has its answer */
+        return flow_close(r->flow);
+    return reader_unclear(r, "a chunk is malformed");
 }
 
 /* Goes on with a sum (FNV-1a) of a body's start by n bytes at p. */
@@ -6858,48 +6912,52 @@ static uint64_t body_sum(uint64_t sum, const unsigned char *p, size_t n)
     return sum;
 }
 
-/* Notes n bytes of data that the filters get, for body_is_kept(). */
-static void body_note(struct dir *d, size_t n)
+/* Notes n bytes of data that c's filters get, for body_is_kept(). */
+static void body_note(struct chain *c, size_t n)
 {
-    n = n < MAX_HOLD - d->summed ? n : MAX_HOLD - d->summed;
-    d->sum = body_sum(d->sum, buf_at(&d->from->in), n);
-    d->summed += n;
+    n = n < MAX_HOLD - c->summed ? n : MAX_HOLD - c->summed;
+    c->sum = body_sum(c->sum, buf_at(&c->from->from->in), n);
+    c->summed += n;
 }
 
-/* Gives the filters what has come of the message: in the message view its
-   data, chunked coding removed; raw, all. */
-static bool chain_feed(struct dir *d)
+/* Gives what has come of the body to the filters - in the message view its
+   data, chunked coding removed; raw, all - or as it is to the writer's end. */
+static bool reader_body(struct reader *r)
 {
-    struct chain *c = d->chain;
-    struct buf *in = &d->from->in, *to = &c->buf[0];
-    bool moved = false, data;
+    struct chain *c = r->chain;
+    struct writer *w = r->to;
+    struct buf *in = &r->from->in, *to = c ? &c->buf[0] : &w->to->out;
+    bool moved = false, data, drop = c ? run_is_deaf(c, 0) :
+         w->out == OUT_DROP || (r->flow->stream && w->to->broken);
 
-    while (in->len > 0 && !d->body.done &&
-           (run_is_deaf(c, 0) || chain_has_room(c))) {
-        bool trailer = !d->raw && d->body.framing == CHUNKED &&
-                       d->body.step >= TRAILER_START;
-        ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
+    if (c == NULL && w->state != WRITE_BODY)
+        return false;               /* done, or the head is still to go */
+    w->sent |= c == NULL && in->len > 0;
+    while (in->len > 0 && !r->body.done &&
+           (drop || reader_has_room(r))) {
+        struct body before = r->body;
+        ssize_t n = body_next(&r->body, (char *)buf_at(in), in->len, &data);
+        bool trailer = c != NULL && !c->raw && before.framing == CHUNKED &&
+                       before.step >= TRAILER_START;
 
-        if (n < 0)
-            return flow_fail(d->flow, d->up ? 400 : 502,
-                             "the chunked coding of the message is malformed");
-        if (trailer && d->trailers.len + (size_t)n > MAX_HEAD)
-            return flow_fail(d->flow, d->up ? 431 : 502,
+        if (n < 0) {
+            r->body = before;
+            return reader_malformed(r) || moved;
+        }
+        if (trailer && c->trailers.len + (size_t)n > MAX_HEAD)
+            return flow_fail(r->flow, r->request ? 431 : 502,
                              "the trailers are longer than %d bytes", MAX_HEAD);
-        if (trailer)
-            buf_put(&d->trailers, buf_at(in), (size_t)n);
-        if (data && d->up)
-            body_note(d, (size_t)n);
-        dir_take(d, (size_t)n, run_is_deaf(c, 0) || !(data || d->raw) ? NULL
-                                                                     : to);
+        if (c != NULL && data && r->request)
+            body_note(c, (size_t)n);
+        reader_take(r, (size_t)n, trailer ? &c->trailers : drop ||
+                    (c != NULL && !c->raw && !data) ? NULL : to);
         moved = true;
     }
-    if (!d->body.done && in->len == 0 && d->from->ended) {
-        if (d->body.framing != UNTIL_CLOSE || end_failed(d->from))
-            return dir_truncated(d);
-        d->body.done = true;
-    }
-    if (d->body.done && !c->fed)
+    if (!r->body.done && in->len == 0 && r->from->ended)
+        return reader_ended(r);
+    if (r->body.done && c == NULL)
+        return writer_done(w, r);
+    if (r->body.done && !c->fed)
         c->fed = moved = true;
     return moved;
 }
@@ -6932,22 +6990,21 @@ static bool text_wanted(const struct flow *f)
     return false;
 }
 
-/* Decides where the request goes whose head h stands at p, and notes in d
-   whether its target must become origin-form: the target of a proxy's
-   client, or of a filter that sends a request elsewhere. In a tunnel the
-   client has no say: where it names more than a path, as a text that a filter
-   edits might become an absolute target, all goes where others go. */
-static struct target request_target(struct dir *d, const char *p,
-                                    const struct head *h)
+/* Decides where the request goes whose head h stands at p, and whether that is
+   its absolute target, which then must become origin-form: the target of a
+   proxy's client, or of a filter that sends a request elsewhere. In a tunnel
+   the client has no say: where it names more than a path, as a text that a
+   filter edits might become an absolute target, all goes where others go. */
+static struct target request_target(const struct flow *f, const char *p,
+                                    const struct head *h, bool *absolute)
 {
-    const struct flow *f = d->flow;
     const char *target = p + h->target.at, *rest;
     struct target t = { .forward = false }, goal;
     size_t n;
 
-    d->absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
-                  (!f->tunnel || (d->chain != NULL && f->ex.path));
-    if (!d->absolute)
+    *absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
+                (!f->tunnel || (f->asks.chain != NULL && f->ex.path));
+    if (!*absolute)
         t = f->ex.to;
     goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
@@ -6966,32 +7023,27 @@ static void put_origin(struct buf *out, const struct target *t,
         buf_printf(out, ":%u", t->port);
 }
 
-/* Where what d prints goes: an answer goes back. */
-static struct buf *dir_out(struct dir *d)
-{
-    return d->answer ? &d->flow->client.out : &d->to->out;
-}
-
-/* Writes a head to d's destination: h, which stands at the front of src, the
-   source's or the filters', with its body framed anew. */
-static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
-                         int framing, uint64_t length)
+/* Writes a head to w's end: h, which stands at the front of src, the reader's
+   or the filters', with its body framed anew. */
+static void writer_put_head(struct writer *w, struct buf *src,
+                            const struct head *h, int framing, uint64_t length)
 {
     struct edit e = { .framing = framing, .length = length };
-    struct flow *f = d->flow;
+    struct flow *f = w->flow;
     const char *p = (char *)buf_at(src);
-    bool forward = f->server.target.forward;
+    bool forward = f->server.target.forward, absolute;
     struct buf *origin = buf_scratch();
     struct target t;
 
-    if (d->up && !d->answer) {
-        if (d->absolute && !forward) {
+    if (w->request) {
+        request_target(f, p, h, &absolute);
+        if (absolute && !forward) {
             parse_absolute(p + h->target.at, h->target.len, &t, &e.target,
                            &e.target_len);
             e.origin = e.target_len > 0 && *e.target == '/' ? NULL :
                        e.target_len == 0 && method_is(p, h, "OPTIONS") ? "*"
                                                                        : "/";
-        } else if (forward && !d->absolute) {
+        } else if (forward && !absolute) {
             put_origin(origin, &f->ex.to, f->ex.host);
             buf_put(origin, "", 1);
             e.origin = (char *)buf_at(origin);
@@ -7004,233 +7056,208 @@ static void dir_put_head(struct dir *d, struct buf *src, const struct head *h,
         e.stranger = !f->tunnel && (!forward || e.credentials != NULL);
         e.identity = text_wanted(f);
         exchange_method(f, p, h);
-        buf_move(&d->to->out, &d->lead, d->lead.len);
+        if (w->chain != NULL)
+            buf_move(&w->to->out, &w->chain->lead, w->chain->lead.len);
     }
-    head_write(dir_out(d), p, h, &e);
+    head_write(&w->to->out, p, h, &e);
     buf_free(origin);
-    d->sent = true;
-}
-
-/* Whether more may be put where d's bytes go. */
-static bool dir_has_room(struct dir *d)
-{
-    return dir_out(d)->len < MAX_BUF;
+    w->sent = true;
 }
 
 /* Whether what the filters print may be sent in chunks (RFC 9112, 6.1). */
-static bool mend_may_chunk(const struct dir *d)
+static bool mend_may_chunk(const struct writer *w)
 {
-    return d->flow->ex.minor > 0 && d->printed.minor > 0;
+    return w->flow->ex.minor > 0 && w->printed.minor > 0;
 }
 
 /* The filters have printed a head: decides how their body is framed, and
    writes the head, unless the length must be known first. */
-static void mend_begin(struct dir *d)
+static void mend_begin(struct writer *w)
 {
-    const struct head *h = &d->printed;
-    enum framing was = d->answer ? BY_LENGTH : d->body.framing;
-    bool request = d->up && !d->answer, bare = !h->coded && !h->has_length;
+    const struct head *h = &w->printed;
+    enum framing was = w->chain->was;
+    bool bare = !h->coded && !h->has_length;
     int framing = STAYS;
 
-    d->state = DIR_BODY;
-    if (head_is_all(h, d->flow->ex.client_head))
-        d->out = OUT_DROP;
-    else if (mend_may_chunk(d) && (h->chunked || (bare && was == CHUNKED))) {
-        d->out = OUT_CHUNKED;
+    w->state = WRITE_BODY;
+    if (head_is_all(h, w->flow->ex.client_head))
+        w->out = OUT_DROP;
+    else if (mend_may_chunk(w) && (h->chunked || (bare && was == CHUNKED))) {
+        w->out = OUT_CHUNKED;
         framing = h->chunked && !h->has_length ? STAYS : SET_CHUNKED;
-    } else if (request ? h->chunked || !h->coded
-                       : !h->coded && (h->has_length || was == BY_LENGTH ||
-                                       was == NO_BODY)) {
-        d->out = OUT_HOLD;
+    } else if (w->request ? h->chunked || !h->coded
+                          : !h->coded && (h->has_length || was == BY_LENGTH ||
+                                          was == NO_BODY)) {
+        w->out = OUT_HOLD;
         return;
     } else {
-        d->out = OUT_COPY;
-        d->last = true;
+        w->out = OUT_COPY;
+        w->last = true;
         framing = h->chunked ? SET_NONE : STAYS;
     }
-    dir_put_head(d, chain_out(d->chain), h, framing, 0);
-    buf_eat(chain_out(d->chain), h->len);
+    writer_put_head(w, chain_out(w->chain), h, framing, 0);
+    buf_eat(chain_out(w->chain), h->len);
 }
 
 /* Whether a request that is too long to be held seems to keep its body: its
    filters have left its length in the head, and its first MAX_HOLD bytes,
    which are at p, alone. Some servers take no chunks (411). */
-static bool body_is_kept(const struct dir *d, const unsigned char *p, size_t n)
+static bool body_is_kept(const struct writer *w, const unsigned char *p,
+                         size_t n)
 {
-    const struct head *h = &d->printed;
+    const struct chain *c = w->chain;
+    const struct head *h = &w->printed, *was = &c->from->head;
 
-    return d->up && !d->answer && h->has_length && !h->unclear &&
-           d->head.has_length && h->length == d->head.length &&
-           h->length >= n && n >= MAX_HOLD && d->summed == MAX_HOLD &&
-           body_sum(0, p, MAX_HOLD) == d->sum;
+    return w->request && h->has_length && !h->unclear &&
+           was->has_length && h->length == was->length &&
+           h->length >= n && n >= MAX_HOLD && c->summed == MAX_HOLD &&
+           body_sum(0, p, MAX_HOLD) == c->sum;
 }
 
 /* Held output is complete, or has become too long to be held: writes the
    head that fits. False: it must still be held. */
-static bool mend_held(struct dir *d)
+static bool mend_held(struct writer *w)
 {
-    const struct head *h = &d->printed;
-    struct buf *src = chain_out(d->chain);
+    const struct head *h = &w->printed;
+    struct buf *src = chain_out(w->chain);
     uint64_t n = src->len - h->len;
-    bool whole = chain_done(d->chain), fits;
+    bool whole = chain_done(w->chain), fits;
     int framing = STAYS;
 
     if (!whole && n <= MAX_HOLD)
         return false;
     fits = h->has_length ? h->length == n && !h->unclear
-                         : n == 0 && !h->coded && d->up && !d->answer &&
-                           d->body.framing == NO_BODY;
-    d->out = OUT_COPY;
-    if (whole ? dir_in_doubt(d)     /* a length would make it look well */
-              : !mend_may_chunk(d) && (!d->up || d->answer)) {
-        d->last = true;
+                         : n == 0 && !h->coded && w->request &&
+                           w->chain->was == NO_BODY;
+    w->out = OUT_COPY;
+    if (whole ? reader_in_doubt(w->chain->from) /* no length: that looks well */
+              : !mend_may_chunk(w) && !w->request) {
+        w->last = true;
         framing = SET_NONE;
     } else if (whole)
         framing = fits ? STAYS : SET_LENGTH;
-    else if (mend_may_chunk(d) &&
-             !body_is_kept(d, buf_at(src) + h->len, n)) {
-        d->out = OUT_CHUNKED;
+    else if (mend_may_chunk(w) &&
+             !body_is_kept(w, buf_at(src) + h->len, n)) {
+        w->out = OUT_CHUNKED;
         framing = SET_CHUNKED;
     } else {
-        d->out = OUT_EXACT;
-        d->left = h->length;
+        w->out = OUT_EXACT;
+        w->left = h->length;
     }
-    dir_put_head(d, src, h, framing, n);
+    writer_put_head(w, src, h, framing, n);
     buf_eat(src, h->len);
     return true;
 }
 
-/* The filters have not printed as many bytes as the head says that is out. */
-static bool mend_failed(struct dir *d)
+/* Whether the response with this head is the last of HTTP: another protocol
+   follows, or the tunnel that the server was asked for. */
+static bool response_switches(const struct flow *f, const struct head *h)
 {
-    return flow_fail(d->flow, 502, "the filter changed the length of a request "
-                     "that is too long to be held%s", mend_may_chunk(d) ?
+    return (h->status == 101 && (f->tunnel || f->ex.upgrade)) ||
+           (h->status / 100 == 2 && f->ex.connect);
+}
+
+/* The filters have not printed as many bytes as the head says that is out. */
+static bool mend_failed(struct writer *w)
+{
+    return flow_fail(w->flow, 502, "the filter changed the length of a request "
+                     "that is too long to be held%s", mend_may_chunk(w) ?
                      ": it may take Content-Length out of the head, which "
                      "makes chunks" : ", and HTTP/1.0 has no other way");
 }
 
 /* Moves what the filters print to where it goes, framed anew. */
-static bool mend_body(struct dir *d)
+static bool mend_body(struct writer *w)
 {
-    struct buf *src = chain_out(d->chain), *out = dir_out(d);
+    struct flow *f = w->flow;
+    struct buf *src = chain_out(w->chain), *out = &w->to->out;
     size_t n = src->len < MAX_BUF ? src->len : MAX_BUF; /* the rest counts */
-    bool gone = !d->answer && (d->to->broken || /* who would take it */
-                (d->up && d->to->ended && d->flow->down.state == DIR_TURN));
+    bool gone = w->to->broken ||    /* who would take it */
+                (w->request && !f->stream && w->to->ended &&
+                 f->down.state == WRITE_DONE);
 
-    if (d->out == OUT_HOLD)
-        return mend_held(d);
-    if (n == 0 || !(gone || dir_has_room(d)))
+    if (w->out == OUT_HOLD)
+        return mend_held(w);
+    if (n == 0 || (!gone && out->len >= MAX_BUF))
         return false;
-    run_moved(d->chain, d->chain->count, n);
+    run_moved(w->chain, w->chain->count, n);
+    w->sent = true;
     if (gone)
-        d->out = OUT_DROP;          /* nor must it get an end that fits */
-    if (d->out == OUT_DROP) {
+        w->out = OUT_DROP;          /* nor must it get an end that fits */
+    if (w->out == OUT_DROP) {
         buf_eat(src, n);
         return true;
     }
-    if (d->out == OUT_EXACT && n > d->left)
-        return mend_failed(d);
-    d->sent = true;
-    if (d->out == OUT_CHUNKED) {
+    if (w->out == OUT_EXACT && n > w->left)
+        return mend_failed(w);
+    if (w->out == OUT_CHUNKED) {
         buf_printf(out, "%zx\r\n", n);
         buf_move(out, src, n);
         buf_puts(out, "\r\n");
         return true;
     }
-    if (d->out == OUT_EXACT)
-        d->left -= n;
+    if (w->out == OUT_EXACT)
+        w->left -= n;
     buf_move(out, src, n);
     return true;
 }
 
 /* The filters are done and their output is written: ends the message. */
-static bool mend_end(struct dir *d)
+static bool mend_end(struct writer *w)
 {
-    struct flow *f = d->flow;
+    struct chain *c = w->chain;
+    struct buf *out = &w->to->out;
 
-    if (d->out == OUT_EXACT && d->left != 0)
-        return mend_failed(d);
-    if (d->out == OUT_CHUNKED && dir_in_doubt(d))
-        return flow_cut(f);
-    if (d->out == OUT_CHUNKED) {
-        buf_puts(dir_out(d), "0\r\n");
-        if (d->body.done && d->trailers.len > 0 && !d->answer)
-            buf_put(dir_out(d), buf_at(&d->trailers), d->trailers.len);
+    if (w->out == OUT_EXACT && w->left != 0)
+        return mend_failed(w);
+    if (w->out == OUT_CHUNKED && reader_in_doubt(c->from))
+        return flow_cut(w->flow);
+    if (w->out == OUT_CHUNKED) {
+        buf_puts(out, "0\r\n");
+        if (c->was == CHUNKED && c->from->body.done && c->trailers.len > 0)
+            buf_move(out, &c->trailers, c->trailers.len);
         else
-            buf_puts(dir_out(d), "\r\n");
-        d->out = OUT_DROP;          /* once is enough */
+            buf_puts(out, "\r\n");
     }
-    if (d->body.done || (d->answer && body_may_lack(f)))
-        return dir_complete(d);
-    if (!d->up && !request_in_filters(f)) { /* they did not want the rest */
-        server_drop(f);
-        d->last |= f->up.state != DIR_TURN; /* nobody takes its rest */
-        d->body.done = true;
-        return dir_complete(d);
-    }
-    return false;                   /* the client still has to send it */
+    return writer_done(w, c->from);
 }
 
-/* Whether d is the body of an answer that the client does not expect: it had
-   asked by HEAD, of which a filter made something else. */
-static bool dir_is_spare(const struct dir *d)
+/* The body moves: the reader moves what no filter sees. */
+static bool write_body(struct writer *w)
 {
-    const struct exchange *ex = &d->flow->ex;
+    struct chain *c = w->chain;
+    bool moved = c != NULL && mend_body(w);
 
-    return !d->up && ex->client_head && !ex->head && !d->head.unclear;
-}
-
-/* Relays a body that no filter sees, as it comes. */
-static bool dir_copy(struct dir *d)
-{
-    struct buf *in = &d->from->in;
-    bool moved = false, data;
-
-    while (in->len > 0 && !d->body.done && dir_has_room(d)) {
-        struct body before = d->body;
-        ssize_t n = body_next(&d->body, (char *)buf_at(in), in->len, &data);
-
-        if (n < 0) {
-            d->body = before;
-            return request_in_filters(d->flow) ? moved :
-                   dir_is_spare(d) ? flow_close(d->flow) : /* it was answered */
-                   dir_unclear(d, "a chunk is malformed");
-        }
-        dir_take(d, (size_t)n, dir_is_spare(d) ? NULL : &d->to->out);
-        moved = true;
-    }
-    if (d->body.done)
-        return dir_complete(d);
-    if (in->len == 0 && d->from->ended) {
-        if (d->body.framing != UNTIL_CLOSE)
-            return dir_truncated(d);
-        d->last = d->body.done = true;
-        return end_failed(d->from) ? flow_cut(d->flow) : dir_complete(d);
-    }
+    if (c != NULL && w->out != OUT_HOLD && chain_done(c) &&
+        chain_out(c)->len == 0)
+        return mend_end(w);
     return moved;
 }
 
-/* The body moves. */
-static bool dir_body(struct dir *d)
+/* The filters of a request print a response: it goes to the client, and the
+   server is not asked. */
+static bool chain_turn(struct chain *c)
 {
-    bool moved;
+    struct writer *w = &c->flow->down;
 
-    if (d->chain == NULL)
-        return dir_copy(d);
-    moved = mend_body(d);
-    if (d->chain != NULL && chain_done(d->chain) &&
-        chain_out(d->chain)->len == 0 && d->out != OUT_HOLD && mend_end(d))
-        return true;
-    return moved;
+    c->to->state = WRITE_NOTHING;
+    c->to->chain = NULL;
+    c->to = w;
+    c->was = BY_LENGTH;             /* no response's body is replaced by it */
+    w->chain = c;
+    w->state = WRITE_PRINT;
+    w->last = c->from->head.close;
+    return true;
 }
 
 /* Waits for the filters to print a head, and finds out what it is. */
-static bool dir_print(struct dir *d)
+static bool write_print(struct writer *w)
 {
-    struct flow *f = d->flow;
-    struct buf *src = chain_out(d->chain);
+    struct flow *f = w->flow;
+    struct chain *c = w->chain;
+    struct buf *src = chain_out(c);
     const char *p = (char *)buf_at(src);
-    bool whole = chain_done(d->chain), request;
+    bool whole = chain_done(c), absolute;
     struct target t = f->ex.to;
     int n;
 
@@ -7240,90 +7267,88 @@ static bool dir_print(struct dir *d)
         say(1, "#%lu the filter printed nothing: dropped", f->ex.id);
         return flow_cut(f);
     }
-    d->answer = d->up && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0;
-    d->last |= d->answer && d->head.close;
-    request = d->up && !d->answer;
-    n = d->raw ? -1 : head_more(p, src->len, request, &d->printed);
+    if (w->request && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0)
+        return chain_turn(c);
+    n = c->raw ? -1 : head_more(p, src->len, w->request, &w->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
-    if (d->answer)
+    if (c->from->request && !w->request)
         show_message(f->ex.id, false, p, src->len);
-    if (n > 0 && request)
-        t = request_target(d, p, &d->printed);
-    else if (n > 0)
-        mend_begin(d);
-    else {
-        d->headless = true;
-        d->out = OUT_COPY;
-        d->last |= !d->raw || d->answer ||
-                   (!d->up && d->body.framing == UNTIL_CLOSE);
-        d->state = DIR_BODY;
-        if (!d->raw)
-            say(0, "#%lu what the filters print does not begin with a head: "
-                "forwarded as it is, up to the connection's end", f->ex.id);
+    if (n > 0 && w->request)
+        t = request_target(f, p, &w->printed, &absolute);
+    if (n <= 0 && !c->raw)
+        say(0, "#%lu what the filters print does not begin with a head: "
+            "forwarded as it is, up to the connection's end", f->ex.id);
+    if (n <= 0) {
+        w->printed.len = 0;
+        w->last |= !c->raw || (!w->request && (c->from->request ||
+                                               c->was == UNTIL_CLOSE));
     }
-    if (request) {
+    if (w->request)
         server_want(f, &t);
-        d->state = DIR_SERVER;
-    }
+    w->state = WRITE_HEAD;
     return true;
 }
 
-/* A request's head is there: waits for the server to take it. */
-static bool dir_server(struct dir *d)
+/* The message's head is there: a request waits for the server to take it. */
+static bool write_head(struct writer *w)
 {
-    struct flow *f = d->flow;
-    const char *unclear = d->head.unclear;
+    struct flow *f = w->flow;
+    struct reader *r = w->request ? &f->asks : &f->answers;
 
-    if (f->server.state == SERVER_FAILED)
+    if (w->request && f->server.state == SERVER_FAILED)
         return flow_fail(f, f->server.status ? f->server.status : 502, "%s",
                          f->server.failure);
-    if (f->server.state != SERVER_UP)
+    if (w->request && f->server.state != SERVER_UP)
         return false;
-    if (d->chain != NULL && !d->headless) {
-        mend_begin(d);
+    w->state = WRITE_BODY;
+    w->out = OUT_COPY;
+    if (w->chain != NULL && w->printed.len > 0)
+        mend_begin(w);
+    if (w->chain != NULL)
         return true;
-    }
-    d->state = DIR_BODY;
-    if (d->chain != NULL)
-        return true;
-    d->out = OUT_COPY;
-    dir_put_head(d, &d->from->in, &d->head, STAYS, 0);
-    dir_take(d, d->head.len, NULL);
-    if (unclear != NULL)
-        dir_unclear(d, unclear);
+    if (head_is_all(&r->head, f->ex.client_head))
+        w->out = OUT_DROP;
+    writer_put_head(w, &r->from->in, &r->head, STAYS, 0);
+    reader_take(r, r->head.len, NULL);
     return true;
 }
 
-/* Gives the message to its filters, if it has any that match. */
-static bool dir_filter(struct dir *d)
+/* Gives the message to its filters, if it has any that match; if not, to the
+   writer. */
+static bool reader_filter(struct reader *r)
 {
-    struct flow *f = d->flow;
-    struct buf *in = &d->from->in;
+    struct flow *f = r->flow;
+    struct buf *in = &r->from->in;
     const char *coding;
 
-    if (d->pass || f->untouched || d->head.unclear ||
-        !chain_new(d, &d->head, d->up ? "request" : "response"))
+    r->state = READ_BODY;
+    r->to->state = WRITE_HEAD;
+    if (r->pass || f->untouched || r->head.unclear ||
+        response_switches(f, &r->head) ||
+        !chain_new(r, &r->head, r->request ? "request" : "response"))
         return false;
     say(2, "#%lu the %s is given to %d filter(s); what the last one prints "
-        "goes on", f->ex.id, d->up ? "request" : "response",
-        d->chain->count);
-    if (d->up && d->head.expect && d->head.minor > 0 && !d->body.done) {
+        "goes on", f->ex.id, r->request ? "request" : "response",
+        r->chain->count);
+    if (r->request && r->head.expect && r->head.minor > 0 && !r->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
     }
-    if (!d->raw && d->head.lead > 0) { /* recipes count lines from the first */
-        dir_take(d, d->head.lead, &d->lead);
-        head_parse((char *)buf_at(in), in->len, d->up, &d->head);
+    if (!r->chain->raw && r->head.lead > 0) { /* recipes count lines from the
+                                                 first */
+        reader_take(r, r->head.lead, &r->chain->lead);
+        head_parse((char *)buf_at(in), in->len, r->request, &r->head);
     }
-    coding = (char *)buf_at(in) + d->head.coding.at;
-    if (!d->up && !d->raw && !d->body.done && d->head.coding.len > 0 &&
-        !same_word(coding, d->head.coding.len, "identity"))
+    coding = (char *)buf_at(in) + r->head.coding.at;
+    if (!r->request && !r->chain->raw && !r->body.done &&
+        r->head.coding.len > 0 &&
+        !same_word(coding, r->head.coding.len, "identity"))
         say(0, "#%lu the body is compressed (%.*s) although that was not asked "
-            "for: filters get it so", f->ex.id, (int)d->head.coding.len,
+            "for: filters get it so", f->ex.id, (int)r->head.coding.len,
             coding);
-    dir_take(d, d->head.len, &d->chain->buf[0]);
-    d->state = DIR_PRINT;
+    reader_take(r, r->head.len, &r->chain->buf[0]);
+    r->to->state = WRITE_PRINT;
     return true;
 }
 
@@ -7371,10 +7396,10 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 static bool tunnel_begin(struct flow *f, const struct target *t)
 {
     say(1, "%s asks for a tunnel to %s:%u", f->peer, t->host, t->port);
-    buf_eat(&f->client.in, f->up.head.len);
+    buf_eat(&f->client.in, f->asks.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
-    dir_reset(&f->up);              /* begun too: the next head is another */
+    direction_reset(f, true);       /* the next head is another */
     server_drop(f);                 /* that of an earlier request */
     f->spoken = f->untouched = false;
     f->tunnel = true;
@@ -7417,48 +7442,50 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
 
 /* Whether a proxy's client may come in: asks for --proxyauth's credentials.
    The field leaves the head here, before anybody gets to see it. */
-static bool request_admit(struct dir *d)
+static bool request_admit(struct reader *r)
 {
-    struct buf *in = &d->from->in, *value = buf_scratch();
+    struct buf *in = &r->from->in, *value = buf_scratch();
     bool good;
 
-    head_take(in, &d->head, "Proxy-Authorization", value);
-    head_parse((char *)buf_at(in), in->len, true, &d->head);
-    good = d->pass || basic_is_authorized(value);
+    head_take(in, &r->head, "Proxy-Authorization", value);
+    head_parse((char *)buf_at(in), in->len, true, &r->head);
+    good = r->pass || basic_is_authorized(value);
     buf_free(value);
-    d->flow->ex.client_head = method_is((char *)buf_at(in), &d->head, "HEAD");
+    r->flow->ex.client_head = method_is((char *)buf_at(in), &r->head, "HEAD");
     if (!good)
-        flow_fail(d->flow, 407, "this proxy asks for a user and a password");
+        flow_fail(r->flow, 407, "this proxy asks for a user and a password");
     return good;
 }
 
 /* A request's head has come. */
-static bool request_begin(struct dir *d)
+static bool request_begin(struct reader *r)
 {
-    struct flow *f = d->flow;
-    const char *p = (char *)buf_at(&d->from->in);
-    const char *rest = p + d->head.target.at;
+    struct flow *f = r->flow;
+    const char *p = (char *)buf_at(&r->from->in);
+    const char *rest = p + r->head.target.at;
     const char *why;
     struct target t = f->home;
-    size_t n = d->head.target.len;
+    size_t n = r->head.target.len;
+    bool absolute;
 
-    if (!f->tunnel && connect_target(p, &d->head, &t))
+    if (!f->tunnel && connect_target(p, &r->head, &t))
         return fence_allows(t.host, t.port) ? tunnel_begin(f, &t) :
                flow_fail(f, 403, "%s:%u is not among --only-hosts", t.host,
                          t.port);
-    if (!d->pass) {
+    r->body = body_begin(&r->head, &f->ex);
+    if (!r->pass) {
         exchange_free(&f->ex);
         f->ex.id = next_id();
-        d->show = true;
+        reader_show(r);
     }
-    f->ex.minor = d->head.minor;
-    exchange_method(f, p, &d->head);
+    f->ex.minor = r->head.minor;
+    exchange_method(f, p, &r->head);
     f->ex.client_head = f->ex.head;
     if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n))
         return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
                          "or CONNECT host:port");
     f->ex.to = t;
-    exchange_name(f, p, &d->head);
+    exchange_name(f, p, &r->head);
     if (opt.only != NULL && opt.transparent) { /* by its name, and not to the
                                        address that the client took for it */
         strcpy(f->home.host, f->ex.host);
@@ -7474,82 +7501,77 @@ static bool request_begin(struct dir *d)
     }
     if (opt.only != NULL && fence_allows(f->ex.to.host, f->ex.to.port) &&
         f->server.status == 0 &&
-        (why = fence_objection(&f->ex.to, p, &d->head)) != NULL)
+        (why = fence_objection(&f->ex.to, p, &r->head)) != NULL)
         return flow_fail(f, 421, "the request to %s:%u is refused: %s",
                          f->ex.to.host, f->ex.to.port, why);
     f->spoken = true;
-    if (opt.filters != NULL && !d->pass)
-        exchange_note(f, p, &d->head);
-    d->body = body_begin(&d->head, &f->ex);
-    if (dir_filter(d))
+    if (opt.filters != NULL && !r->pass)
+        exchange_note(f, p, &r->head);
+    if (reader_filter(r))
         return true;
-    t = request_target(d, p, &d->head);
+    if (r->head.unclear)
+        reader_unclear(r, r->head.unclear);
+    if (f->state != FLOW_RELAY)
+        return true;
+    t = request_target(f, p, &r->head, &absolute);
     server_want(f, &t);
-    d->state = DIR_SERVER;
     return true;
 }
 
 /* A response's head has come. */
-static bool response_begin(struct dir *d)
+static bool response_begin(struct reader *r)
 {
-    struct flow *f = d->flow;
-    int status = d->head.status;
+    struct flow *f = r->flow;
+    bool switches = response_switches(f, &r->head);
 
-    if (status == 101 && !f->ex.upgrade && opt.only != NULL)
+    if (r->head.status == 101 && !f->ex.upgrade && opt.only != NULL)
         return flow_fail(f, 502, "%s:%u switched protocols, although it was "
                          "not asked to", f->ex.to.host, f->ex.to.port);
-    if ((status == 101 && (f->tunnel || f->ex.upgrade)) ||
-        (f->ex.connect && status / 100 == 2)) {
-        if (request_in_filters(f))
+    if (switches && !f->tunnel &&
+        (opt.proxyauth != NULL || f->client.in.len > 0))
+        return flow_fail(f, 502, "%s:%u would get all that comes on this "
+                         "connection, which may be for others: to switch "
+                         "protocols takes a tunnel here (curl's -p)",
+                         f->server.target.host, f->server.target.port);
+    if (r->head.status < 200 && !switches) { /* interim: others follow */
+        if (r->to->to->out.len >= MAX_BUF)
             return false;
-        if (!f->tunnel && (opt.proxyauth != NULL || f->client.in.len > 0))
-            return flow_fail(f, 502, "%s:%u would get all that comes on this "
-                             "connection, which may be for others: to switch "
-                             "protocols takes a tunnel here (curl's -p)",
-                             f->server.target.host, f->server.target.port);
-        d->show = true;
-        dir_take(d, d->head.len, &d->to->out);
-        return flow_stream(f, false, status == 101 ? "the protocol was switched"
-                                                   : "a tunnel was opened");
-    }
-    if (status < 200) {             /* an interim response: others follow */
-        if (!dir_has_room(d))
-            return false;
-        dir_take(d, d->head.len, status == 100 && f->ex.continued
-                                 ? NULL : &d->to->out);
-        d->head = (struct head){ 0 };
+        reader_take(r, r->head.len, r->head.status == 100 && f->ex.continued
+                                    ? NULL : &r->to->to->out);
+        r->head = (struct head){ 0 };
         return true;
     }
-    d->show = !d->pass;
-    d->last = d->head.close || f->up.last || (f->ex.head && !f->ex.client_head);
-    d->body = body_begin(&d->head, &f->ex);
-    if (dir_filter(d))
-        return true;
-    d->state = DIR_BODY;
-    d->out = OUT_COPY;
-    d->sent = true;
-    dir_take(d, d->head.len, &d->to->out);
+    r->body = switches ? (struct body){ .done = true }
+                       : body_begin(&r->head, &f->ex);
+    if (!r->pass)
+        reader_show(r);
+    r->to->last = r->head.close || f->up.last ||
+                  (f->ex.head && !f->ex.client_head);
+    reader_filter(r);
     return true;
 }
 
 /* A head cannot be read, for this reason: the bytes pass as they are - if it
    is known where to. */
-static bool dir_unframed(struct dir *d, const char *why)
+static bool reader_unframed(struct reader *r, const char *why)
 {
-    struct flow *f = d->flow;
+    struct flow *f = r->flow;
 
-    if (d->up && !f->tunnel)
+    if (r->request && !f->tunnel)
         return flow_fail(f, 400, "this is no request that a proxy "
-                         "understands: %s", *buf_at(&d->from->in) != 22 ? why :
+                         "understands: %s", *buf_at(&r->from->in) != 22 ? why :
                          "it is TLS (the proxy's address in the client must "
                          "begin with http://, for https, too)");
-    if (!d->up && request_in_filters(f))
-        return false;
-    d->show = d->sent = true;       /* a tunnel's stream begins d anew */
-    dir_unclear(d, why);
-    if (!f->tunnel && d->head.len > 0 && d->head.chunked) {
-        d->body.framing = CHUNKED;  /* which is as good an end as any */
-        dir_take(d, d->head.len, &d->to->out);
+    if (f->tunnel)
+        return reader_unclear(r, why);
+    r->state = READ_BODY;
+    r->to->state = WRITE_BODY;
+    r->to->sent = true;
+    reader_unclear(r, why);
+    reader_show(r);
+    if (r->head.len > 0 && r->head.chunked) {
+        r->body.framing = CHUNKED;  /* which is as good an end as any */
+        reader_take(r, r->head.len, &r->to->to->out);
     }
     return true;
 }
@@ -7564,11 +7586,11 @@ static const char *server_wish(const struct flow *f)
 }
 
 /* The source ended where a head might have begun. */
-static bool dir_ended(struct dir *d)
+static bool reader_left(struct reader *r)
 {
-    struct flow *f = d->flow;
+    struct flow *f = r->flow;
 
-    if (d->up)
+    if (r->request)
         return flow_close(f);
     if (f->server.used)             /* it may close while it is idle, and the
                                        client will ask again */
@@ -7592,7 +7614,7 @@ static void server_renew(struct flow *f)
     if (f->up.state != WRITE_HEAD && f->up.state != WRITE_BODY)
         return;
     server_want(f, &t);
-    f->up.state = DIR_SERVER;
+    f->up.state = WRITE_HEAD;
 }
 
 /* Nothing is asked of the server: what it says or does now is its own. */
@@ -7611,85 +7633,79 @@ static bool server_idle(struct flow *f)
             server_renew(f);
         else
             flow_close(f);
-    } else if (e->ended && f->server.used && f->up.state == DIR_BODY &&
-               !f->up.answer)
+    } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
         server_renew(f);
     else if (e->ended && !f->spoken && *server_wish(f) != '\0')
         server_fail(f, "%s:%u gave no answer%s", f->server.target.host,
                     f->server.target.port, server_wish(f));
-    else if (e->ended && f->up.state == DIR_HEAD && f->client.in.len == 0)
+    else if (e->ended && f->asks.state == READ_HEAD && f->client.in.len == 0)
         flow_close(f);
     else
         return false;
     return true;
 }
 
-/* Waits for a head. */
-static bool dir_head(struct dir *d)
+/* Waits for a head. Before something has gone to the server, there can be none
+   of a response. */
+static bool read_head(struct reader *r)
 {
-    struct flow *f = d->flow;
-    struct buf *in = &d->from->in;
+    struct flow *f = r->flow;
+    struct buf *in = &r->from->in;
     int n;
 
-    if (!d->up)
+    if (!r->request)
         server_spare(f);
-    if (!d->up && !answer_awaited(f))
+    if (!r->request && !f->up.sent)
         return server_idle(f);
     if (in->len == 0)
-        return d->from->ended ? dir_ended(d) : false;
-    if (d->up && !f->tunnel && !f->spoken && *buf_at(in) < 6 &&
+        return r->from->ended ? reader_left(r) : false;
+    if (r->request && !f->tunnel && !f->spoken && *buf_at(in) < 6 &&
         *buf_at(in) > 3) {
         f->socks = *buf_at(in);
         return flow_enter(f, FLOW_SOCKS);
     }
-    if (d->begun == 0)
-        d->begun = now;
-    n = head_more((char *)buf_at(in), in->len, d->up, &d->head);
+    if (r->begun == 0)
+        r->begun = now;
+    n = head_more((char *)buf_at(in), in->len, r->request, &r->head);
     if (n == 0 && in->len > MAX_HEAD)
-        return flow_fail(f, d->up ? 431 : 502,
+        return flow_fail(f, r->request ? 431 : 502,
                          "the head is longer than %d bytes", MAX_HEAD);
-    if (n == 0 && !d->from->ended)
+    if (n == 0 && !r->from->ended)
         return false;
     if (n <= 0)
-        return dir_unframed(d, n < 0 ? "this is not HTTP/1"
+        return reader_unframed(r, n < 0 ? "this is not HTTP/1"
                                      : "its head has no end");
-    if (d->up && !f->tunnel && opt.proxyauth != NULL && !request_admit(d))
+    if (r->request && !f->tunnel && opt.proxyauth != NULL && !request_admit(r))
         return true;
-    if (!d->up && head_is_all(&d->head, f->ex.head))
-        d->head.unclear = NULL;
-    if (!d->up && d->head.unclear == old_coding) {
+    if (!r->request && head_is_all(&r->head, f->ex.head))
+        r->head.unclear = NULL;
+    if (!r->request && r->head.unclear == old_coding) {
         n = chunks_begin((char *)buf_at(in) + n, in->len - (size_t)n);
-        if (n == 0 && !d->from->ended)
+        if (n == 0 && !r->from->ended)
             return false;
-        d->head.unclear = n > 0 ? NULL : old_coding;
+        r->head.unclear = n > 0 ? NULL : old_coding;
     }
-    if (d->head.unclear && (!d->up || f->tunnel || opt.proxyauth != NULL))
-        return dir_unframed(d, d->head.unclear);
-    return d->up ? request_begin(d) : response_begin(d);
+    if (r->head.unclear && (!r->request || f->tunnel || opt.proxyauth != NULL))
+        return reader_unframed(r, r->head.unclear);
+    return r->request ? request_begin(r) : response_begin(r);
 }
 
-/* The message is complete. Until the answer is, too, the only thing that the
+/* The request is complete. Until the answer is, too, the only thing that the
    client may do is close; and what cannot be a request need not wait. */
-static bool dir_turn(struct dir *d)
+static bool read_turn(struct reader *r)
 {
-    struct flow *f = d->flow;
-    struct end *to = d->to;
+    struct flow *f = r->flow;
+    struct buf *in = &r->from->in;
 
-    if (!d->up) {
-        if (f->up.state == DIR_TURN || request_in_filters(f) ||
-            !(d->from->ended || d->from->broken ||
-              d->from->in.len >= MAX_BUF))
-            return false;
-        return flow_close(f);       /* nobody takes the rest of a request */
-    }
-    if (d->from->in.len == 0 && d->from->ended && !to->ending &&
-        f->server.state == SERVER_UP) {
-        end_finish(to, END_WELL);
+    if (!r->request || !r->body.done || f->up.state != WRITE_DONE ||
+        f->up.to->ending)
+        return false;
+    if (in->len == 0 && r->from->ended && f->server.state == SERVER_UP) {
+        end_finish(f->up.to, END_WELL);
         return true;
     }
-    if (f->tunnel && d->from->in.len > 0 && f->down.state == DIR_HEAD &&
-        !to->ending && head_more((char *)buf_at(&d->from->in),
-                                 d->from->in.len, true, &d->printed) < 0)
+    if (f->tunnel && in->len > 0 && f->answers.state == READ_HEAD &&
+        head_more((char *)buf_at(in), in->len, true, &r->next) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
 }
@@ -7724,136 +7740,130 @@ static bool stream_upgrades(struct flow *f)
     return true;
 }
 
-/* Whether what comes of a stream is taken, by its filters or by the peer. */
-static bool stream_has_room(const struct dir *d)
-{
-    return d->chain ? run_is_deaf(d->chain, 0) || chain_has_room(d->chain)
-                    : d->to->broken || d->to->out.len < MAX_BUF;
-}
-
-/* Gives a stream's filters what has come, and the end, if it is over. */
-static bool stream_feed(struct dir *d, bool over)
-{
-    struct chain *c = d->chain;
-    struct buf *in = &d->from->in;
-    bool deaf = run_is_deaf(c, 0), moved = over && !c->fed;
-
-    c->fed |= over;
-    if (in->len == 0 || !stream_has_room(d))
-        return moved;
-    dir_take(d, in->len, deaf ? NULL : &c->buf[0]);
-    return true;
-}
-
 /* Whether what has come of a stream is HTTP that the fence must see: its
    client's before the server has said something else, or the server's first
    bytes. *wait: that cannot be told yet. */
-static bool fence_stops(struct dir *d, bool *wait)
+static bool fence_stops(struct reader *r, bool *wait)
 {
     static const char mark[] = "HTTP/";
-    struct flow *f = d->flow;
-    const struct buf *in = &d->from->in;
+    struct flow *f = r->flow;
+    const struct buf *in = &r->from->in;
 
     if (opt.only == NULL || f->spoken || f->untouched || f->down.sent ||
         host_matches(opt.tcp, f))
         return false;
-    for (size_t i = 0; d->up && i < in->len && f->matched < 5; i++) {
+    for (size_t i = 0; r->request && i < in->len && f->matched < 5; i++) {
         char c = (char)toupper(buf_at(in)[i]);
 
         f->matched = c == mark[f->matched] ? f->matched + 1 : c == 'H';
     }
-    *wait = !d->up && in->len < 5 && !d->from->ended;
-    return d->up ? f->matched == 5
+    *wait = !r->request && in->len < 5 && !r->from->ended;
+    return r->request ? f->matched == 5
                  : in->len > 4 && memcmp(buf_at(in), mark, 5) == 0;
 }
 
 /* All bytes pass, through the filters of a stream or as they are. */
-static bool dir_stream(struct dir *d)
+static bool read_stream(struct reader *r)
 {
-    struct end *from = d->from, *to = d->to;
-    struct buf *in = &from->in, *src = in;
-    bool moved = false, over = from->ended && in->len == 0;
+    struct flow *f = r->flow;
+    struct buf *in = &r->from->in;
+    bool wait = false;
 
-    if (to->ending) {               /* what still comes, nobody wants */
+    if (r->to->to->ending) {        /* what still comes, nobody wants */
         buf_eat(in, in->len);
         return false;
     }
-    if (d->flow->server.state != SERVER_UP &&
-        d->flow->server.state != SERVER_FAILED)
+    if (f->server.state == SERVER_FAILED) {
+        say(0, "a stream ends: %s", f->server.failure);
+        return flow_cut(f);
+    }
+    if (f->server.state != SERVER_UP)
         return false;
-    if (d->up && in->len > 0 && stream_upgrades(d->flow))
-        return d->flow->state != FLOW_RELAY;
+    if (r->request && in->len > 0 && stream_upgrades(f))
+        return f->state != FLOW_RELAY;
     if (in->len > 0)
-        d->flow->heard = !d->up;
-    if (d->flow->server.state == SERVER_FAILED) {
-        say(0, "a stream ends: %s", d->flow->server.failure);
-        return flow_cut(d->flow);
-    }
-    if (in->len > 0 && stream_has_room(d) && fence_stops(d, &moved)) {
+        f->heard = !r->request;
+    if (in->len > 0 && reader_has_room(r) && fence_stops(r, &wait)) {
         say(0, "a stream to %s:%u ends: there is HTTP in it, and --only-hosts "
-            "is to see that", d->flow->home.host, d->flow->home.port);
-        return flow_cut(d->flow);
+            "is to see that", f->home.host, f->home.port);
+        return flow_cut(f);
     }
-    if (moved)
-        return false;
-    if (d->chain != NULL) {
-        moved = stream_feed(d, over);
-        src = chain_out(d->chain);
-        over = chain_done(d->chain);
-    }
-    if (src->len > 0 && (to->broken || to->out.len < MAX_BUF)) {
-        size_t n = src->len < MAX_BUF ? src->len : MAX_BUF;
-
-        if (src != in)
-            run_moved(d->chain, d->chain->count, n);
-        if (src == in)
-            dir_take(d, n, to->broken ? NULL : &to->out);
-        else if (to->broken)
-            buf_eat(src, n);
-        else
-            buf_move(&to->out, src, n);
-        d->sent = moved = true;
-    }
-    if (over && src->len == 0) {
-        end_finish(to, from->ended == ENDED_CUT ? END_RESET : END_WELL);
-        moved = true;               /* a filter may have had enough before */
-    }
-    return moved;
+    return wait ? false : reader_body(r);
 }
 
-/* Moves what can be moved in one direction; whether anything did. */
-static bool dir_step(struct dir *d)
+/* Reads what can be read of a message; whether anything moved. */
+static bool reader_step(struct reader *r)
 {
-    static bool (*const steps[])(struct dir *) = {
-        [DIR_HEAD] = dir_head, [DIR_PRINT] = dir_print,
-        [DIR_SERVER] = dir_server, [DIR_BODY] = dir_body,
-        [DIR_TURN] = dir_turn, [DIR_STREAM] = dir_stream
-    };
-    bool moved = false;
-
-    if (d->chain != NULL && d->chain->failed != NULL)
-        return dir_failed(d);
-    if (d->chain != NULL && d->state != DIR_STREAM)
-        moved = chain_feed(d);
-    if (d->flow->state != FLOW_RELAY)
-        return true;
-    return steps[d->state](d) | moved;
+    if (r->chain != NULL && r->chain->failed != NULL)
+        return chain_failed(r);
+    if (r->flow->stream)
+        return read_stream(r);
+    if (r->state == READ_HEAD)
+        return read_head(r);
+    return reader_body(r) || read_turn(r);
 }
 
-/* Both messages of an exchange are complete: the next may begin. */
+/* Writes what can be written of a message; whether anything moved. */
+static bool writer_step(struct writer *w)
+{
+    if (w->flow->stream && w->flow->server.state != SERVER_UP)
+        return false;
+    return w->state == WRITE_PRINT ? write_print(w) :
+           w->state == WRITE_HEAD ? write_head(w) :
+           w->state == WRITE_BODY ? write_body(w) : false;
+}
+
+/* The answer is written: ends the exchange, once the request is complete, too,
+   or cannot be any more. Then the next may begin. A client that expects a word
+   before it sends its body, and gets a final answer in the place of that, may
+   send the body or another request (RFC 9110, 10.1.1): nobody can tell. */
 static bool exchange_end(struct flow *f)
 {
-    if (f->up.state != DIR_TURN ||
-        (f->down.state != DIR_TURN && !f->up.answer))
+    const struct reader *r = &f->asks;
+    const struct end *s = &f->server.end;
+    bool asked = r->body.done;
+    bool lacks = r->head.expect && !r->body.begun && !asked;
+    bool ends = f->up.last || f->down.last || lacks;
+
+    if (f->stream || f->down.state != WRITE_DONE ||
+        (asked && chain_is_busy(f->asks.chain)))
         return false;
-    if (f->up.last || f->down.last || stopping)
+    if (response_switches(f, &f->answers.head))
+        return flow_stream(f, false, f->answers.head.status == 101
+                           ? "the protocol was switched"
+                           : "a tunnel was opened");
+    if (f->answers.state == READ_BODY && !f->answers.body.done) {
+        server_drop(f);             /* its filters did not want the rest */
+        ends |= !asked;
+    }
+    if (!asked && !lacks && !(f->up.sent && (ends || s->ended || s->broken ||
+                                             s->in.len >= MAX_BUF)))
+        return false;               /* somebody takes the rest of the request */
+    if (ends && f->down.last && reader_in_doubt(&f->answers))
+        return flow_cut(f);
+    if (ends || stopping || !asked)
         return flow_close(f);
-    dir_reset(&f->up);
-    dir_reset(&f->down);
+    messages_reset(f);
     exchange_free(&f->ex);
     f->server.used = true;
     f->since = now;
     return true;
+}
+
+/* Lets the messages of both directions go as far as they can. */
+static bool flow_relay(struct flow *f)
+{
+    bool moved = reader_step(&f->asks);
+
+    if (f->state == FLOW_RELAY)
+        moved |= writer_step(&f->up);
+    if (f->state == FLOW_RELAY)
+        moved |= reader_step(&f->answers);
+    if (f->state == FLOW_RELAY)
+        moved |= writer_step(&f->down);
+    if (f->state == FLOW_RELAY)
+        moved |= exchange_end(f);
+    return moved;
 }
 
 /* ==== 18 flows ===========================================================
@@ -7965,9 +7975,8 @@ static bool tunnel_pass(struct flow *f, const char *why)
     f->untouched = true;
     f->home.tls = false;
     f->state = FLOW_RELAY;
-    chain_free(f->up.chain);
-    chain_free(f->down.chain);
-    f->up.chain = f->down.chain = NULL;
+    chain_free(f->asks.chain);
+    chain_free(f->answers.chain);
     return f->stream || flow_stream(f, false, why);
 }
 
@@ -8263,12 +8272,7 @@ static bool flow_step(struct flow *f)
         return tunnel_client(f) | moved;
     case FLOW_RELAY:
         client_left(f);
-        moved |= dir_step(&f->up);
-        if (f->state == FLOW_RELAY)
-            moved |= dir_step(&f->down);
-        if (f->state == FLOW_RELAY)
-            moved |= exchange_end(f);
-        return moved;
+        return flow_relay(f) | moved;
     case FLOW_CLOSING:
         buf_free(&f->client.in);
         return moved;
@@ -8341,6 +8345,7 @@ static bool chain_may_last(const struct chain *c)
 static enum wait flow_wait(const struct flow *f, double *since)
 {
     const struct server *s = &f->server;
+    bool asked = f->asks.body.done && f->up.state == WRITE_DONE;
     bool held, wanted = false;
 
     *since = f->since;
@@ -8368,35 +8373,35 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->state == FLOW_FIRST)
         return s->state == SERVER_NONE ? WAIT_SILENT :
                s->state == SERVER_FAILED ? WAIT_FIRST : WAIT_IDLE;
-    if (f->up.state == DIR_HEAD && f->up.begun != 0) {
-        *since = f->up.begun;
+    if (f->asks.state == READ_HEAD && f->asks.begun != 0) {
+        *since = f->asks.begun;
         return WAIT_HEAD;
     }
-    if (f->up.state == DIR_HEAD) {
+    if (f->asks.state == READ_HEAD) {
         if (f->client.wrote > f->since)
             *since = f->client.wrote; /* it still took the last answer */
         return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
     }
     *since = f->moved;
-    if (f->down.state == DIR_BODY && f->down.head.unclear &&
-        f->up.state == DIR_TURN && f->client.in.len > 0)
+    if (f->down.state == WRITE_BODY && f->answers.head.unclear && asked &&
+        f->client.in.len > 0)
         return WAIT_UNCLEAR;        /* the client may take it for whole */
     if (!f->client.ended &&
-        (chain_may_last(f->up.chain) || chain_may_last(f->down.chain)))
+        (chain_may_last(f->asks.chain) || chain_may_last(f->answers.chain)))
         return WAIT_PERSON;
-    held = chain_is_held(f->up.chain, &wanted, since);
-    held |= chain_is_held(f->down.chain, &wanted, since);
+    held = chain_is_held(f->asks.chain, &wanted, since);
+    held |= chain_is_held(f->answers.chain, &wanted, since);
     if (held || wanted)
         return wanted ? WAIT_TAKE : f->stream ? WAIT_STREAM : WAIT_BODY;
-    if (f->stream || chain_at_work(f->up.chain) ||
-        chain_at_work(f->down.chain))
+    if (f->stream || chain_at_work(f->asks.chain) ||
+        chain_at_work(f->answers.chain))
         return WAIT_STREAM;
-    if (f->up.state == DIR_TURN && !f->client.ended && f->client.out.len == 0 &&
+    if (asked && !f->client.ended && f->client.out.len == 0 &&
         f->client.wire_out.len == 0 &&
-        (f->down.state == DIR_PRINT || f->down.state == DIR_BODY))
+        (f->down.state == WRITE_PRINT || f->down.state == WRITE_BODY))
         return WAIT_STREAM;         /* an answer has begun: perhaps events */
-    return (f->up.state == DIR_TURN || f->up.head.unclear) &&
-           f->down.state == DIR_HEAD ? WAIT_ANSWER : WAIT_BODY;
+    return (asked || f->asks.head.unclear) && f->answers.state == READ_HEAD
+           ? WAIT_ANSWER : WAIT_BODY;
 }
 
 /* A flow has waited too long. */
@@ -8467,10 +8472,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     end_reset(&f->client, true);    /* until it has its orderly end */
     f->client.ready = true;
     f->server.end.fd = -1;
-    f->up = (struct dir){ .flow = f, .from = &f->client,
-                          .to = &f->server.end, .up = true };
-    f->down = (struct dir){ .flow = f, .from = &f->server.end,
-                            .to = &f->client };
+    messages_reset(f);
     f->tunnel = opt.transparent || opt.reverse.port != 0;
     f->home = opt.transparent ? address_target(original_address(fd))
                               : opt.reverse;
@@ -8500,7 +8502,7 @@ static bool flow_idle(const struct flow *f)
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
            f->state == FLOW_PROXIED ||
            f->state == FLOW_HELLO ||
-           (f->up.state == DIR_HEAD && f->client.in.len == 0 &&
+           (f->asks.state == READ_HEAD && f->client.in.len == 0 &&
             f->client.out.len == 0 && f->client.wire_out.len == 0);
 }
 
@@ -8510,8 +8512,7 @@ static void flow_free(struct flow *f)
 {
     if (f->client.ending != END_SHUT)
         end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
-    dir_reset(&f->up);
-    dir_reset(&f->down);
+    messages_reset(f);
     server_drop(f);
     end_close(&f->client);
     known_drop(f->leaf);
@@ -8579,8 +8580,8 @@ static void flow_arm(struct flow *f, double *left)
     rest = since + waits[w].seconds * SECOND - now;
     if (rest <= 0)
         flow_wake(f);
-    chain_arm(f->up.chain, left);
-    chain_arm(f->down.chain, left);
+    chain_arm(f->asks.chain, left);
+    chain_arm(f->answers.chain, left);
     sooner(left, f->wake ? 0 : rest);
     if (end_lingers(&f->client) || end_lingers(&f->server.end))
         sooner(left, LINGER);
@@ -8727,7 +8728,7 @@ static bool end_take(struct end *e)
 static void flow_read(void *it)
 {
     struct flow *f = it;
-    struct chain *chains[] = { f->up.chain, f->down.chain };
+    struct chain *chains[] = { f->asks.chain, f->answers.chain };
     bool moved = end_take(&f->client);
 
     if (f->server.state != SERVER_CONNECT)
@@ -8765,7 +8766,7 @@ static void read_ready(void)
    happened, without asking select() first: mostly there is room. */
 static bool flow_write(struct flow *f)
 {
-    struct chain *chains[] = { f->up.chain, f->down.chain };
+    struct chain *chains[] = { f->asks.chain, f->answers.chain };
     bool moved = false;
 
     if (end_wants_write(&f->client))
@@ -8809,8 +8810,6 @@ static void flow_go(void *it)
     w = flow_wait(f, &since);
     if (since + waits[w].seconds * SECOND <= now)
         flow_expire(f, w);
-    dir_show(&f->up);
-    dir_show(&f->down);
     end_trim(&f->client);
     end_trim(&f->server.end);
 }

@@ -53,6 +53,17 @@ def _():
         proxy.wait_out(r"(?m)^#1 << 'HTTP/1.1 200 OK")
 
 
+@test('a request whose server cannot be reached has its line, before the page')
+def _():
+    with Proxy() as proxy, proxy.connect() as client:
+        client.send(b'GET http://127.0.0.1:1/x HTTP/1.1\r\nHost: h\r\n\r\n')
+        client.read_message()
+        out = lines(proxy, 2)
+        check(out[0].startswith("#1 >> 'GET http://127.0.0.1:1/x HTTP/1.1"),
+              'the request', out)
+        check(out[1].startswith("#1 << 'HTTP/1.1 502 "), 'the page', out)
+
+
 @test('kept-alive messages are a line each')
 def _():
     with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:
