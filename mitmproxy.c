@@ -956,6 +956,20 @@ static void buf_move(struct buf *to, struct buf *from, size_t n)
     buf_eat(from, n);
 }
 
+/* Puts len bytes at p in the place of the n at offset at. */
+static void buf_splice(struct buf *b, size_t at, size_t n, const void *p,
+                       size_t len)
+{
+    unsigned char *place;
+
+    buf_reserve(b, len);
+    place = buf_at(b) + at;
+    memmove(place + len, place + n, b->len - at - n);
+    if (len > 0)
+        memcpy(place, p, len);
+    b->len = b->len - n + len;
+}
+
 /* Gives back the memory of an empty buffer. */
 static void buf_trim(struct buf *b)
 {
@@ -4370,125 +4384,75 @@ static int chunks_begin(const char *p, size_t n)
                                                  b.step >= TRAILER_START;
 }
 
-/* What is to be changed in a head that goes on; all else stays as it is. */
-struct edit {
-    const char *target;         /* this, of target_len, is the new target */
-    size_t target_len;
-    const char *origin;         /* behind this; NULL: nothing */
-    bool proxied;               /* Proxy-Connection goes ... */
-    bool stranger;              /* ... and so does Proxy-Authorization */
-    const char *credentials;    /* a field line to be added, or NULL */
-    bool identity;              /* Accept-Encoding becomes identity */
-    enum { STAYS, SET_LENGTH, SET_CHUNKED, SET_NONE } framing;
-    uint64_t length;
-};
-
-/* Writes the field that frames a mended body, with the line end given. */
-static void put_framing(struct buf *out, const struct edit *e,
-                        const char *eol, size_t eol_len)
+/* Gives the fields of this name, in the head that b begins with and whose field
+   lines begin at offset at, this value: the first of them has it then, and the
+   others go, as do folds. NULL: all go. What their values were is put into was,
+   unless that is NULL. Whether one has the value now. */
+static bool head_set(struct buf *b, size_t at, const char *field,
+                     const char *value, struct buf *was)
 {
-    if (e->framing == SET_LENGTH)
-        buf_printf(out, "Content-Length: %llu",
-                   (unsigned long long)e->length);
-    else if (e->framing == SET_CHUNKED)
-        buf_puts(out, "Transfer-Encoding: chunked");
-    else
+    size_t line, len, name = 0, n, size = value ? strlen(value) : 0;
+    bool ours = false, set = false;
+    const char *old;
+
+    while ((line = next_line((char *)buf_at(b) + at, b->len - at, &len)) > 0 &&
+           len > 0) {
+        const char *p = (char *)buf_at(b) + at;
+        bool fold = *p == ' ' || *p == '\t'; /* shares its field's fate */
+
+        if (!fold)
+            ours = split_field(p, len, &name, &old, &n) &&
+                   field_is(p, name, field);
+        if (ours && !fold && was != NULL)
+            buf_put(was, old, n);
+        if (ours && !fold && !set && value != NULL) {
+            size_t blanks = name - bare_name(p, name);
+
+            buf_splice(b, (size_t)(old - p) + at, n, value, size);
+            buf_splice(b, at + name - blanks, blanks, NULL, 0);
+            line += size - n - blanks;
+            set = true;
+        } else if (ours) {
+            buf_splice(b, at, line, NULL, 0);
+            line = 0;
+        }
+        at += line;
+    }
+    return set;
+}
+
+/* Adds a field line to the head that b is, with the line end of its last. */
+static void head_add(struct buf *b, const char *field)
+{
+    const char *eol = b->len > 1 && buf_at(b)[b->len - 2] == '\r' ? "\r\n"
+                                                                  : "\n";
+
+    b->len -= strlen(eol);
+    buf_printf(b, "%s%s%s", field, eol, eol);
+}
+
+/* How a body is framed anew. */
+enum { STAYS, SET_LENGTH, SET_CHUNKED, SET_NONE };
+
+/* Makes the head that b is, which h tells of, say how its body is framed. */
+static void head_frame(struct buf *b, const struct head *h, int framing,
+                       uint64_t length)
+{
+    char field[40], *number = field + sizeof "Content-Length:";
+    bool stays = framing == SET_CHUNKED ? h->chunked :
+                 framing == SET_LENGTH && !h->coded;
+
+    if (framing == STAYS)
         return;
-    buf_put(out, eol, eol_len);
-}
-
-/* Decides about one field line of len bytes, of line with its end: whether it
-   goes out as it is. If not, what does is written here. */
-static bool edit_field(struct buf *out, const struct edit *e,
-                       const struct head *h, bool *framed, const char *p,
-                       size_t len, size_t line)
-{
-    const char *value;
-    size_t name, value_len;
-
-    if (!split_field(p, len, &name, &value, &value_len))
-        return true;
-    if ((e->proxied && field_is(p, name, "Proxy-Connection")) ||
-        (e->stranger && field_is(p, name, "Proxy-Authorization")))
-        return false;
-    if (e->identity && field_is(p, name, "Accept-Encoding")) {
-        buf_put(out, p, name);
-        buf_puts(out, ": identity");
-        buf_put(out, p + len, line - len);
-        return false;
-    }
-    if (e->framing != STAYS && field_is(p, name, "Transfer-Encoding"))
-        return e->framing == SET_CHUNKED ? h->chunked
-                                         : e->framing == SET_LENGTH &&
-                                           !h->coded;
-    if (e->framing == STAYS || !field_is(p, name, "Content-Length"))
-        return true;
-    if (e->framing == SET_LENGTH && !*framed) {
-        buf_put(out, p, bare_name(p, name));
-        buf_put(out, p + name, (size_t)(value - p) - name);
-        buf_printf(out, "%llu", (unsigned long long)e->length);
-        buf_put(out, value + value_len, (size_t)(p + line - value) - value_len);
-    } else if (e->framing == SET_CHUNKED && !*framed)
-        put_framing(out, e, p + len, line - len);
-    *framed = true;
-    return false;
-}
-
-/* Writes the head h, which starts at p, to out with the changes of e. */
-static void head_write(struct buf *out, const char *p, const struct head *h,
-                       const struct edit *e)
-{
-    size_t at = 0, line, len;
-    bool framed = e->framing == SET_CHUNKED && h->chunked, keep = true;
-
-    if (e->target != NULL) {
-        buf_put(out, p, h->target.at);
-        buf_puts(out, e->origin ? e->origin : "");
-        buf_put(out, e->target, e->target_len);
-        at = h->target.at + h->target.len;
-    }
-    buf_put(out, p + at, h->fields - at);
-    at = h->fields;
-    for (; (line = next_line(p + at, h->len - at, &len)) > 0; at += line) {
-        const char *eol = p + at + len;
-
-        if (len == 0 && !framed && e->framing != STAYS)
-            put_framing(out, e, eol, line - len);
-        if (len == 0 && e->credentials != NULL) {
-            buf_puts(out, e->credentials);
-            buf_put(out, eol, line);
-        }
-        if (len == 0 || (*(p + at) != ' ' && *(p + at) != '\t'))
-            keep = len == 0 ||
-                   edit_field(out, e, h, &framed, p + at, len, line);
-        if (keep)                   /* a fold shares its field's fate */
-            buf_put(out, p + at, line);
-    }
-}
-
-/* Takes the fields of this name, with their folds, out of the head h at the
-   front of b, which is then to be parsed anew; their values go to out. */
-static void head_take(struct buf *b, const struct head *h, const char *field,
-                      struct buf *out)
-{
-    char *p = (char *)buf_at(b);
-    size_t at = h->fields, line, len, name, value_len;
-    const char *value;
-    bool taken = false;
-
-    while ((line = next_line(p + at, b->len - at, &len)) > 0 && len > 0) {
-        if (p[at] != ' ' && p[at] != '\t') { /* a fold shares its fate */
-            taken = split_field(p + at, len, &name, &value, &value_len) &&
-                    field_is(p + at, name, field);
-            if (taken)
-                buf_put(out, value, value_len);
-        }
-        if (taken) {
-            b->len -= line;
-            memmove(p + at, p + at + line, b->len - at);
-        } else
-            at += line;
-    }
+    sprintf(field, "Content-Length: %llu", (unsigned long long)length);
+    if (!stays)
+        head_set(b, h->fields, "Transfer-Encoding", NULL, NULL);
+    if (!head_set(b, h->fields, "Content-Length",
+                  framing == SET_LENGTH ? number : NULL, NULL) &&
+        framing == SET_LENGTH)
+        head_add(b, field);
+    if (framing == SET_CHUNKED && !stays)
+        head_add(b, "Transfer-Encoding: chunked");
 }
 
 /* Splits "host:port" of n bytes, or "[v6]:port", or a host alone, which then
@@ -7023,44 +6987,58 @@ static void put_origin(struct buf *out, const struct target *t,
         buf_printf(out, ":%u", t->port);
 }
 
-/* Writes a head to w's end: h, which stands at the front of src, the reader's
+/* Makes the head of a request, which b is and h tells of, one for the next
+   hop. */
+static void request_edit(struct flow *f, struct buf *b, const struct head *h)
+{
+    const char *p = (char *)buf_at(b), *rest, *credentials = NULL;
+    bool forward = f->server.target.forward, absolute;
+    struct buf *origin;
+    struct target t;
+    size_t n;
+
+    request_target(f, p, h, &absolute);
+    exchange_method(f, p, h);
+    if (forward && !method_is(p, h, "TRACE")) /* which would show them */
+        credentials = proxy_credentials();
+    if (!f->tunnel)
+        head_set(b, h->fields, "Proxy-Connection", NULL, NULL);
+    if (!f->tunnel && (!forward || credentials != NULL))
+        head_set(b, h->fields, "Proxy-Authorization", NULL, NULL);
+    if (text_wanted(f))
+        head_set(b, h->fields, "Accept-Encoding", "identity", NULL);
+    if (credentials != NULL)
+        head_add(b, credentials);
+    p = (char *)buf_at(b);
+    if (absolute && !forward) {
+        parse_absolute(p + h->target.at, h->target.len, &t, &rest, &n);
+        buf_splice(b, h->target.at, h->target.len - n,
+                   n == 0 && method_is(p, h, "OPTIONS") ? "*" : "/",
+                   n == 0 || *rest != '/');
+    } else if (forward && !absolute) {
+        origin = buf_scratch();
+        put_origin(origin, &f->ex.to, f->ex.host);
+        n = p[h->target.at] == '*' ? h->target.len : 0;
+        buf_splice(b, h->target.at, n, buf_at(origin), origin->len);
+        buf_free(origin);
+    }
+}
+
+/* Puts a head into w's end: h, which stands at the front of src, the reader's
    or the filters', with its body framed anew. */
 static void writer_put_head(struct writer *w, struct buf *src,
                             const struct head *h, int framing, uint64_t length)
 {
-    struct edit e = { .framing = framing, .length = length };
-    struct flow *f = w->flow;
-    const char *p = (char *)buf_at(src);
-    bool forward = f->server.target.forward, absolute;
-    struct buf *origin = buf_scratch();
-    struct target t;
+    struct buf *b = buf_scratch();
 
-    if (w->request) {
-        request_target(f, p, h, &absolute);
-        if (absolute && !forward) {
-            parse_absolute(p + h->target.at, h->target.len, &t, &e.target,
-                           &e.target_len);
-            e.origin = e.target_len > 0 && *e.target == '/' ? NULL :
-                       e.target_len == 0 && method_is(p, h, "OPTIONS") ? "*"
-                                                                       : "/";
-        } else if (forward && !absolute) {
-            put_origin(origin, &f->ex.to, f->ex.host);
-            buf_put(origin, "", 1);
-            e.origin = (char *)buf_at(origin);
-            e.target = p + h->target.at;
-            e.target_len = *e.target == '*' ? 0 : h->target.len;
-        }
-        if (forward && !method_is(p, h, "TRACE")) /* which would show them */
-            e.credentials = proxy_credentials();
-        e.proxied = !f->tunnel;
-        e.stranger = !f->tunnel && (!forward || e.credentials != NULL);
-        e.identity = text_wanted(f);
-        exchange_method(f, p, h);
-        if (w->chain != NULL)
-            buf_move(&w->to->out, &w->chain->lead, w->chain->lead.len);
-    }
-    head_write(&w->to->out, p, h, &e);
-    buf_free(origin);
+    buf_put(b, buf_at(src), h->len);
+    head_frame(b, h, framing, length);
+    if (w->request)
+        request_edit(w->flow, b, h);
+    if (w->request && w->chain != NULL)
+        buf_move(&w->to->out, &w->chain->lead, w->chain->lead.len);
+    buf_move(&w->to->out, b, b->len);
+    buf_free(b);
     w->sent = true;
 }
 
@@ -7447,7 +7425,7 @@ static bool request_admit(struct reader *r)
     struct buf *in = &r->from->in, *value = buf_scratch();
     bool good;
 
-    head_take(in, &r->head, "Proxy-Authorization", value);
+    head_set(in, r->head.fields, "Proxy-Authorization", NULL, value);
     head_parse((char *)buf_at(in), in->len, true, &r->head);
     good = r->pass || basic_is_authorized(value);
     buf_free(value);

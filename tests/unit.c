@@ -970,108 +970,155 @@ static void test_until_close(void)
 
 /* ==== heads that are changed ============================================ */
 
-#define TO(literal) .target = (literal), .target_len = sizeof(literal) - 1
-
-/* Heads, what is to be changed, and what they become. */
-static const struct edit_case {
-    const char *text;
-    struct edit edit;
-    const char *want;
-} edits[] = {
-    { GET "a:b\r\nA :  c\n: \r\nx\r\n y\r\n\r\n", { 0 },
-      GET "a:b\r\nA :  c\n: \r\nx\r\n y\r\n\r\n" },
-    { "\r\n\n" GET "\n", { 0 }, "\r\n\n" GET "\n" },
-    /* the target */
-    { "GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n", { TO("/a") },
-      "GET /a HTTP/1.1\r\nHost: h\r\n\r\n" },
-    { "GET http://h?q HTTP/1.0\n\n", { TO("?q"), .origin = "/" },
-      "GET /?q HTTP/1.0\n\n" },
-    { "GET http://h HTTP/1.1\r\n\r\n", { TO(""), .origin = "/" },
-      GET "\r\n" },
-    { "\r\nOPTIONS http://h HTTP/1.1\r\n\r\n", { TO("*") },
-      "\r\nOPTIONS * HTTP/1.1\r\n\r\n" },
-    /* Proxy-Connection goes, and nothing else */
+/* Heads, the field that is given another value, or none, and what they become:
+   all else stays, byte for byte. */
+static const struct {
+    const char *text, *field, *value, *want, *was;
+} sets[] = {
+    { GET "a:b\r\nA :  c\n: \r\nx\r\n y\r\n\r\n", "y", "z",
+      GET "a:b\r\nA :  c\n: \r\nx\r\n y\r\n\r\n", "" },
+    { "\r\n\n" GET "\n", "A", NULL, "\r\n\n" GET "\n", "" },
+    { GET "A: b\r\n\r\n", "Accept-Encoding", "identity", GET "A: b\r\n\r\n",
+      "" },
+    /* goes, and nothing else */
     { GET "Proxy-Connection: x\r\nA: b\r\nproxy-connection:y\n"
-      "Proxy-Connections: z\r\n\r\n", { .proxied = true },
-      GET "A: b\r\nProxy-Connections: z\r\n\r\n" },
+      "Proxy-Connections: z\r\n\r\n", "Proxy-Connection", NULL,
+      GET "A: b\r\nProxy-Connections: z\r\n\r\n", "xy" },
     { GET "Proxy-Connection: x\r\n y\r\n\tz\r\nA: b\r\n c\r\n\r\n",
-      { .proxied = true }, GET "A: b\r\n c\r\n\r\n" },
-    { GET "Proxy-Connection: x\r\n\r\n", { 0 },
-      GET "Proxy-Connection: x\r\n\r\n" },
-    /* Accept-Encoding */
-    { GET "Accept-Encoding: gzip, br\r\n\r\n", { .identity = true },
-      GET "Accept-Encoding: identity\r\n\r\n" },
-    { GET "accept-encoding:gzip\n br\nA: b\n\n", { .identity = true },
-      GET "accept-encoding: identity\nA: b\n\n" },
-    { GET "A: b\r\n\r\n", { .identity = true }, GET "A: b\r\n\r\n" },
-    /* lengths: present, absent, twice, folded, with bare LF */
-    { OK "Content-Length: 5\r\nA: b\r\n\r\n",
-      { .framing = SET_LENGTH, .length = 42 },
-      OK "Content-Length: 42\r\nA: b\r\n\r\n" },
-    { OK "content-length:\t 5 \nA: b\n\n",
-      { .framing = SET_LENGTH, .length = 42 },
-      OK "content-length:\t 42 \nA: b\n\n" },
-    { OK "Content-Length:\r\n\r\n", { .framing = SET_LENGTH, .length = 42 },
-      OK "Content-Length:42\r\n\r\n" },
-    { OK "A: b\r\n\r\n", { .framing = SET_LENGTH, .length = 42 },
-      OK "A: b\r\nContent-Length: 42\r\n\r\n" },
-    { OK "A: b\r\n\n", { .framing = SET_LENGTH, .length = 42 },
-      OK "A: b\r\nContent-Length: 42\n\n" },
-    { OK "\r\n", { .framing = SET_LENGTH, .length = UINT64_MAX },
-      OK "Content-Length: 18446744073709551615\r\n\r\n" },
-    { OK "Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
-      { .framing = SET_LENGTH, .length = 42 },
-      OK "Content-Length: 42\r\n\r\n" },
-    { OK "Content-Length: 5\r\n 6\r\nA: b\r\n c\r\n\r\n",
-      { .framing = SET_LENGTH, .length = 42 },
-      OK "Content-Length: 42\r\nA: b\r\n c\r\n\r\n" },
-    { OK "Transfer-Encoding: chunked\r\n\r\n",
-      { .framing = SET_LENGTH, .length = 42 },
-      OK "Content-Length: 42\r\n\r\n" },
-    { OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-      { .framing = SET_LENGTH }, OK "Content-Length: 0\r\n\r\n" },
-    /* chunked */
-    { OK "A: b\r\n\r\n", { .framing = SET_CHUNKED },
-      OK "A: b\r\nTransfer-Encoding: chunked\r\n\r\n" },
-    { OK "Content-Length: 5\nA: b\r\n\r\n", { .framing = SET_CHUNKED },
-      OK "Transfer-Encoding: chunked\nA: b\r\n\r\n" },
-    { OK "transfer-encoding:Chunked\r\n\r\n", { .framing = SET_CHUNKED },
-      OK "transfer-encoding:Chunked\r\n\r\n" },
-    { OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n 6\r\n\r\n",
-      { .framing = SET_CHUNKED }, OK "Transfer-Encoding: chunked\r\n\r\n" },
-    /* neither */
-    { OK "Content-Length: 5\r\n 6\r\nA: b\r\nTransfer-Encoding: x\r\n\r\n",
-      { .framing = SET_NONE }, OK "A: b\r\n\r\n" },
-    { OK "A: b\r\n\r\n", { .framing = SET_NONE }, OK "A: b\r\n\r\n" },
-    /* all at once */
-    { "POST http://h/a HTTP/1.1\r\nProxy-Connection: x\r\nA: b\r\n"
-      "Accept-Encoding: br\r\nContent-Length: 1\r\n\r\n",
-      { TO("a"), .origin = "/", .proxied = true, .identity = true,
-        .framing = SET_LENGTH, .length = 2 },
-      "POST /a HTTP/1.1\r\nA: b\r\nAccept-Encoding: identity\r\n"
-      "Content-Length: 2\r\n\r\n" },
+      "Proxy-Connection", NULL, GET "A: b\r\n c\r\n\r\n", "x" },
+    { GET "A: b\r\nProxy-Connection : x\r\n\r\n", "Proxy-Connection", NULL,
+      GET "A: b\r\n\r\n", "x" },
+    /* another value: longer, shorter, folded, twice, empty, a blank before */
+    { GET "Accept-Encoding: gzip, br\r\n\r\n", "Accept-Encoding", "identity",
+      GET "Accept-Encoding: identity\r\n\r\n", "gzip, br" },
+    { GET "accept-encoding:gzip\n br\nA: b\n\n", "Accept-Encoding", "identity",
+      GET "accept-encoding:identity\nA: b\n\n", "gzip" },
+    { GET "A: \t b \r\na:c\r\n\r\n", "a", "1234567",
+      GET "A: \t 1234567 \r\n\r\n", "bc" },
+    { GET "A:\r\nB: c\r\n\r\n", "A", "b", GET "A:b\r\nB: c\r\n\r\n", "" },
+    { GET "A  : b\r\n\r\n", "A", "", GET "A: \r\n\r\n", "b" },
 };
 
-static void test_head_write(void)
+/* The head of a text, with a body behind it. */
+static struct buf head_of(const char *text, const char *body, struct head *h)
 {
-    for (size_t i = 0; i < COUNT_OF(edits); i++) {
-        const struct edit_case *c = &edits[i];
-        size_t n = strlen(c->text);
-        const char *p = guarded(c->text, n);
-        struct buf out = { 0 };
-        struct head h;
+    struct buf b = { 0 };
+    size_t n = strlen(text);
 
-        check(head_parse(p, n, strncmp(p, "HTTP/", 5) != 0, &h) == (int)n,
-              "%s is no head", shown(c->text, n));
-        head_write(&out, p, &h, &c->edit);
-        same_buf("head", &out, c->want, strlen(c->want));
-        buf_free(&out);
+    check(head_parse(text, n, strncmp(text, "HTTP/", 5) != 0, h) == (int)n,
+          "%s is no head", shown(text, n));
+    buf_puts(&b, text);
+    buf_puts(&b, body);
+    return b;
+}
+
+static void test_head_set(void)
+{
+    for (size_t i = 0; i < COUNT_OF(sets); i++) {
+        const char *body = i % 2 ? "A: b\r\n" : "";
+        struct head h;
+        struct buf b = head_of(sets[i].text, body, &h), was = { 0 };
+        char want[200];
+
+        check(head_set(&b, h.fields, sets[i].field, sets[i].value, &was) ==
+              (sets[i].value != NULL && strcmp(sets[i].text, sets[i].want)),
+              "%s: %s", shown(sets[i].text, h.len), sets[i].field);
+        snprintf(want, sizeof want, "%s%s", sets[i].want, body);
+        same_buf("head", &b, want, strlen(want));
+        same_buf("values", &was, sets[i].was, strlen(sets[i].was));
+        buf_free(&b);
+        buf_free(&was);
+    }
+}
+
+/* Heads, how their body is framed anew, and what they become. */
+static const struct frame_case {
+    const char *text;
+    int framing;
+    uint64_t length;
+    const char *want;
+} frames[] = {
+    { OK "Content-Length: 5\r\nTransfer-Encoding: x\r\n\r\n", STAYS, 42,
+      OK "Content-Length: 5\r\nTransfer-Encoding: x\r\n\r\n" },
+    /* lengths: present, absent, twice, folded, with bare LF */
+    { OK "Content-Length: 5\r\nA: b\r\n\r\n", SET_LENGTH, 42,
+      OK "Content-Length: 42\r\nA: b\r\n\r\n" },
+    { OK "content-length:\t 5 \nA: b\n\n", SET_LENGTH, 42,
+      OK "content-length:\t 42 \nA: b\n\n" },
+    { OK "Content-Length:\r\n\r\n", SET_LENGTH, 42,
+      OK "Content-Length:42\r\n\r\n" },
+    { OK "A: b\r\n\r\n", SET_LENGTH, 42,
+      OK "A: b\r\nContent-Length: 42\r\n\r\n" },
+    { OK "A: b\r\n\n", SET_LENGTH, 42, OK "A: b\r\nContent-Length: 42\n\n" },
+    { OK "\r\n", SET_LENGTH, UINT64_MAX,
+      OK "Content-Length: 18446744073709551615\r\n\r\n" },
+    { OK "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", SET_LENGTH, 42,
+      OK "Content-Length: 42\r\n\r\n" },
+    { OK "Content-Length: 5\r\n 6\r\nA: b\r\n c\r\n\r\n", SET_LENGTH, 42,
+      OK "Content-Length: 42\r\nA: b\r\n c\r\n\r\n" },
+    { OK "Transfer-Encoding: chunked\r\n\r\n", SET_LENGTH, 42,
+      OK "Content-Length: 42\r\n\r\n" },
+    { OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", SET_LENGTH,
+      0, OK "Content-Length: 0\r\n\r\n" },
+    /* chunked */
+    { OK "A: b\r\n\r\n", SET_CHUNKED, 0,
+      OK "A: b\r\nTransfer-Encoding: chunked\r\n\r\n" },
+    { OK "Content-Length: 5\nA: b\r\n\r\n", SET_CHUNKED, 0,
+      OK "A: b\r\nTransfer-Encoding: chunked\r\n\r\n" },
+    { OK "transfer-encoding:Chunked\r\n\r\n", SET_CHUNKED, 0,
+      OK "transfer-encoding:Chunked\r\n\r\n" },
+    { OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n 6\r\n\r\n",
+      SET_CHUNKED, 0, OK "Transfer-Encoding: chunked\r\n\r\n" },
+    /* neither */
+    { OK "Content-Length: 5\r\n 6\r\nA: b\r\nTransfer-Encoding: x\r\n\r\n",
+      SET_NONE, 0, OK "A: b\r\n\r\n" },
+    { OK "A: b\r\n\r\n", SET_NONE, 0, OK "A: b\r\n\r\n" },
+};
+
+static void test_head_frame(void)
+{
+    for (size_t i = 0; i < COUNT_OF(frames); i++) {
+        const struct frame_case *c = &frames[i];
+        struct head h;
+        struct buf b = head_of(c->text, "", &h);
+
+        head_frame(&b, &h, c->framing, c->length);
+        same_buf("head", &b, c->want, strlen(c->want));
+        buf_free(&b);
+    }
+}
+
+/* Requests on their way to the server, in a tunnel or as a proxy's client's. */
+static void test_request_edit(void)
+{
+    static const struct { bool tunnel; const char *text, *want; } cases[] = {
+        { false, "GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n",
+          "GET /a HTTP/1.1\r\nHost: h\r\n\r\n" },
+        { false, "GET http://h?q HTTP/1.0\n\n", "GET /?q HTTP/1.0\n\n" },
+        { false, "GET http://h HTTP/1.1\r\n\r\n", GET "\r\n" },
+        { false, "\r\nOPTIONS http://h HTTP/1.1\r\n\r\n",
+          "\r\nOPTIONS * HTTP/1.1\r\n\r\n" },
+        { false, "POST http://h/a HTTP/1.1\r\nProxy-Connection: x\r\nA: b\r\n"
+          "Accept-Encoding: br\r\nProxy-Authorization: c\r\n d\r\n\r\n",
+          "POST /a HTTP/1.1\r\nA: b\r\nAccept-Encoding: br\r\n\r\n" },
+        { true, "GET http://h/a HTTP/1.1\r\nProxy-Connection: x\r\n\r\n",
+          "GET http://h/a HTTP/1.1\r\nProxy-Connection: x\r\n\r\n" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct flow f = { .tunnel = cases[i].tunnel };
+        struct head h;
+        struct buf b = head_of(cases[i].text, "", &h);
+
+        request_edit(&f, &b, &h);
+        same_buf("head", &b, cases[i].want, strlen(cases[i].want));
+        buf_free(&b);
     }
 }
 
 /* With codings besides chunked, as many as there are must stay: the body has
    been through them all. */
-static void test_head_write_codings(void)
+static void test_head_frame_codings(void)
 {
     static const char *const texts[] = {
         OK "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"
@@ -1080,12 +1127,10 @@ static void test_head_write_codings(void)
     };
 
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
-        struct edit e = { .framing = SET_CHUNKED };
-        struct buf out = { 0 };
         struct head h;
+        struct buf out = head_of(texts[i], "", &h);
 
-        head_parse(texts[i], strlen(texts[i]), false, &h);
-        head_write(&out, texts[i], &h, &e);
+        head_frame(&out, &h, SET_CHUNKED, 0);
         buf_put(&out, "", 1);
         check(head_parse((char *)buf_at(&out), out.len, false, &h) > 0 &&
               h.chunked && !h.has_length && !h.unclear &&
@@ -3050,8 +3095,10 @@ int main(void)
     test("bodies: chunked, byte by byte", test_chunked_bytes);
     test("bodies: by length", test_by_length);
     test("bodies: until close", test_until_close);
-    test("heads are changed where they must be", test_head_write);
-    test("heads: other codings stay", test_head_write_codings);
+    test("heads: a field gets a value, or goes", test_head_set);
+    test("heads: a body is framed anew", test_head_frame);
+    test("heads: requests for the next hop", test_request_edit);
+    test("heads: other codings stay", test_head_frame_codings);
     test("host and port", test_parse_authority);
     test("host: the longest", test_long_host);
     test("absolute targets", test_parse_absolute);
