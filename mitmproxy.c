@@ -6686,30 +6686,6 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
     return true;
 }
 
-/* Where r's message ends cannot be known, for this reason: all that follows
-   belongs to it. In a tunnel both ways become a stream. Otherwise the client's
-   next request may be for another server, to which alone it may go: so this
-   one is the last, and ends with its connection. Behind --proxyauth, whose
-   credentials are not for servers, such a request is refused. */
-static bool reader_unclear(struct reader *r, const char *why)
-{
-    struct flow *f = r->flow;
-
-    if (opt.only != NULL && (f->spoken || r->head.len > 0))
-        return flow_fail(f, r->request ? 400 : 502, "--only-hosts lets nothing "
-                         "pass that is not clear: %s", why);
-    if (f->tunnel)
-        return flow_stream(f, !f->spoken, why);
-    if (r->request && opt.proxyauth != NULL)
-        return flow_fail(f, 400, "the end of this request cannot be known: %s",
-                         why);
-    tell_unseen(f, false, "goes on until its connection ends", why);
-    r->head.unclear = why;
-    r->body = (struct body){ .framing = UNTIL_CLOSE };
-    r->to->last = true;
-    return true;
-}
-
 /* Shows the message that r's end has the beginning of: its head, and of its
    body what has come with that. */
 static void reader_show(const struct reader *r)
@@ -6856,16 +6832,48 @@ static bool chain_failed(struct reader *r)
     return true;
 }
 
-/* The chunked coding of r's message is malformed: filters cannot be told where
-   it ends. */
-static bool reader_malformed(struct reader *r)
+/* Where r's message ends cannot be known, for this reason. Filters and the
+   fence want to know; otherwise the bytes pass as they are, if it is known
+   where to. In a tunnel both ways become a stream. A proxy's client may send
+   its next request to another server, to which alone it may go: so this one is
+   the last, and ends with its connection. Behind --proxyauth, whose credentials
+   are not for servers, such a request is refused. */
+static bool reader_unclear(struct reader *r, const char *why)
 {
+    struct flow *f = r->flow;
+    int status = r->request ? 400 : 502;
+
     if (r->chain != NULL)
-        return flow_fail(r->flow, r->request ? 400 : 502,
-                         "the chunked coding of the message is malformed");
+        return flow_fail(f, status, "%s", why);
     if (r->to->out == OUT_DROP)     /* the client has its answer */
-        return flow_close(r->flow);
-    return reader_unclear(r, "a chunk is malformed");
+        return flow_close(f);
+    if (r->request && !f->tunnel && r->state == READ_HEAD)
+        return flow_fail(f, 400, "this is no request that a proxy "
+                         "understands: %s", *buf_at(&r->from->in) != 22 ? why :
+                         "it is TLS (the proxy's address in the client must "
+                         "begin with http://, for https, too)");
+    if (opt.only != NULL && (f->spoken || r->head.len > 0))
+        return flow_fail(f, status, "--only-hosts lets nothing pass that is "
+                         "not clear: %s", why);
+    if (f->tunnel)
+        return flow_stream(f, !f->spoken, why);
+    if (r->request && opt.proxyauth != NULL)
+        return flow_fail(f, 400, "the end of this request cannot be known: %s",
+                         why);
+    tell_unseen(f, false, "goes on until its connection ends", why);
+    r->head.unclear = why;
+    r->body = (struct body){ .framing = UNTIL_CLOSE };
+    r->to->last = true;
+    if (r->state == READ_BODY)
+        return true;
+    reader_show(r);
+    r->state = READ_BODY;
+    r->to->state = WRITE_BODY;
+    if (r->head.len > 0 && r->head.chunked) {
+        r->body.framing = CHUNKED;  /* which is as good an end as any */
+        reader_take(r, r->head.len, &r->to->to->out);
+    }
+    return true;
 }
 
 /* Goes on with a sum (FNV-1a) of a body's start by n bytes at p. */
@@ -6906,7 +6914,9 @@ static bool reader_body(struct reader *r)
 
         if (n < 0) {
             r->body = before;
-            return reader_malformed(r) || moved;
+            return reader_unclear(r, c == NULL ? "a chunk is malformed" :
+                                  "the chunked coding of the message is "
+                                  "malformed") || moved;
         }
         if (trailer && c->trailers.len + (size_t)n > MAX_HEAD)
             return flow_fail(r->flow, r->request ? 431 : 502,
@@ -7435,6 +7445,22 @@ static bool request_admit(struct reader *r)
     return good;
 }
 
+/* The exchange of this request, whose head stands at p, begins - unless the
+   request is read once more, as its filters have failed. */
+static void exchange_begin(struct reader *r, const char *p)
+{
+    struct flow *f = r->flow;
+
+    if (!r->pass) {
+        exchange_free(&f->ex);
+        f->ex.id = next_id();
+        reader_show(r);
+    }
+    f->ex.minor = r->head.minor;
+    exchange_method(f, p, &r->head);
+    f->ex.client_head = f->ex.head;
+}
+
 /* A request's head has come. */
 static bool request_begin(struct reader *r)
 {
@@ -7451,14 +7477,7 @@ static bool request_begin(struct reader *r)
                flow_fail(f, 403, "%s:%u is not among --only-hosts", t.host,
                          t.port);
     r->body = body_begin(&r->head, &f->ex);
-    if (!r->pass) {
-        exchange_free(&f->ex);
-        f->ex.id = next_id();
-        reader_show(r);
-    }
-    f->ex.minor = r->head.minor;
-    exchange_method(f, p, &r->head);
-    f->ex.client_head = f->ex.head;
+    exchange_begin(r, p);
     if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n))
         return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
                          "or CONNECT host:port");
@@ -7526,31 +7545,6 @@ static bool response_begin(struct reader *r)
     r->to->last = r->head.close || f->up.last ||
                   (f->ex.head && !f->ex.client_head);
     reader_filter(r);
-    return true;
-}
-
-/* A head cannot be read, for this reason: the bytes pass as they are - if it
-   is known where to. */
-static bool reader_unframed(struct reader *r, const char *why)
-{
-    struct flow *f = r->flow;
-
-    if (r->request && !f->tunnel)
-        return flow_fail(f, 400, "this is no request that a proxy "
-                         "understands: %s", *buf_at(&r->from->in) != 22 ? why :
-                         "it is TLS (the proxy's address in the client must "
-                         "begin with http://, for https, too)");
-    if (f->tunnel)
-        return reader_unclear(r, why);
-    r->state = READ_BODY;
-    r->to->state = WRITE_BODY;
-    r->to->sent = true;
-    reader_unclear(r, why);
-    reader_show(r);
-    if (r->head.len > 0 && r->head.chunked) {
-        r->body.framing = CHUNKED;  /* which is as good an end as any */
-        reader_take(r, r->head.len, &r->to->to->out);
-    }
     return true;
 }
 
@@ -7651,7 +7645,7 @@ static bool read_head(struct reader *r)
     if (n == 0 && !r->from->ended)
         return false;
     if (n <= 0)
-        return reader_unframed(r, n < 0 ? "this is not HTTP/1"
+        return reader_unclear(r, n < 0 ? "this is not HTTP/1"
                                      : "its head has no end");
     if (r->request && !f->tunnel && opt.proxyauth != NULL && !request_admit(r))
         return true;
@@ -7664,7 +7658,7 @@ static bool read_head(struct reader *r)
         r->head.unclear = n > 0 ? NULL : old_coding;
     }
     if (r->head.unclear && (!r->request || f->tunnel || opt.proxyauth != NULL))
-        return reader_unframed(r, r->head.unclear);
+        return reader_unclear(r, r->head.unclear);
     return r->request ? request_begin(r) : response_begin(r);
 }
 

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -488,6 +489,7 @@ static void kernel_free(void)
 #define posix_spawn_file_actions_adddup2(a, fd, to) kernel_dup2(fd, to)
 #define posix_spawn(pid, path, a, b, argv, env) \
     ((void)(env), kernel_spawn(pid, argv))
+#define setrlimit(which, limit) ((void)(limit))
 #define kill(group, number) kernel_kill(group, number)
 #define waitpid(pid, status, flags) kernel_waitpid(status)
 #define select(n, r, w, e, t) \
