@@ -165,8 +165,9 @@ enum {
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
 /* Seconds between two looks whether a peer has acknowledged all, and those
-   after which an idle client has to make room for others. */
-static const double LINGER = 0.1, IDLE = 5;
+   after which an idle client has to make room for others; and those that a
+   PING of WebSocket's waits behind a message. */
+static const double LINGER = 0.1, IDLE = 5, PATIENCE = 1;
 
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
@@ -284,12 +285,32 @@ struct head {
     bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
                                that ends in chunked; any at all */
     bool expect;            /* Expect: 100-continue, or a fold of that */
-    bool upgrade;           /* Upgrade is there */
+    bool upgrade, websocket; /* Upgrade is there; and names that */
     bool close, keep_alive; /* as Connection has it; close is stronger */
     uint64_t length;
     const char *unclear;    /* why nobody can tell where the body ends */
     struct span host, type, coding; /* values of Host, Content-Type and
                                Content-Encoding */
+};
+
+/* The head of a WebSocket frame (RFC 6455, 5.2). */
+struct frame {
+    bool fin;               /* the last of its message */
+    unsigned char reserved; /* RSV1 to RSV3, which only extensions set */
+    unsigned char opcode;   /* 0 continues, 1 text, 2 binary; 8 and more: of
+                               control (close, ping, pong), no message */
+    unsigned char mask[4];  /* 0 0 0 0: none, or one that does nothing */
+    uint64_t length;        /* of the payload behind */
+};
+
+/* One direction's frames being read: where in a message we are. */
+struct frames {
+    struct frame frame;     /* the one under way, or the last */
+    uint64_t left;          /* of it yet to come, its head included */
+    bool open;              /* the message goes on in another frame */
+    unsigned char opcode;   /* of the message: its first frame's */
+    uint64_t length;        /* of its payload, in all frames begun so far */
+    const char *wrong;      /* why it is none to be read; NULL: it is one */
 };
 
 /* Where a request goes. Of a flow's targets each is the one before, where
@@ -495,11 +516,15 @@ struct reader {
     bool request;
     enum {
         READ_HEAD,          /* waits for a head */
-        READ_BODY           /* has it, and reads what follows, until body.done:
+        READ_BODY,          /* has it, and reads what follows, until body.done:
                                then it waits for the exchange's end */
+        READ_FRAMES         /* reads WebSocket's messages, one by one */
     } state;
     struct head head;
     struct body body;       /* what is left of it; of a stream: UNTIL_CLOSE */
+    bool wanted;            /* of READ_FRAMES: filters want the messages */
+    struct frames frames;
+    struct buf message;     /* its frames, until it is whole */
     struct chain *chain;    /* NULL: no filter */
     bool pass;              /* the filters failed: the original goes on */
     double begun;           /* when its head's first byte was seen; 0: not */
@@ -517,6 +542,7 @@ struct writer {
         WRITE_PRINT,        /* waits for the filters to print a head */
         WRITE_HEAD,         /* there is one; a request waits for the server */
         WRITE_BODY,         /* the body moves */
+        WRITE_MESSAGE,      /* waits for all that filters make of WebSocket's */
         WRITE_DONE          /* all of it is in to.out */
     } state;
     struct chain *chain;    /* NULL: straight from the reader */
@@ -4105,7 +4131,8 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->close |= list_has(value, len, "close", false),
             h->keep_alive |= list_has(value, len, "keep-alive", false);
         else if (same_word(p, name, "Upgrade"))
-            h->upgrade = true;
+            h->upgrade = true,
+            h->websocket |= list_has(value, len, "websocket", false);
         else if (same_word(p, bare, "Expect"))
             h->expect |= len == 0 ||
                          list_has(value, len, "100-continue", false);
@@ -4529,9 +4556,133 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
     return parse_authority(p, (size_t)(path - p), t->tls ? 443 : 80, t);
 }
 
+/* ---- WebSocket (RFC 6455): frames, and what messages are made of */
+
+/* Reads the head of a frame off the n bytes at p, as long as it may be. What
+   no extension can change is malformed: a length of 2^63 or more, a control
+   frame that is long or has another part. */
+static int frame_parse(const unsigned char *p, size_t n, struct frame *f)
+{
+    size_t more, size;
+
+    if (n < 2)
+        return 0;
+    *f = (struct frame){ .fin = p[0] >> 7, .reserved = p[0] >> 4 & 7,
+                         .opcode = p[0] & 15, .length = p[1] & 127 };
+    more = f->length == 127 ? 8 : f->length == 126 ? 2 : 0;
+    size = 2 + more + (p[1] >> 7) * 4;
+    if (f->opcode & 8 && (!f->fin || more > 0))
+        return -1;
+    if (n < size)
+        return 0;
+    if (more > 0)
+        f->length = 0;              /* others may write 5 in 8 bytes, too */
+    for (size_t i = 0; i < more; i++)
+        f->length = f->length << 8 | p[2 + i];
+    if (p[1] >> 7)
+        memcpy(f->mask, p + size - 4, 4);
+    return f->length >> 63 ? -1 : (int)size;
+}
+
+/* The next piece of a direction's frames among the n > 0 bytes at p: a control
+   frame, all of it, or what there is of a data frame, with its head. */
+static ssize_t frames_next(struct frames *r, const unsigned char *p, size_t n)
+{
+    const struct frame *f = &r->frame;
+    bool goes_on = r->open;
+    int head;
+
+    if (r->left == 0) {
+        head = frame_parse(p, n, &r->frame);
+        if (head > 0 && f->opcode & 8)
+            return n < head + f->length ? 0 : head + (ssize_t)f->length;
+        if (head <= 0)
+            return head;
+        if (!goes_on)
+            *r = (struct frames){ .frame = *f, .opcode = f->opcode };
+        r->open = !f->fin;
+        r->left = (uint64_t)head + f->length;
+        r->length += f->length;
+        r->wrong = goes_on != (f->opcode == 0) ? "its frames are mixed up" :
+                   f->opcode > 2 ? "its opcode means nothing" :
+                   f->reserved ? "its reserved bits are set: is it compressed "
+                                 "all the same?" :
+                   r->length > MAX_HOLD ? "it is longer than 1 MiB" : r->wrong;
+    }
+    n = n < r->left ? n : (size_t)r->left;
+    r->left -= n;
+    return (ssize_t)n;
+}
+
+/* Whether the piece of a data frame that was read last ended its message. */
+static bool frames_whole(const struct frames *r)
+{
+    return r->left == 0 && !r->open;
+}
+
+/* Puts a mask on n bytes of a payload, or takes it off. */
+static void frame_mask(unsigned char *p, size_t n, const unsigned char *mask)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] ^= mask[i & 3];
+}
+
+/* Appends the payload of the data frames, n whole bytes at p, to out. */
+static void frames_open(struct buf *out, const unsigned char *p, size_t n)
+{
+    struct frame f;
+
+    for (const unsigned char *end = p + n; p < end; p += f.length) {
+        p += frame_parse(p, (size_t)(end - p), &f);
+        buf_put(out, p, f.length);
+        frame_mask(buf_at(out) + out->len - f.length, f.length, f.mask);
+    }
+}
+
+/* Appends n bytes as one frame to out, with the mask of 4 bytes, or, as servers
+   do, without one: NULL. */
+static void frame_put(struct buf *out, unsigned char opcode, const void *p,
+                      size_t n, const unsigned char *mask)
+{
+    int more = n < 126 ? 0 : n < 65536 ? 2 : 8;
+    unsigned char head[14] = { 0x80 | opcode, mask ? 0x80 : 0 };
+    size_t size = 2;
+
+    head[1] |= more == 0 ? n : more == 2 ? 126 : 127;
+    while (more-- > 0)
+        head[size++] = (unsigned char)((uint64_t)n >> 8 * more);
+    if (mask != NULL)
+        memcpy(head + size, mask, 4), size += 4;
+    buf_put(out, head, size);
+    buf_put(out, p, n);
+    if (mask != NULL)
+        frame_mask(buf_at(out) + out->len - n, n, mask);
+}
+
+/* Whether the n bytes at p are UTF-8 (RFC 3629, 4). */
+static bool is_utf8(const unsigned char *p, size_t n)
+{
+    while (n > 0) {
+        size_t more = *p < 0x80 ? 0 : *p < 0xc2 ? n : *p < 0xe0 ? 1 :
+                      *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : n;
+        int low = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
+        int high = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
+
+        if (more >= n)
+            return false;
+        for (size_t i = 1; i <= more; i++, low = 0x80, high = 0xbf)
+            if (p[i] < low || p[i] > high)
+                return false;
+        p += more + 1;
+        n -= more + 1;
+    }
+    return true;
+}
+
 /* ==== 13 match expressions ==============================================
    ~d host, ~u URL, ~m method, ~t Content-Type, ~c status, ~h header line,
-   ~q request, ~s response; ! & | ( ); a bare REGEX means ~u. */
+   ~q request, ~s response, ~w WebSocket message; ! & | ( ); a bare REGEX
+   means ~u. */
 
 struct match {
     char kind;              /* a letter above, or one of ! & | */
@@ -4550,6 +4701,7 @@ struct subject {
     const struct head *h;   /* NULL: of a response that is yet to come, or
                                there is none, in a stream */
     bool request;           /* else a response */
+    bool message;           /* of WebSocket's: it has no head */
 };
 
 /* An expression being read, and what was made for it last: in the end all of
@@ -4679,12 +4831,12 @@ static struct match *match_term(struct parser *p)
     int r = 0;
 
     if (*p->p == '~') {
-        if (kind == '\0' || !strchr("dumthcqs", kind) ||
+        if (kind == '\0' || !strchr("dumthcqsw", kind) ||
             isalnum((unsigned char)p->p[2]))
             return match_error(p, "there is no such operator");
         p->p += 2;
     }
-    if (kind == 'q' || kind == 's')
+    if (strchr("qsw", kind))
         return match_new(p, kind, NULL, NULL);
     if ((word = match_word(p)) == NULL)
         return match_error(p, "an argument is missing");
@@ -4828,7 +4980,7 @@ static int match_eval(const struct match *m, const struct subject *s)
     if (m == NULL)
         return 1;
     if (s->h == NULL && strchr("cht", m->kind))
-        return 3;
+        return s->message ? 2 : 3;
     switch (m->kind) {
     case '!':
         a = match_eval(m->a, s);
@@ -4842,6 +4994,8 @@ static int match_eval(const struct match *m, const struct subject *s)
     case 'q':
     case 's':
         return s->request == (m->kind == 'q') ? 1 : 2;
+    case 'w':
+        return s->message ? 1 : 2;
     case 'c':
         return s->h->status == m->code ? 1 : 2;
     case 'h':
@@ -4855,6 +5009,14 @@ static int match_eval(const struct match *m, const struct subject *s)
     }
 }
 
+/* Whether an expression may match WebSocket messages: not without ~w. */
+static bool match_has_w(const struct match *m)
+{
+    while (m != NULL && m->kind != 'w')
+        m = m->made;
+    return m != NULL;
+}
+
 /* ==== 14 filters ========================================================
    The filters of one message run all at once, as in a shell's pipeline; a
    buffer lies before, between and behind them. */
@@ -4862,10 +5024,11 @@ static int match_eval(const struct match *m, const struct subject *s)
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL,
    the last by another; to be freed. Bytes that are no ASCII text are escaped
    as in a URL, and so is what would end a word. */
-static char *filter_vars(const struct flow *f, const char *direction,
+static char *filter_vars(const struct reader *r, const char *direction,
                          int status)
 {
-    const struct exchange *ex = &f->ex;
+    static const char *const opcodes[16] = { NULL, "text", "binary" };
+    const struct exchange *ex = &r->flow->ex;
     struct buf *text = buf_scratch();
     char number[32], port[8], code[8] = "";
     size_t from;
@@ -4874,14 +5037,16 @@ static char *filter_vars(const struct flow *f, const char *direction,
         { "SCHEME", ex->to.tls ? "https" : "http" },
         { "HOST", ex->host }, { "PORT", port },
         { "METHOD", ex->method }, { "URL", ex->url },
-        { "STATUS", code }, { "CLIENT", f->peer },
+        { "STATUS", code }, { "CLIENT", r->flow->peer },
+        { "OPCODE", opcodes[r->frames.opcode] }, /* of a message alone */
     };
 
     sprintf(number, "%lu", ex->id);
     sprintf(port, "%u", ex->to.port);
     if (status != 0)
         sprintf(code, "%d", status);
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs - !r->frames.opcode;
+         i++) {
         buf_printf(text, "MITM_%s=", pairs[i][0]);
         from = text->len;            /* exec takes 128 KiB of each, no more */
         for (const char *v = pairs[i][1] ? pairs[i][1] : "";
@@ -5174,7 +5339,27 @@ static struct subject exchange_subject(const struct exchange *ex, bool request,
                                        const void *p, const struct head *h)
 {
     return (struct subject){ ex->method, ex->url, ex->host, p,
-                             h ? h->len : 0, h, request };
+                             h ? h->len : 0, h, request, false };
+}
+
+/* Whether filter f is to see the subject. */
+static bool filter_sees(const struct filter *f, const struct subject *s)
+{
+    return f->request == s->request && match_eval(f->match, s) == 1 &&
+           (!s->message || match_has_w(f->match));
+}
+
+/* Whether a filter for this direction is to see the messages, if the exchange
+   under way becomes WebSocket's. */
+static bool messages_wanted(const struct flow *f, bool request)
+{
+    struct subject s = exchange_subject(&f->ex, request, NULL, NULL);
+
+    s.message = true;
+    for (const struct filter *g = opt.filters; g && !f->untouched; g = g->next)
+        if (filter_sees(g, &s))
+            return true;
+    return false;
 }
 
 /* Gives r a chain of those filters for its direction that match its message; h
@@ -5186,10 +5371,11 @@ static bool chain_new(struct reader *r, const struct head *h,
                                         buf_at(&r->from->in), h);
     struct chain *c = NULL, **end;
 
+    s.message = r->state == READ_FRAMES;
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
         struct run *run;
 
-        if (f->request != r->request || match_eval(f->match, &s) != 1)
+        if (!filter_sees(f, &s))
             continue;
         if (c == NULL) {
             r->chain = r->to->chain = c = alloc(sizeof *c);
@@ -5206,7 +5392,7 @@ static bool chain_new(struct reader *r, const struct head *h,
     }
     if (c == NULL)
         return false;
-    c->vars = filter_vars(r->flow, direction, h ? h->status : 0);
+    c->vars = filter_vars(r, direction, h ? h->status : 0);
     for (end = &waiting; *end != NULL;)
         end = &(*end)->next;
     *end = c;
@@ -5258,13 +5444,15 @@ static struct buf *chain_out(struct chain *c)
 
 /* How many bytes may wait before filter i, and so behind i - 1: for a
    coprocess a whole message; behind the last all that is held while its head
-   or its length is not known. */
+   or its length is not known, or a whole message of WebSocket. */
 static size_t chain_limit(const struct chain *c, int i)
 {
     const struct writer *w = c->to;
 
     if (i < c->count)
         return c->run[i]->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
+    if (w->state == WRITE_MESSAGE)
+        return MAX_HOLD + 1;
     return w->state == WRITE_PRINT || (w->state == WRITE_BODY &&
            w->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
 }
@@ -6500,6 +6688,7 @@ static void direction_reset(struct flow *f, bool request)
     struct end *client = &f->client, *server = &f->server.end;
 
     chain_free(r->chain);
+    buf_free(&r->message);
     *r = (struct reader){ .flow = f, .from = request ? client : server,
                           .to = w, .request = request };
     *w = (struct writer){ .flow = f, .to = request ? server : client,
@@ -7017,6 +7206,8 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
         head_set(b, h->fields, "Proxy-Authorization", NULL, NULL);
     if (text_wanted(f))
         head_set(b, h->fields, "Accept-Encoding", "identity", NULL);
+    if (h->websocket && (messages_wanted(f, true) || messages_wanted(f, false)))
+        head_set(b, h->fields, "Sec-WebSocket-Extensions", NULL, NULL);
     if (credentials != NULL)
         head_add(b, credentials);
     p = (char *)buf_at(b);
@@ -7677,6 +7868,7 @@ static bool read_turn(struct reader *r)
         return true;
     }
     if (f->tunnel && in->len > 0 && f->answers.state == READ_HEAD &&
+        !f->ex.upgrade &&           /* else it may be that protocol already */
         head_more((char *)buf_at(in), in->len, true, &r->next) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
@@ -7763,11 +7955,199 @@ static bool read_stream(struct reader *r)
     return wait ? false : reader_body(r);
 }
 
+/* ---- WebSocket: messages are read from their frames, and go through filters
+   one after the other in each direction, while the next ones wait in the
+   buffer. A direction of which no filter wants any is read, too: so that a
+   CLOSE of ours does not come within a frame. */
+
+/* A connection has become WebSocket's. True. */
+static bool frames_begin(struct flow *f)
+{
+    f->asks.wanted = messages_wanted(f, true);
+    f->answers.wanted = messages_wanted(f, false);
+    if (!f->stream || !(f->asks.wanted || f->answers.wanted))
+        return true;
+    say(1, "#%lu is WebSocket: its messages go through filters", f->ex.id);
+    f->asks.state = f->answers.state = READ_FRAMES;
+    return true;
+}
+
+/* Puts n bytes as a frame into w's end, masked if that is a server's. */
+static void message_put(struct writer *w, unsigned char opcode, const void *p,
+                        size_t n)
+{
+    unsigned char mask[4];
+
+    mbedtls_psa_get_random(NULL, mask, sizeof mask);
+    if (!w->to->broken)
+        frame_put(&w->to->out, opcode, p, n, w->request ? mask : NULL);
+}
+
+/* The message that filters had is no more. */
+static void message_over(struct reader *r)
+{
+    chain_free(r->chain);
+    r->chain = r->to->chain = NULL;
+    r->to->state = WRITE_NOTHING;
+    r->begun = 0;
+}
+
+/* Ends r's direction by a CLOSE, if it is not within a frame. */
+static void frames_fail(struct reader *r)
+{
+    static const unsigned char code[] = { 1011 >> 8, 1011 & 255 };
+    bool within = r->pass && r->frames.left > 0;
+
+    message_over(r);
+    buf_free(&r->message);
+    if (!within && !r->to->to->ending)
+        message_put(r->to, 8, code, sizeof code);
+    end_finish(r->to->to, within ? END_RESET : END_WELL);
+}
+
+/* The filters of a message have failed: --on-error decides. */
+static bool message_failed(struct reader *r)
+{
+    struct chain *c = r->chain;
+    struct flow *f = r->flow;
+    const struct filter *g = c->failed->filter;
+    enum on_error what = g->on_error;
+
+    say(0, "#%lu the %s filter failed: %s (%.100s): %s", f->ex.id,
+        g->request ? "request" : "response", c->failure, g->command,
+        what == PASS ? "the message is passed as it was" :
+        what == FAIL ? "closed with code 1011" : "closed");
+    if (what == CLOSE)
+        return flow_cut(f);
+    if (what == FAIL) {
+        frames_fail(&f->asks);
+        frames_fail(&f->answers);
+        f->since = now;
+        return true;
+    }
+    buf_move(&r->to->to->out, &c->kept, c->kept.len);
+    r->pass = !frames_whole(&r->frames);
+    message_over(r);
+    return true;
+}
+
+/* Gives filters the message that has been read, or tells them why not. True. */
+static bool message_begin(struct reader *r, const char *wrong)
+{
+    struct chain *c;
+    int i = 0;
+
+    chain_new(r, NULL, "message");
+    c = r->chain;
+    c->keep = false;                /* it is kept as a whole: */
+    buf_move(&c->kept, &r->message, r->message.len);
+    c->fed = true;
+    r->begun = now;
+    r->to->state = WRITE_MESSAGE;
+    if (wrong != NULL) {            /* one that does not let it pass decides */
+        while (c->run[i]->filter->on_error == PASS && i + 1 < c->count)
+            i++;
+        chain_fail(c, c->run[i], "a message cannot be given to it: %s", wrong);
+        return true;
+    }
+    frames_open(&c->buf[0], buf_at(&c->kept), c->kept.len);
+    if (opt.verbose > 0)
+        show_message(r->flow->ex.id, r->request, c->buf[0].len ?
+                     (char *)buf_at(&c->buf[0]) : "", c->buf[0].len);
+    return true;
+}
+
+/* When the filters of a message are done, what they print goes on as one
+   frame; or its own frames do, when it is the same. */
+static bool write_message(struct writer *w)
+{
+    struct chain *c = w->chain;
+    struct buf *src = chain_out(c), *was;
+    unsigned char opcode = c->from->frames.opcode;
+    bool huge = src->len > MAX_HOLD, same;
+
+    if (c->failed || !(huge || (chain_done(c) && w->to->out.len < MAX_BUF)))
+        return false;
+    was = buf_scratch();
+    frames_open(was, buf_at(&c->kept), c->kept.len);
+    same = was->len == src->len &&
+           (was->len == 0 || memcmp(was->data, buf_at(src), was->len) == 0);
+    buf_free(was);
+    if (huge || (!same && opcode == 1 && !is_utf8(buf_at(src), src->len))) {
+        chain_fail(c, c->run[c->count - 1], huge ? "it prints more than 1 MiB"
+                   : "it prints a text that is not UTF-8");
+        return true;
+    }
+    if (same)
+        buf_move(&w->to->out, &c->kept, c->kept.len);
+    else if (src->len > 0)
+        message_put(w, opcode, buf_at(src), src->len);
+    else
+        say(1, "#%lu the filter printed nothing: a message is dropped",
+            w->flow->ex.id);
+    message_over(c->from);
+    return true;
+}
+
+/* Reads a piece of r's frames. Not behind a message that filters have, of
+   which it must not take the place - but if they take long, a PING may. */
+static bool read_frame(struct reader *r)
+{
+    struct frames next = r->frames;
+    struct buf *in = &r->from->in, *out = r->to->to->broken ? NULL
+                                                            : &r->to->to->out;
+    ssize_t n = frames_next(&next, buf_at(in), in->len);
+    bool control = n > 0 && r->frames.left == 0 && next.frame.opcode & 8;
+    bool passes = r->pass || !r->wanted;
+
+    if (n == 0 || (r->chain != NULL && (!control || next.frame.opcode == 8 ||
+                                        r->begun != 0)))
+        return false;
+    if (n < 0) {
+        r->frames.left = UINT64_MAX; /* if it passes, so does all behind it */
+        return passes || message_begin(r, "its frames are malformed");
+    }
+    reader_take(r, (size_t)n, control || passes ? out : &r->message);
+    if (control && next.frame.opcode == 8)
+        buf_free(&r->message);      /* it will have no end */
+    if (control)
+        return true;
+    r->frames = next;
+    if (passes)
+        r->pass = next.left > 0 || (r->wanted && next.open);
+    else if (next.wrong != NULL || r->message.len > 2 * MAX_HOLD)
+        message_begin(r, next.wrong ? next.wrong : "its frames are too many");
+    else if (frames_whole(&next))
+        message_begin(r, NULL);
+    return true;
+}
+
+/* Messages pass, through filters or as they are. */
+static bool read_frames(struct reader *r)
+{
+    struct end *from = r->from, *to = r->to->to;
+    bool moved = false;
+
+    if (to->ending)
+        buf_eat(&from->in, from->in.len);
+    while (from->in.len > 0 && to->out.len < MAX_BUF &&
+           !(r->chain != NULL && r->chain->failed != NULL) && read_frame(r))
+        moved = true;
+    if (to->ending || r->chain != NULL || !from->ended ||
+        to->out.len >= MAX_BUF)
+        return moved;
+    if (r->message.len == 0)        /* what is left is a part of a head */
+        reader_take(r, from->in.len, to->broken ? NULL : &to->out);
+    return writer_done(r->to, r);
+}
+
 /* Reads what can be read of a message; whether anything moved. */
 static bool reader_step(struct reader *r)
 {
     if (r->chain != NULL && r->chain->failed != NULL)
-        return chain_failed(r);
+        return r->state == READ_FRAMES ? message_failed(r) : chain_failed(r);
+    if (r->state == READ_FRAMES)
+        return read_frames(r);
     if (r->flow->stream)
         return read_stream(r);
     if (r->state == READ_HEAD)
@@ -7782,7 +8162,8 @@ static bool writer_step(struct writer *w)
         return false;
     return w->state == WRITE_PRINT ? write_print(w) :
            w->state == WRITE_HEAD ? write_head(w) :
-           w->state == WRITE_BODY ? write_body(w) : false;
+           w->state == WRITE_BODY ? write_body(w) :
+           w->state == WRITE_MESSAGE ? write_message(w) : false;
 }
 
 /* The answer is written: ends the exchange, once the request is complete, too,
@@ -7800,10 +8181,14 @@ static bool exchange_end(struct flow *f)
     if (f->stream || f->down.state != WRITE_DONE ||
         (asked && chain_is_busy(f->asks.chain)))
         return false;
-    if (response_switches(f, &f->answers.head))
-        return flow_stream(f, false, f->answers.head.status == 101
-                           ? "the protocol was switched"
-                           : "a tunnel was opened");
+    if (response_switches(f, &f->answers.head)) {
+        bool websocket = f->answers.head.websocket;
+        bool is_101 = f->answers.head.status == 101;
+
+        return flow_stream(f, false, is_101 ? "the protocol was switched"
+                                            : "a tunnel was opened") &&
+               (!is_101 || !websocket || frames_begin(f));
+    }
     if (f->answers.state == READ_BODY && !f->answers.body.done) {
         server_drop(f);             /* its filters did not want the rest */
         ends |= !asked;
@@ -8262,7 +8647,8 @@ static bool flow_over(const struct flow *f)
     if (f->state == FLOW_CLOSING)
         return c->ending == END_SHUT && c->fd_done;
     return f->stream && c->ending == END_SHUT &&
-           (s->ending == END_SHUT || s->broken || s->fd < 0);
+           (s->broken || s->fd < 0 || (s->ending == END_SHUT &&
+            (f->asks.state != READ_FRAMES || (c->fd_done && s->fd_done))));
 }
 
 /* Whether it is on its filters that a message waits, and not on a peer. */
@@ -8354,6 +8740,9 @@ static enum wait flow_wait(const struct flow *f, double *since)
             *since = f->client.wrote; /* it still took the last answer */
         return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
     }
+    if (f->asks.state == READ_FRAMES && f->client.ending && s->end.ending)
+        return f->client.ending == END_SHUT && s->end.ending == END_SHUT
+               ? WAIT_CLOSE : WAIT_BODY;
     *since = f->moved;
     if (f->down.state == WRITE_BODY && f->answers.head.unclear && asked &&
         f->client.in.len > 0)
@@ -8543,6 +8932,21 @@ static void chain_arm(struct chain *c, double *left)
         c->worked = works ? now : 0;
 }
 
+/* What is behind a message of WebSocket that filters have may be a PING, which
+   need not wait for long; lowers *left to that time. */
+static void reader_arm(struct reader *r, double *left)
+{
+    double rest = r->begun + PATIENCE * SECOND - now;
+
+    if (!r->flow->stream || r->begun == 0 || r->from->in.len == 0)
+        return;
+    sooner(left, rest > 0 ? rest : 0);
+    if (rest <= 0) {
+        r->begun = 0;
+        flow_wake(r->flow);
+    }
+}
+
 /* What flow f waits for; lowers *left to its next deadline. */
 static void flow_arm(struct flow *f, double *left)
 {
@@ -8552,6 +8956,8 @@ static void flow_arm(struct flow *f, double *left)
     rest = since + waits[w].seconds * SECOND - now;
     if (rest <= 0)
         flow_wake(f);
+    reader_arm(&f->asks, left);
+    reader_arm(&f->answers, left);
     chain_arm(f->asks.chain, left);
     chain_arm(f->answers.chain, left);
     sooner(left, f->wake ? 0 : rest);

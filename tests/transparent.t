@@ -2,6 +2,7 @@
 """-m transparent: a router's packet filter sends us what was for others."""
 import functools, pwd
 
+import ws
 from netns import *
 
 # A filter that notes what it is told.
@@ -52,6 +53,20 @@ for way, family in WAYS:
                 equal(client.read_message().body, request, 'the request')
             equal(slurp(seen).decode(), '%s origin.test %d http http://%s/a?b\n'
                   % (CLIENT[family], origin.port, host), 'what the filter saw')
+
+    @test(label + 'WebSocket messages')
+    def _(way=way, family=family):
+        for tls in (False, True):
+            with routed(way, family, ws.echo, '--match', '~w', '--request',
+                        'sed s/cloud/clown/', tls=tls) as (_, proxy, connect):
+                client = connect()
+                if tls:
+                    client.start_tls(client_context(proxy.ca), 'origin.test')
+                ws.upgrade(client)
+                client.send(ws.frame(1, b'a cloud', b'mask'))
+                equal(ws.read_frame(client), (1, b'a clown'), 'an echo')
+                client.send(ws.frame(8, b'', b'mask'))
+                equal(ws.read_frame(client), (8, b''), 'the CLOSE')
 
     @test(label + 'HTTPS; the name is that of SNI')
     def _(way=way, family=family):

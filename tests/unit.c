@@ -1528,6 +1528,267 @@ static void test_hello_damaged(void)
     buf_free(&b);
 }
 
+/* ==== WebSocket ========================================================= */
+
+/* Heads of frames. Those that are whole are also tried with any bytes behind
+   them. size 0: more is needed; -1: malformed. */
+static const struct ws_case {
+    const char *bytes;
+    size_t n;
+    int size;
+    bool fin;
+    int reserved, opcode;
+    uint64_t length;
+    const char *mask;
+} ws_cases[] = {
+    { LIT(""), .size = 0 }, { LIT("\x81"), .size = 0 },
+    { LIT("\x81\0"), 2, true, 0, 1, 0, "\0\0\0" },
+    { LIT("\x01\x05"), 2, false, 0, 1, 5, "\0\0\0" },
+    { LIT("\x82\x7d"), 2, true, 0, 2, 125, "\0\0\0" },
+    { LIT("\0\x01"), 2, false, 0, 0, 1, "\0\0\0" },
+    { LIT("\x80\x01"), 2, true, 0, 0, 1, "\0\0\0" },
+    { LIT("\xc1\x01"), 2, true, 4, 1, 1, "\0\0\0" },
+    { LIT("\xf1\x01"), 2, true, 7, 1, 1, "\0\0\0" },
+    { LIT("\x93\x01"), 2, true, 1, 3, 1, "\0\0\0" },
+    { LIT("\x81\x85\1\2\3\4"), 6, true, 0, 1, 5, "\1\2\3\4" },
+    { LIT("\x81\x80\1\2\3\4"), 6, true, 0, 1, 0, "\1\2\3\4" },
+    { LIT("\x81\x85\1\2\3"), .size = 0 },
+    /* two bytes of length, and eight, the least that they are for and less */
+    { LIT("\x81\x7e\0\x7e"), 4, true, 0, 1, 126, "\0\0\0" },
+    { LIT("\x81\x7e\xff\xff"), 4, true, 0, 1, 65535, "\0\0\0" },
+    { LIT("\x81\x7e\0\0"), 4, true, 0, 1, 0, "\0\0\0" },
+    { LIT("\x81\x7e\0\x7d"), 4, true, 0, 1, 125, "\0\0\0" },
+    { LIT("\x81\x7e\0"), .size = 0 },
+    { LIT("\x81\xfe\1\0\1\2\3\4"), 8, true, 0, 1, 256, "\1\2\3\4" },
+    { LIT("\x82\x7f\0\0\0\0\0\1\0\0"), 10, true, 0, 2, 65536,
+      "\0\0\0" },
+    { LIT("\x82\x7f\0\0\0\0\0\0\0\5"), 10, true, 0, 2, 5, "\0\0\0" },
+    { LIT("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"), 10, true, 0, 2,
+      INT64_MAX, "\0\0\0" },
+    { LIT("\x82\xff\0\0\0\0\0\0\0\5\1\2\3\4"), 14, true, 0, 2, 5,
+      "\1\2\3\4" },
+    { LIT("\x82\xff\0\0\0\0\0\0\0\5\1\2\3"), .size = 0 },
+    { LIT("\x82\x7f\x80\0\0\0\0\0\0\0"), .size = -1 },
+    { LIT("\x82\xff\xff\0\0\0\0\0\0\0\1\2\3\4"), .size = -1 },
+    /* control frames */
+    { LIT("\x88\0"), 2, true, 0, 8, 0, "\0\0\0" },
+    { LIT("\x88\x02"), 2, true, 0, 8, 2, "\0\0\0" },
+    { LIT("\x89\x7d"), 2, true, 0, 9, 125, "\0\0\0" },
+    { LIT("\x8a\x84\1\2\3\4"), 6, true, 0, 10, 4, "\1\2\3\4" },
+    { LIT("\xcf\x01"), 2, true, 4, 15, 1, "\0\0\0" },
+    { LIT("\x08\x02"), .size = -1 }, { LIT("\x09\0"), .size = -1 },
+    { LIT("\x89\x7e"), .size = -1 },
+    { LIT("\x88\xff"), .size = -1 },
+};
+
+static void test_frames(void)
+{
+    for (size_t i = 0; i < COUNT_OF(ws_cases); i++) {
+        const struct ws_case *c = &ws_cases[i];
+
+        for (size_t n = 0; n <= c->n; n++) {
+            struct frame f;
+            int r = frame_parse((unsigned char *)guarded(c->bytes, n), n, &f);
+            const char *text = shown(c->bytes, n);
+
+            check(n == c->n ? r == c->size : r == 0 || r == -1,
+                  "%s is %d, not %d", text, r, c->size);
+            check(r != -1 || c->size == -1, "%s is refused", text);
+            if (n < c->n || r <= 0)
+                continue;
+            check(f.fin == c->fin && f.reserved == c->reserved &&
+                  f.opcode == c->opcode && f.length == c->length,
+                  "%s: fin %d, reserved %d, opcode %d, length %llu", text,
+                  f.fin, f.reserved, f.opcode, (unsigned long long)f.length);
+            same("mask", f.mask, 4, c->mask, 4);
+        }
+    }
+}
+
+/* What is written is read: all lengths where something changes, with a mask
+   and without one, closes with their codes among them. */
+static void test_frame_put(void)
+{
+    static const size_t sizes[] = { 0, 1, 2, 125, 126, 127, 65535, 65536,
+                                    70000, MAX_HOLD };
+    static char text[MAX_HOLD];
+
+    for (size_t i = 0; i < MAX_HOLD; i++)
+        text[i] = (char)(i * 7 + (i >> 8));
+    for (size_t i = 0; i < 2 * COUNT_OF(sizes); i++) {
+        size_t n = sizes[i / 2], head = n < 126 ? 2 : n < 65536 ? 4 : 10;
+        const unsigned char *mask = i & 1 ? (unsigned char *)"mask" : NULL;
+        struct buf b = { 0 }, back = { 0 };
+        struct frame f;
+
+        frame_put(&b, 2, text, n, mask);
+        check(frame_parse(buf_at(&b), b.len, &f) == (int)(b.len - n) &&
+              b.len == head + (mask ? 4 : 0) + n && f.fin && !f.reserved &&
+              f.opcode == 2 && f.length == n, "%zu bytes of %zu", b.len, n);
+        check(mask == NULL || n < 8 || memcmp(buf_at(&b) + b.len - n, text, n),
+              "a mask of no effect");
+        frames_open(&back, buf_at(&b), b.len);
+        same_buf("payload", &back, text, n);
+        buf_free(&b);
+        buf_free(&back);
+    }
+    for (int code = 1000; code < 5000; code += 11) {
+        unsigned char payload[] = { code >> 8, code & 255 };
+        struct buf b = { 0 };
+
+        frame_put(&b, 8, payload, 2, NULL);
+        same_buf("close", &b, (char[]){ (char)0x88, 2, payload[0],
+                 payload[1] }, 4);
+        buf_free(&b);
+    }
+}
+
+/* Frames as they come, and what is read: a letter for each control frame, each
+   message (its payload behind it), and - where the framing is malformed. */
+static const struct { const char *bytes; size_t n; const char *want; }
+talks[] = {
+    { LIT("\x81\5hello\x82\2ab"), "[1hello][2ab]" },
+    { LIT("\x81\0\x82\0\x81\1a"), "[1][2][1a]" },
+    { LIT("\x81\x83\1\2\3\4\x60\x60\x60"), "[1abc]" },
+    { LIT("\1\3abc\0\3def\x80\1g"), "[1abcdefg]" },
+    { LIT("\1\x83\1\2\3\4\x60\x60\x60\x80\x81\4\3\2\1\x60"),
+      "[1abcd]" },
+    { LIT("\1\0\0\0\x80\0"), "[1]" },
+    { LIT("\1\3abc\x89\2xy\0\3def\x8a\0\x80\1g\x89\1z"),
+      "9xy;10;[1abcdefg]9z;" },
+    { LIT("\1\3abc\x88\2\3\350\x80\3def"), "8\3\350;[1abcdef]" },
+    { LIT("\x89\0\x81\1a\x89\1b\x88\0"), "9;[1a]9b;8;" },
+    { LIT("\x81\x7e\0\1a\x81\x7f\0\0\0\0\0\0\0\1b"), "[1a][1b]" },
+    { LIT("\x80\1a\x81\1b"), "[!mixed][1b]" },
+    { LIT("\1\1a\x81\1b\x81\1c"), "[!mixed][1c]" },
+    { LIT("\1\1a\1\1b\x80\1c\x81\1d"), "[!mixed][1d]" },
+    { LIT("\x83\1a\x81\1b"), "[!opcode][1b]" },
+    { LIT("\xc1\1a\x81\1b"), "[!reserved][1b]" },
+    { LIT("\1\1a\xa0\1b\x81\1c"), "[!reserved][1c]" },
+    { LIT("\x41\1a\x80\1b\x81\1c"), "[!reserved][1c]" },
+    { LIT("\x81\1a\x09\1b"), "[1a]-" },
+    { LIT("\1\1a\x89\x7e\0\1b"), "-" },
+    { LIT("\1\1a\x80\x7f\xff\0\0\0\0\0\0\1b"), "-" },
+};
+
+/* Adds the n bytes at p, and what has come before them, in *in, as far as they
+   are read, to out, in the table's words. False: malformed. */
+static bool talk_read(struct frames *r, struct buf *in, struct buf *kept,
+                      const void *p, size_t n, struct buf *out)
+{
+    buf_put(in, p, n);
+    while (in->len > 0) {
+        const unsigned char *at = (unsigned char *)guarded(buf_at(in),
+                                                           in->len);
+        ssize_t k = frames_next(r, at, in->len);
+
+        check(k <= (ssize_t)in->len, "%zd of %zu bytes", k, in->len);
+        if (k < 0)
+            buf_puts(out, "-");
+        if (k <= 0)
+            return k == 0;
+        if (r->frame.opcode & 8) {
+            buf_printf(out, "%d", r->frame.opcode);
+            frames_open(out, at, (size_t)k);
+            buf_puts(out, ";");
+        } else
+            buf_put(kept, at, (size_t)k);
+        if (!(r->frame.opcode & 8) && frames_whole(r)) {
+            buf_puts(out, "[");
+            if (r->wrong != NULL)
+                buf_printf(out, "!%s", strstr(r->wrong, "mixed") ? "mixed" :
+                           strstr(r->wrong, "opcode") ? "opcode" :
+                           strstr(r->wrong, "reserved") ? "reserved" :
+                           r->wrong);
+            else {
+                buf_printf(out, "%d", r->opcode);
+                frames_open(out, buf_at(kept), kept->len);
+            }
+            buf_puts(out, "]");
+            buf_eat(kept, kept->len);
+        }
+        buf_eat(in, (size_t)k);
+    }
+    return true;
+}
+
+/* Reads a talk in pieces: of cut bytes first, and then of step at once. */
+static void check_talk(const char *bytes, size_t n, const char *want,
+                       size_t want_n, size_t cut, size_t step)
+{
+    struct buf in = { 0 }, kept = { 0 }, out = { 0 };
+    struct frames r = { .left = 0 };
+    bool good = cut == 0 || talk_read(&r, &in, &kept, bytes, cut, &out);
+
+    for (size_t at = cut; good && at < n; at += step)
+        good = talk_read(&r, &in, &kept, bytes + at,
+                         n - at < step ? n - at : step, &out);
+    same_buf("read", &out, want, want_n);
+    buf_free(&in);
+    buf_free(&kept);
+    buf_free(&out);
+}
+
+static void test_frames_next(void)
+{
+    for (size_t i = 0; i < COUNT_OF(talks); i++)
+        for (size_t cut = 0; cut < talks[i].n; cut++)
+            for (size_t step = 1; step <= talks[i].n; step++)
+                check_talk(talks[i].bytes, talks[i].n, talks[i].want,
+                           strlen(talks[i].want), cut, step);
+}
+
+/* A message may be as long as is held, in one frame or in many. */
+static void test_frames_long(void)
+{
+    static const char text[MAX_HOLD + 1];
+
+    for (size_t n = MAX_HOLD; n <= MAX_HOLD + 1; n++)
+        for (size_t piece = 1000; piece <= n; piece += n - 1000) {
+            struct frames r = { .left = 0 };
+            struct buf b = { 0 };
+
+            for (size_t at = 0; at < n; at += piece) {
+                size_t k = n - at < piece ? n - at : piece, from = b.len;
+
+                frame_put(&b, at == 0, text, k, NULL);
+                buf_at(&b)[from] &= at + k < n ? 0x7f : 0xff;
+            }
+            for (size_t at = 0; at < b.len;)
+                at += (size_t)frames_next(&r, buf_at(&b) + at, b.len - at);
+            check(frames_whole(&r) && (r.wrong != NULL) == (n > MAX_HOLD),
+                  "%zu bytes in frames of %zu: %s", n, piece,
+                  r.wrong ? r.wrong : "good");
+            buf_free(&b);
+        }
+}
+
+static void test_utf8(void)
+{
+    static const char *const good[] = {
+        "", "a", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80",
+        "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf",
+        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "a\xe2\x82\xac" "b"
+    };
+    static const char *const bad[] = {
+        "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2" "a",
+        "\xc2\xc2\x80", "\xe0\x9f\xbf", "\xe0\xa0", "\xe2\x82",
+        "\xe2\x82" "a", "\xed\xa0\x80", "\xed\xbf\xbf",
+        "\xf0\x8f\xbf\xbf", "\xf0\x90\x80", "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80", "\xff", "\xfe", "a\xf8\x88\x80\x80\x80"
+    };
+
+    for (size_t i = 0; i < COUNT_OF(good); i++)
+        check(is_utf8((unsigned char *)guarded(good[i], strlen(good[i])),
+                      strlen(good[i])), "%s is none",
+              shown(good[i], strlen(good[i])));
+    check(is_utf8((unsigned char *)"a\0b", 3), "NUL is none");
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        check(!is_utf8((unsigned char *)guarded(bad[i], strlen(bad[i])),
+                       strlen(bad[i])), "%s is UTF-8",
+              shown(bad[i], strlen(bad[i])));
+}
+
 /* ==== match expressions ================================================= */
 
 /* What an expression makes of the subject: 1 yes, 2 no, 3 who knows; 0: it
@@ -1609,6 +1870,47 @@ static void test_match(void)
                   match_of(cases[i].text, of[k]), want[k]);
     }
     check(match_eval(NULL, &up) == 1, "no expression does not match");
+}
+
+/* ~w is a WebSocket message, and no other operator sees one by itself. */
+static void test_match_message(void)
+{
+    /* what it is of a client's message, of a server's, and of an answer */
+    static const struct { const char *text; int up, down, coming; bool w;
+    } cases[] = {
+        { "~w", 1, 1, 2, true }, { "!~w", 2, 2, 1, true },
+        { "~w & ~q", 1, 2, 2, true }, { "~w ~s", 2, 1, 2, true },
+        { "~w & ~d example", 1, 1, 2, true }, { "~w ~d x$", 2, 2, 2, true },
+        { "~w & /chat$", 1, 1, 2, true }, { "~w ~m GET", 1, 1, 2, true },
+        { "~w | ~t html", 1, 1, 3, true }, { "~w & ~t html", 2, 2, 2, true },
+        { "~w & !~c 200", 1, 1, 2, true }, { "!(~w | ~s)", 2, 2, 2, true },
+        { "~h x | (~q & !!~w)", 1, 2, 3, true },
+        { "~q", 1, 2, 2, false }, { "w", 1, 1, 1, false },
+        { "!~t html", 1, 1, 3, false },
+    };
+    struct subject up = { .method = "GET", .url = "wss://example/chat",
+                          .host = "example", .request = true,
+                          .message = true }, down = up, coming;
+
+    down.request = false;
+    coming = down;
+    coming.message = false;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const struct subject *of[] = { &up, &down, &coming };
+        int want[] = { cases[i].up, cases[i].down, cases[i].coming };
+        char error[256];
+        struct match *m = match_compile(cases[i].text, error);
+
+        check(match_has_w(m) == cases[i].w, "'%s' %s ~w", cases[i].text,
+              cases[i].w ? "has no" : "has a");
+        match_free(m);
+        for (int k = 0; k < 3; k++)
+            check(match_of(cases[i].text, of[k]) == want[k],
+                  "'%s' on %s is %d, not %d", cases[i].text,
+                  k == 0 ? "a client's" : k == 1 ? "a server's" :
+                  "a coming answer", match_of(cases[i].text, of[k]), want[k]);
+    }
+    check(!match_has_w(NULL), "no expression has ~w");
 }
 
 /* Kleene's logic of three values: no < who knows < yes, & is the smaller and
@@ -3107,7 +3409,13 @@ int main(void)
     test("ClientHello: its extensions", test_hello_bare);
     test("ClientHello: what is none", test_hello_refused);
     test("ClientHello: damaged", test_hello_damaged);
+    test("WebSocket: heads of frames", test_frames);
+    test("WebSocket: a frame that is written is read", test_frame_put);
+    test("WebSocket: messages, in any pieces", test_frames_next);
+    test("WebSocket: the longest message", test_frames_long);
+    test("WebSocket: text is UTF-8", test_utf8);
     test("match: what matches", test_match);
+    test("match: WebSocket messages", test_match_message);
     test("match: the logic of three values", test_match_logic);
     test("match: the same as the bare expression", test_match_regex);
     test("match: errors tell where", test_match_errors);

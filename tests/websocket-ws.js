@@ -1,18 +1,21 @@
 // A real WebSocket server, and a real client that reaches it through a proxy:
-//   node websocket-ws.js http|https PROXY_PORT PROXY_CA CERT KEY
-// Sends 10,000 messages and a large one, wants each back, and a clean close.
+//   node websocket-ws.js http|https PROXY_PORT PROXY_CA CERT KEY BYTES WORD
+// Sends 10,000 messages and a large one of so many bytes, wants each back, the
+// first ones with WORD in the place of 'message', and a clean close.
 'use strict';
-const [scheme, proxyPort, proxyCa, cert, key] = process.argv.slice(2);
+const [scheme, proxyPort, proxyCa, cert, key, bytes, word] =
+  process.argv.slice(2);
 const fs = require('fs'), http = require('http'), https = require('https');
 const net = require('net'), tls = require('tls');
 const WebSocket = require('ws');
 
-const COUNT = 10000, LARGE = 3 << 20;
+const COUNT = 10000, LARGE = Number(bytes);
 const secure = scheme === 'https';
 const server = secure
   ? https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) })
   : http.createServer();
-const sockets = new WebSocket.Server({ server, maxPayload: LARGE * 2 });
+const sockets = new WebSocket.Server({ server, maxPayload: LARGE * 2,
+                                       perMessageDeflate: true });
 
 sockets.on('connection', (ws) => {
   ws.on('message', (data, binary) => ws.send(data, { binary }));
@@ -52,9 +55,9 @@ server.listen(0, '127.0.0.1', () => {
       ws.send(large);
     });
     ws.on('message', (data, binary) => {
-      const good = got < COUNT ? !binary && data.toString() === 'message ' + got
+      const good = got < COUNT ? !binary && data.toString() === word + ' ' + got
                                : binary && large.equals(data);
-      if (!good) fail('message ' + got);
+      if (!good) fail('message ' + got + ': ' + data.toString().slice(0, 80));
       if (++got > COUNT) ws.close(4000, 'enough');
     });
     ws.on('close', (code) => {
