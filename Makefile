@@ -161,7 +161,7 @@ build/asan/unit: $(UNIT) build/flags $(filter %.a,$(ASAN_LIBS))
 	$(BUILD_ASAN) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
 
 # The inputs of the fuzz targets, once each, by any compiler.
-FUZZ_C = $(addprefix tests/fuzz/,fuzz.c kernel.c world.c pairs.c) mitmproxy.c
+FUZZ_C = $(addprefix tests/fuzz/,fuzz.c kernel.c world.c pairs.c frames.c) mitmproxy.c
 build/fuzz-corpus: $(FUZZ_C) build/flags $(filter %.a,$(LIBS))
 	$(BUILD) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
 

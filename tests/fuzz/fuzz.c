@@ -334,7 +334,8 @@ static void fuzz_match(const unsigned char *p, size_t n)
     char *text = copy_text(p, len), *head = exact(p + len, n - len);
     char other[600];
     struct head h;
-    struct subject s = { "GET", "http://h/x", "h", head, n - len, &h, false };
+    struct subject s = { "GET", "http://h/x", "h", head, n - len, &h, false,
+                         false };
     int r;
 
     for (char *c = text; *c != '\0'; c++) /* regcomp() takes ages for these */
@@ -642,6 +643,7 @@ static void fuzz_relay(const unsigned char *p, size_t n)
 }
 
 #include "pairs.c"
+#include "frames.c"
 
 /* ==== coprocesses ======================================================= */
 
@@ -712,6 +714,7 @@ static const struct {
     { "hello", fuzz_hello }, { "target", fuzz_target },
     { "match", fuzz_match }, { "leaf", fuzz_leaf }, { "relay", fuzz_relay },
     { "pairs", fuzz_pairs }, { "copro", fuzz_copro },
+    { "frames", fuzz_frames }, { "messages", fuzz_messages },
 };
 enum { TARGETS = sizeof targets / sizeof *targets };
 

@@ -20,6 +20,7 @@
                close, 16 one job, 32 GET or 200 only
      ~m ~u ~v ~a ~w  at the start: reverse mode, so that all is as in a
                tunnel; an upstream proxy, of HTTP or SOCKS; --proxyauth; -w
+     ~W        at the start: the filters before it are for WebSocket
 
    When the script is at its end, so are the server's and the client's side,
    and then time passes until no flow is left. */
@@ -710,6 +711,12 @@ static bool world_option(unsigned char letter)
         return true;
     case 'w':
         capture->fd = 0;
+        return true;
+    case 'W':
+        for (struct filter *f = opt.filters; f != NULL; f = f->next) {
+            match_free(f->match);
+            f->match = match_compile("~w", (char[256]){ "" });
+        }
         return true;
     }
     return false;
