@@ -14,6 +14,7 @@
      -r      the same, resumed
      -w      hold: open the connections, one request on each, and no more
      -x      when the time is up, cut the message that runs (for bulk)
+     -W      WebSocket: messages of 64 bytes, each waits for its echo
 
    Connections are opened, and used once for a small message, before the
    clock starts. Then it says "ready" and waits for a line on standard input,
@@ -65,12 +66,13 @@ struct conn {
     size_t head_n;
     long long left;             /* of the body */
     int chunked, last;          /* ends with an empty chunk; closes then */
+    int upgraded;               /* has shaken hands, with -W */
     char tail[5];               /* the last bytes seen, of a chunked body */
     double began;
 };
 
 /* What was asked for. */
-static int port, conns = 16, secure, direct, fresh, resume, hold, cut;
+static int port, conns = 16, secure, direct, fresh, resume, hold, cut, ws;
 static long most = -1;
 static double seconds = 1;
 static const char *origin, *path, *host;
@@ -203,9 +205,32 @@ static void want_tls(struct conn *c)
     c->state = SHAKING;
 }
 
+/* The handshake of WebSocket, and then one masked frame at a time. */
+static void want_frame(struct conn *c)
+{
+    c->out_n = 2 + 4 + 64;
+    memset(c->out, 'a', c->out_n);
+    memcpy(c->out, "\x81\xc0\0\0\0\0", 6);
+    if (!c->upgraded)
+        c->out_n = (size_t)snprintf(c->out, sizeof c->out,
+            "GET %s%s/ HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            secure || direct ? "" : "http://", secure || direct ? "" : origin,
+            origin);
+    c->out_at = c->head_n = 0;
+    c->left = 2 + 64;
+    c->state = SENDING;
+    c->began = now();
+}
+
 /* A small message first, so that bulk does not warm up with bulk. */
 static void want_request(struct conn *c)
 {
+    if (ws) {
+        want_frame(c);
+        return;
+    }
     c->out_n = (size_t)snprintf(c->out, sizeof c->out,
         "GET %s%s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n"
         "Accept: */*\r\n\r\n",
@@ -260,6 +285,8 @@ static int head_seen(struct conn *c)
     const char *length, *close_it;
 
     *end = 0;
+    if (ws && !strncmp(c->head + 8, " 101", 4))
+        return c->upgraded = 1;
     if (strncmp(c->head, "HTTP/1.", 7) || strncmp(c->head + 8, " 200", 4)) {
         c->head[strcspn(c->head, "\r\n\"\\")] = 0;
         conn_fail(c, c->head);
@@ -321,7 +348,8 @@ static void conn_step(struct conn *c)
             r = conn_io(c, 0, c->out + c->out_at, c->out_n - c->out_at,
                         &reason);
             if (r > 0 && (c->out_at += (size_t)r) == c->out_n)
-                c->state = c->state == ASKING ? ASKED : HEAD;
+                c->state = c->state == ASKING ? ASKED :
+                           c->upgraded ? BODY : HEAD;
             break;
         case ASKED:
         case HEAD:
@@ -483,7 +511,7 @@ int main(int argc, char **argv)
     struct rlimit files;
     int o;
 
-    while ((o = getopt(argc, argv, "c:t:n:sdfrwx")) != -1)
+    while ((o = getopt(argc, argv, "c:t:n:sdfrwxW")) != -1)
         switch (o) {
         case 'c': conns = atoi(optarg); break;
         case 't': seconds = atof(optarg); break;
@@ -494,6 +522,7 @@ int main(int argc, char **argv)
         case 'r': fresh = resume = 1; break;
         case 'w': hold = 1; break;
         case 'x': cut = 1; break;
+        case 'W': ws = 1; break;
         default: return 2;
         }
     if (argc - optind != 3) {

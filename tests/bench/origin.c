@@ -1,5 +1,7 @@
 /* origin.c: the server behind the proxies. GET /N is answered with N bytes of
-   text, kept alive, over plain TCP and over TLS; nothing else is understood.
+   text, kept alive, over plain TCP and over TLS; and after an upgrade to
+   WebSocket each short frame of a client's with its echo. Nothing else is
+   understood.
    One loop, so that it takes little of the machine that is being measured.
 
        build/bench/origin CERTIFICATE-AND-KEY.pem
@@ -28,7 +30,8 @@ struct client {
     SSL *ssl;
     char in[4096];              /* the head of a request so far */
     size_t in_n;
-    char head[256];             /* of the answer */
+    char head[256];             /* of the answer, or a frame */
+    int upgraded;               /* it speaks WebSocket now */
     size_t head_n, head_at;
     unsigned long long body;    /* bytes of it that are still to be sent */
 };
@@ -94,6 +97,25 @@ static void answer_sent(struct client *c, size_t n)
     c->body -= n - head;
 }
 
+/* Answers the first frame that has come; 0: it has not come whole. */
+static int echo_frame(struct client *c)
+{
+    unsigned char *in = (unsigned char *)c->in;
+    size_t n = in[1] & 127;
+
+    if (c->in_n < 6 || c->in_n < 6 + n)
+        return 0;
+    c->head[0] = (char)in[0];
+    c->head[1] = (char)n;
+    for (size_t i = 0; i < n; i++)
+        c->head[2 + i] = (char)(in[6 + i] ^ in[2 + i % 4]);
+    c->head_at = 0;
+    c->head_n = 2 + n;
+    c->in_n -= 6 + n;
+    memmove(in, in + 6 + n, c->in_n);
+    return 1;
+}
+
 /* Reads and answers until there is nothing to do; frees c at its end. */
 static void client_step(struct client *c)
 {
@@ -114,6 +136,8 @@ static void client_step(struct client *c)
             answer_sent(c, (size_t)n);
         }
 
+        if (c->upgraded && echo_frame(c))
+            continue;
         size_t room = sizeof c->in - 1 - c->in_n;
         n = c->ssl ? SSL_read(c->ssl, c->in + c->in_n, (int)room)
                    : (int)recv(c->fd, c->in + c->in_n, room, 0);
@@ -123,12 +147,23 @@ static void client_step(struct client *c)
             return;
         }
         c->in[c->in_n += (size_t)n] = 0;
+        if (c->upgraded)
+            continue;
         if (!strstr(c->in, "\r\n\r\n"))
             continue;
         c->in_n = 0;
         char *slash = strchr(c->in, '/');
         c->body = slash ? strtoull(slash + 1, NULL, 10) : 0;
         c->head_at = 0;
+        c->upgraded = strstr(c->in, "\r\nUpgrade: websocket") != NULL;
+        if (c->upgraded) {
+            c->head_n = (size_t)snprintf(c->head, sizeof c->head,
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Accept: "
+                "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+            c->body = 0;
+            continue;
+        }
         c->head_n = (size_t)snprintf(c->head, sizeof c->head,
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
             "Cache-Control: no-store\r\nContent-Length: %llu\r\n\r\n",
