@@ -154,6 +154,7 @@ enum {
     SHOWN = 100,            /* bytes of a message that are printed */
     PACE = 1 << 10,         /* bytes a second by which a peer keeps a filter
                                that others want */
+    FEW_TICKETS = 2,        /* of a server's connection that are kept */
     FEW = 64,               /* flows that are looked at in each turn */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
@@ -339,6 +340,7 @@ struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* the name cannot be one: not to be forged */
     size_t enough;          /* with fewer bytes it cannot be whole */
+    bool rsa;               /* no ECDSA: the leaf's key must be RSA */
     bool http;              /* http/1.1 or h2 is among its ALPN names: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
@@ -347,7 +349,6 @@ struct hello {
    it, and a TLS session to resume. */
 struct known {
     struct known *next;     /* most recently used first */
-    char *key;              /* "host:port/its name/the client's/ALPN" */
     int refs;
     mbedtls_x509_crt leaf;  /* version 0: none yet */
     unsigned char of[32];   /* SHA-256 of the certificate it was made from */
@@ -357,6 +358,7 @@ struct known {
     bool has_session;
     bool only_tls12;        /* is offered to the server (PSS_BUG) */
     mbedtls_ssl_session session;
+    char key[];             /* "host:port/name/the leaf's/rsa/ALPN" */
 };
 
 /* One end of a flow: the connection to the client or to the server. How each
@@ -384,6 +386,7 @@ struct end {
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it did not */
     bool vouched;           /* a server's certificate has been verified */
+    unsigned char tickets;  /* that a server gave, of which it was kept */
     unsigned char alert;    /* the number of the last alert in plain text */
     bool bulk;              /* the last read took all there was room for */
     bool fd_done;           /* the descriptor has no more bytes to give */
@@ -2112,9 +2115,13 @@ static bool end_failed(const struct end *e)
    notices a fork(). */
 
 static struct {
-    mbedtls_x509_crt crt;   /* the CA's certificate */
+    mbedtls_x509_crt crt;   /* the CA's certificate, and its chain's */
+    mbedtls_x509_crt *sent; /* those that clients are sent, or NULL */
+    mbedtls_x509_crt *rest; /* those of its file that they are not */
     mbedtls_pk_context key;
-    mbedtls_pk_context leaf_key; /* of all leaves, new at each start */
+    mbedtls_pk_context leaf_key; /* of all leaves, new at each start ... */
+    mbedtls_pk_context rsa_key; /* ... and for clients without ECDSA */
+    bool has_rsa;           /* ... made once the first has come */
 } ca;
 
 /* SHA-256 of the n bytes at p, 32 bytes. */
@@ -2126,15 +2133,17 @@ static void sha256(const void *p, size_t n, unsigned char *digest)
         die("SHA-256 failed");
 }
 
-/* Makes a P-256 key; dies on failure. */
-static void key_make(mbedtls_pk_context *key)
+/* Makes a P-256 key, or one of RSA 2048; dies on failure. */
+static void key_make(mbedtls_pk_context *key, bool rsa)
 {
     psa_key_attributes_t a = PSA_KEY_ATTRIBUTES_INIT;
     psa_key_id_t id;
 
-    psa_set_key_type(&a, PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1));
-    psa_set_key_bits(&a, 256);
-    psa_set_key_algorithm(&a, PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
+    psa_set_key_type(&a, rsa ? PSA_KEY_TYPE_RSA_KEY_PAIR :
+                     PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1));
+    psa_set_key_bits(&a, rsa ? 2048 : 256);
+    psa_set_key_algorithm(&a, rsa ? PSA_ALG_RSA_PKCS1V15_SIGN(PSA_ALG_ANY_HASH)
+                                  : PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
     psa_set_key_usage_flags(&a, PSA_KEY_USAGE_EXPORT |
                             PSA_KEY_USAGE_SIGN_HASH);
     mbedtls_pk_init(key);
@@ -2294,9 +2303,10 @@ static size_t der_extensions(struct der *d, const struct cert *c)
                            MBEDTLS_OID_EXTENDED_KEY_USAGE, false);
     }
     /* keyCertSign and cRLSign: bits 5 and 6, so one is unused; of a leaf's
-       digitalSignature, bit 0, seven are */
-    n += der_extension(d, der_raw(d, c->is_ca ? "\x03\x02\x01\x06"
-                                              : "\x03\x02\x07\x80", 4),
+       digitalSignature, bit 0, seven are; an RSA key may encipher: bit 2 */
+    n += der_extension(d, der_raw(d, c->is_ca ? "\x03\x02\x01\x06" :
+                                  c->key == &ca.rsa_key ? "\x03\x02\x05\xa0"
+                                  : "\x03\x02\x07\x80", 4),
                        MBEDTLS_OID_KEY_USAGE, true);
     len = c->is_ca ? der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN)
                    : 0;
@@ -2350,7 +2360,7 @@ static size_t der_tbs(struct der *d, const struct cert *c)
     n += c->issuer.p ? der_raw(d, c->issuer.p, c->issuer.len)
                      : der_name(d, c->cn);
     n += der_algorithm(d, c->signer);
-    mbedtls_psa_get_random(NULL, serial, sizeof serial);
+    der(d, mbedtls_psa_get_random(NULL, serial, sizeof serial));
     serial[0] = (serial[0] & 0x3f) | 0x40;  /* positive, no leading zero */
     n += der_wrap(d, der_raw(d, serial, sizeof serial), MBEDTLS_ASN1_INTEGER);
     n += der_wrap(d, der_wrap(d, der_raw(d, "\x02", 1), MBEDTLS_ASN1_INTEGER),
@@ -2398,13 +2408,13 @@ static time_t cert_time(const mbedtls_x509_time *t)
 /* Forges a leaf for name into crt: with the subject and the names of the
    server's certificate, or, without one, a bare one. 0 or an error. */
 static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
-                      const char *name)
+                      const char *name, bool rsa)
 {
     enum { DAY = 24 * 3600 };
     time_t t = time(NULL), ca_from = cert_time(&ca.crt.valid_from),
            ca_to = cert_time(&ca.crt.valid_to);
-    struct cert c = { .cn = name, .name = name, .key = &ca.leaf_key,
-                      .signer = &ca.key, .ca = &ca.crt,
+    struct cert c = { .cn = name, .name = name, .signer = &ca.key,
+                      .key = rsa ? &ca.rsa_key : &ca.leaf_key, .ca = &ca.crt,
                       .issuer = ca.crt.subject_raw,
                       .from = t - 2 * DAY > ca_from ? t - 2 * DAY : ca_from,
                       .to = t + 90 * DAY < ca_to ? t + 90 * DAY : ca_to };
@@ -2423,6 +2433,7 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
     n = cert_write(&c, out->data, size);
     if (n > 0)
         n = mbedtls_x509_crt_parse_der(crt, out->data + size - n, (size_t)n);
+    crt->next = ca.sent;
     buf_free(out);
     return n;
 }
@@ -2469,7 +2480,7 @@ static _Noreturn void ca_make(const char *path)
     gethostname(host, sizeof host - 1);
     snprintf(cn, sizeof cn, "mitmproxy.c CA of %s", host[0] ? host : "?");
     c.to = c.from + (time_t)3652 * 24 * 3600;
-    key_make(&ca.key);
+    key_make(&ca.key, false);
     n = cert_write(&c, der_text, sizeof der_text);
     if (n < 0 || mbedtls_pk_write_key_pem(&ca.key, pem, sizeof pem / 2) != 0)
         die("cannot make a CA: error -0x%04x", (unsigned)-n);
@@ -2643,6 +2654,58 @@ static void put_certs(struct buf *b, const mbedtls_x509_crt *c)
             buf_put(b, pem, n - 1);
 }
 
+/* Whether the first certificate is signed by somebody of the second's name and
+   key. */
+static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
+{
+    const mbedtls_x509_buf *id = &crt->authority_key_id.keyIdentifier,
+                           *own = &by->subject_key_id;
+
+    return crt->issuer_raw.len == by->subject_raw.len &&
+           memcmp(crt->issuer_raw.p, by->subject_raw.p, by->subject_raw.len)
+           == 0 && (id->p == NULL || own->p == NULL ||
+                    (id->len == own->len &&
+                     memcmp(id->p, own->p, id->len) == 0));
+}
+
+/* Puts a chain in the order in which Mbed TLS looks for it: behind each its
+   issuer, the one that has not expired, if there are several. */
+static void chain_sort(mbedtls_x509_crt *crt)
+{
+    for (; crt != NULL; crt = crt->next) {
+        mbedtls_x509_crt **best = NULL, *issuer;
+
+        for (mbedtls_x509_crt **p = &crt->next; *p != NULL; p = &(*p)->next)
+            if (cert_is_by(crt, *p) &&
+                (best == NULL ||
+                 (mbedtls_x509_time_is_past(&(*best)->valid_to) &&
+                  !mbedtls_x509_time_is_past(&(*p)->valid_to))))
+                best = p;
+        if (best != NULL && best != &crt->next) {
+            issuer = *best;
+            *best = issuer->next;
+            issuer->next = crt->next;
+            crt->next = issuer;
+        }
+    }
+}
+
+/* Settles what clients are sent behind a leaf: nothing for a CA that is a
+   root, else the CA and the rest of its chain from the same file, all but the
+   root. */
+static void ca_chain(void)
+{
+    mbedtls_x509_crt *last = &ca.crt;
+
+    chain_sort(last);
+    ca.sent = cert_is_by(last, last) ? NULL : last;
+    while (last->next != NULL && cert_is_by(last, last->next) &&
+           !cert_is_by(last->next, last->next))
+        last = last->next;
+    ca.rest = last->next;
+    last->next = NULL;
+}
+
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
@@ -2665,6 +2728,7 @@ static void ca_load(const char *path)
     if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
+    ca_chain();
 }
 
 /* ==== 9 TLS sessions ====================================================
@@ -2785,7 +2849,8 @@ static int tls_own_cert(mbedtls_ssl_context *ssl)
 {
     struct known *k = mbedtls_ssl_get_user_data_p(ssl);
 
-    return mbedtls_ssl_set_hs_own_cert(ssl, &k->leaf, &ca.leaf_key);
+    return mbedtls_ssl_set_hs_own_cert(ssl, &k->leaf, key_is_rsa(&k->leaf.pk)
+                                       ? &ca.rsa_key : &ca.leaf_key);
 }
 
 /* Mbed TLS's cipher suites: the processor's favourites first, and last those
@@ -2816,6 +2881,7 @@ static void secrets_wipe(void)
 {
     mbedtls_pk_free(&ca.key);
     mbedtls_pk_free(&ca.leaf_key);
+    mbedtls_pk_free(&ca.rsa_key);
     mbedtls_pk_free(&client_key);
     mbedtls_ssl_ticket_free(&tls_tickets);
     mbedtls_platform_zeroize(ticket_secret, sizeof ticket_secret);
@@ -2831,8 +2897,8 @@ static void tickets_rotate(void)
     uint64_t period = (uint64_t)time(NULL) / (12 * 3600);
     unsigned char key[32];
 
-    if (last == 0)
-        mbedtls_psa_get_random(NULL, secret, 32);
+    if (last == 0 && mbedtls_psa_get_random(NULL, secret, 32) != 0)
+        die("there are no random numbers");
     for (uint64_t i = last == 0 ? period - 1 : last + 1; i <= period; i++) {
         put_number(secret + 32, 4, (uint32_t)i);
         sha256(secret, sizeof ticket_secret, key);
@@ -2851,7 +2917,7 @@ static void tls_init(void)
 
     if (log != NULL && *log != '\0')
         sink_file(key_log, log, 0);
-    key_make(&ca.leaf_key);
+    key_make(&ca.leaf_key, false);
     mbedtls_ssl_ticket_init(&tls_tickets);
     error |= mbedtls_ssl_ticket_setup(&tls_tickets, TICKETS_BY, 24 * 3600);
     for (int role = 0; role < 2; role++) {
@@ -3085,7 +3151,9 @@ static bool tls_open(struct end *e)
         return true;
     }
     if (r == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
-        tls_keep_session(e);
+        if (e->tickets < FEW_TICKETS)
+            tls_keep_session(e);    /* a copy: a server may send thousands */
+        e->tickets += e->tickets < FEW_TICKETS;
         return true;
     }
     if (e->wire_out.len > 4 * MAX_BUF) { /* it makes us answer, and does not */
@@ -3170,9 +3238,9 @@ static void known_drop(struct known *k)
 {
     if (k == NULL || --k->refs > 0)
         return;
+    k->leaf.next = NULL;            /* what follows is the CA's */
     mbedtls_x509_crt_free(&k->leaf);
     mbedtls_ssl_session_free(&k->session);
-    free(k->key);
     free(k);
 }
 
@@ -3188,8 +3256,8 @@ static struct known *known_get(const char *key)
     if (k != NULL)
         *p = k->next;
     else {
-        k = alloc(sizeof *k);
-        k->key = copy_text(key, strlen(key));
+        k = alloc(sizeof *k + strlen(key) + 1);
+        strcpy(k->key, key);
         k->refs = 1;                /* the list's */
         k->born = time(NULL);
         mbedtls_x509_crt_init(&k->leaf);
@@ -3215,7 +3283,7 @@ static bool known_is_fresh(const struct known *k)
    handshakes: then *k becomes a new one. *k must have come from known_get()
    just now, and so be the list's first. 0 or an Mbed TLS error. */
 static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
-                      const char *name)
+                      const char *name, bool rsa)
 {
     unsigned char of[32] = { 0 };
     struct known *old = *k;
@@ -3233,7 +3301,7 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
         known_drop(old);            /* ours */
     }
     memcpy((*k)->of, of, sizeof of);
-    return leaf_forge(&(*k)->leaf, server, name);
+    return leaf_forge(&(*k)->leaf, server, name, rsa);
 }
 
 /* Whether its key may be used in TLS, by the extension that says for what. */
@@ -3439,42 +3507,6 @@ static int cert_judge(void *p, mbedtls_x509_crt *crt, int depth,
     return 0;
 }
 
-/* Whether the first certificate is signed by somebody of the second's name and
-   key. */
-static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
-{
-    const mbedtls_x509_buf *id = &crt->authority_key_id.keyIdentifier,
-                           *own = &by->subject_key_id;
-
-    return crt->issuer_raw.len == by->subject_raw.len &&
-           memcmp(crt->issuer_raw.p, by->subject_raw.p, by->subject_raw.len)
-           == 0 && (id->p == NULL || own->p == NULL ||
-                    (id->len == own->len &&
-                     memcmp(id->p, own->p, id->len) == 0));
-}
-
-/* Puts a chain in the order in which Mbed TLS looks for it: behind each its
-   issuer, the one that has not expired, if there are several. */
-static void chain_sort(mbedtls_x509_crt *crt)
-{
-    for (; crt != NULL; crt = crt->next) {
-        mbedtls_x509_crt **best = NULL, *issuer;
-
-        for (mbedtls_x509_crt **p = &crt->next; *p != NULL; p = &(*p)->next)
-            if (cert_is_by(crt, *p) &&
-                (best == NULL ||
-                 (mbedtls_x509_time_is_past(&(*best)->valid_to) &&
-                  !mbedtls_x509_time_is_past(&(*p)->valid_to))))
-                best = p;
-        if (best != NULL && best != &crt->next) {
-            issuer = *best;
-            *best = issuer->next;
-            issuer->next = crt->next;
-            crt->next = issuer;
-        }
-    }
-}
-
 /* Writes what is wrong with a certificate, each in words behind a space. */
 static void verdict_say(const struct verdict *v, uint32_t flags, char *why,
                         size_t size)
@@ -3617,6 +3649,21 @@ static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
     }
 }
 
+/* Whether the n bytes at p, numbers of two, have one that stands for ECDSA: a
+   cipher suite, which those of TLS 1.3 do, too, or a signature algorithm. */
+static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
+{
+    static const unsigned char of_12[] = { 0x09, 0x0a, 0x23, 0x24, 0x2b, 0x2c,
+                                           0xa9 };
+
+    for (size_t i = 0; i + 1 < n; i += 2)
+        if (suites ? p[i] == 0x13 || ((p[i] == 0xc0 || p[i] == 0xcc) &&
+                                      memchr(of_12, p[i + 1], sizeof of_12))
+                   : p[i] >= 4 && p[i] <= 6 && p[i + 1] == 3)
+            return true;
+    return false;
+}
+
 /* Reads a ClientHello off the n bytes at p (RFC 8446, 4.1.2). 1: h is
    filled; 0: need more; -1: it is none. */
 static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
@@ -3635,7 +3682,11 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
 
         if (i + width > len)
             return -1;
-        i += width + (k == 1 ? (size_t)msg[i] << 8 | msg[i + 1] : msg[i]);
+        end = i + width + (k == 1 ? (size_t)msg[i] << 8 | msg[i + 1] : msg[i]);
+        if (end > len)
+            return -1;
+        h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
+        i = end;
     }
     if (i + 2 > len)
         return i == len ? 1 : -1;   /* no extensions at all */
@@ -3647,6 +3698,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             return -1;
         if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
             return -1;              /* server_name */
+        if (type == 13 && end > i + 6) /* signature_algorithms */
+            h->rsa |= !has_ecdsa(msg + i + 6, end - i - 6, false);
         if (type == 16)             /* ALPN */
             hello_alpn(h, msg + i + 4, end - i - 4);
     }
@@ -3860,8 +3913,22 @@ static _Noreturn void resolver_run(int fd)
     _exit(0);
 }
 
-/* Starts a resolver. It inherits nothing but its socket and where errors
-   are written. False: errno says why not. */
+/* A child that inherits nothing but fd, as 3, and where errors are written.
+   As fork(). */
+static pid_t fork_with(int fd)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        terminal_signals(SIG_IGN);  /* they are the parent's */
+        signal(SIGTERM, SIG_DFL);
+        dup2(fd, 3);
+        fds_close(4);
+    }
+    return pid;
+}
+
+/* Starts a resolver. False: errno says why not. */
 static bool resolver_start(struct resolver *r)
 {
     int pair[2];
@@ -3869,12 +3936,8 @@ static bool resolver_start(struct resolver *r)
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return false;
-    pid = fork();
+    pid = fork_with(pair[1]);
     if (pid == 0) {
-        terminal_signals(SIG_IGN);  /* they are the parent's */
-        signal(SIGTERM, SIG_DFL);
-        dup2(pair[1], 3);
-        fds_close(4);
         secrets_wipe();
         resolver_run(3);
     }
@@ -3886,6 +3949,51 @@ static bool resolver_start(struct resolver *r)
     set_nonblocking(pair[0]);
     *r = (struct resolver){ .pid = pid, .fd = pair[0] };
     return true;
+}
+
+/* The child that makes the RSA key, and where it writes that. */
+static pid_t rsa_maker;
+static int rsa_pipe = -1;
+
+/* Whether there is the RSA key. Primes take a second to find, on a small device
+   many: if there is none, a child is sent for it, and its end wakes those that
+   wait. */
+static bool rsa_ready(void)
+{
+    unsigned char der[2048];
+    mbedtls_pk_context key;
+    int ends[2], n;
+
+    if (ca.has_rsa || rsa_maker > 0 || pipe2(ends, O_CLOEXEC) != 0)
+        return ca.has_rsa;
+    rsa_maker = fork_with(ends[1]);
+    if (rsa_maker == 0) {
+        key_make(&key, true);
+        n = mbedtls_pk_write_key_der(&key, der, sizeof der);
+        _exit(n > 0 && write(3, der + sizeof der - n, (size_t)n) == n);
+    }
+    fd_close(&ends[1]);
+    rsa_pipe = ends[0];
+    return false;
+}
+
+/* The child has ended: takes its key, and wakes those that wait for it. */
+static void rsa_take(void)
+{
+    unsigned char der[2048];
+    ssize_t n = read(rsa_pipe, der, sizeof der);
+
+    fd_close(&rsa_pipe);
+    rsa_maker = 0;
+    mbedtls_pk_init(&ca.rsa_key);
+    ca.has_rsa = n > 0 && mbedtls_pk_parse_key(&ca.rsa_key, der, (size_t)n,
+                                               NULL, 0 WITH_RANDOM) == 0;
+    mbedtls_platform_zeroize(der, sizeof der);
+    for (struct flow *f = flows, *next; f != NULL; f = next) {
+        next = f->next;
+        if (f->state == FLOW_SERVER)
+            flow_wake(f);
+    }
 }
 
 /* Whether f may have a resolver that is free: its client has fewer than are
@@ -6261,16 +6369,15 @@ static void server_tls(struct flow *f)
     const char *name = server_name(f);
     const struct alpn *alpn = server_alpn(f);
     unsigned char ip[16];
-    struct buf *key = buf_scratch();
+    char key[3 * MAX_HOST + 300];
+    struct known *old = s->known;
 
     s->target.tls = true;
-    buf_printf(key, "%s:%u/%s/%s/", s->target.host, s->target.port, name,
-               flow_name(f));       /* which the leaf has */
-    buf_put(key, alpn->names, alpn->len);
-    buf_put(key, "", 1);
-    known_drop(s->known);
-    s->known = known_get((char *)buf_at(key));
-    buf_free(key);
+    snprintf(key, sizeof key, "%s:%u/%s/%s/%d/%.*s", s->target.host,
+             s->target.port, name, flow_name(f), f->hello.rsa, /* the leaf's */
+             alpn->len, (const char *)alpn->names);
+    s->known = known_get(key);
+    known_drop(old);
     if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, ip) ? NULL : name) != 0) {
@@ -8490,16 +8597,17 @@ static bool tunnel_server(struct flow *f)
     struct alpn alpn;
     int error;
 
-    if (s->state != SERVER_UP && s->state != SERVER_FAILED)
+    if ((s->state != SERVER_UP && s->state != SERVER_FAILED) ||
+        (f->hello.rsa && !rsa_ready()))
         return false;
     if (s->state == SERVER_UP && s->end.ssl != NULL) {
         crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
         f->leaf = known_get(s->known->key);
     } else {
-        snprintf(key, sizeof key, "!/%s", name);
+        snprintf(key, sizeof key, "!/%s/%d", name, f->hello.rsa);
         f->leaf = known_get(key);
     }
-    error = known_leaf(&f->leaf, crt, name);
+    error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
                                  f->leaf)) {
@@ -9211,6 +9319,8 @@ static void reap(void)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == rsa_maker)
+            rsa_take();
         for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS;
              r++)
             if (r->pid == pid)
@@ -9587,6 +9697,7 @@ static void command_file(int i, const char *path)
     if (i == 0) {                   /* whom COMMAND trusts without us, and us */
         old = old ? old : system_cas(&n);
         put_certs(&all, &ca.crt);
+        put_certs(&all, ca.rest);
         buf_put(&all, "\n", old != NULL);
         buf_put(&all, old, n);
         buf_put(&all, "", 1);

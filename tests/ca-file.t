@@ -181,4 +181,35 @@ def _():
         wait_for(lambda: os.listdir(at) in ([], ['cert.pem']), 'no other file')
 
 
+@test('a CA that is no root: the rest of its chain is sent, but not the root')
+def _():
+    from chains import root, middle, pems
+    top = root()
+    two = middle(top, name='/CN=Two')
+    one = middle(two, name='/CN=One')
+    key = one[:-4] + '.key'
+    with Origin(answer(reply(b'page')), tls=True) as origin:
+        for order, count in (((one, key), 2), ((one, two, key), 3),
+                             ((key, one, two, top), 3),
+                             ((one, top, two, key, root()), 3)):
+            ca = pems(*order)
+            os.chmod(ca, 0o600)
+            for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+                flag = '-tls' + version.name[-3:]
+                with Proxy(ca=ca) as proxy:
+                    text = command(
+                        'openssl', 's_client', '-proxy', '127.0.0.1:%d'
+                        % proxy.port, '-connect', origin.auth, '-showcerts',
+                        '-CAfile', top if count == 3 else two,
+                        '-partial_chain', '-verify_return_error', flag,
+                        status=0)
+                    equal(text.count(b'BEGIN CERTIFICATE'), count, 'sent')
+                    if count == 3:
+                        client = proxy.tunnel(origin).start_tls(
+                            client_context(top, version, strict=False),
+                            'localhost')
+                        client.send(get('/'))
+                        equal(client.read_message().body, b'page', 'the page')
+
+
 run()

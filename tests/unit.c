@@ -2254,7 +2254,7 @@ static void leaf_make(mbedtls_x509_crt *leaf, const mbedtls_x509_crt *server,
     int r;
 
     mbedtls_x509_crt_init(leaf);
-    r = leaf_forge(leaf, server, name);
+    r = leaf_forge(leaf, server, name, false);
     check(r == 0, "%s: error -0x%04x", name, (unsigned)-r);
     if (r != 0)
         return;
@@ -2538,12 +2538,12 @@ static void test_leaf_anew(void)
 {
     struct known *k = known_get("!/a.test"), *first = k;
 
-    check(known_leaf(&k, NULL, "a.test") == 0 && known_is_fresh(k),
+    check(known_leaf(&k, NULL, "a.test", false) == 0 && known_is_fresh(k),
           "none is made");
-    check(known_leaf(&k, NULL, "a.test") == 0 && k == first,
+    check(known_leaf(&k, NULL, "a.test", false) == 0 && k == first,
           "it is made anew at once");
     k->born -= 24 * 3600;
-    check(known_leaf(&k, NULL, "a.test") == 0 && known_is_fresh(k),
+    check(known_leaf(&k, NULL, "a.test", false) == 0 && known_is_fresh(k),
           "one day later it is the same");
     all_known = NULL;
     k->refs = 1;                    /* the list's goes, too */
@@ -2571,7 +2571,7 @@ static void test_certificates(void)
         chdir(path) != 0)
         die("cannot make %s", path);
     have_openssl = run_command(text, "openssl version") == 0;
-    key_make(&ca.leaf_key);
+    key_make(&ca.leaf_key, false);
     test("a private file: mode 0600 whatever the umask, made once",
          test_file_private);
     test("a CA is made, and loaded again", test_ca_make);

@@ -407,7 +407,7 @@ static void fuzz_leaf(const unsigned char *p, size_t n)
     mbedtls_x509_crt_init(&server);
     mbedtls_x509_crt_init(&leaf);
     if (mbedtls_x509_crt_parse_der(&server, p, n) == 0) {
-        r = leaf_forge(&leaf, &server, name);
+        r = leaf_forge(&leaf, &server, name, false);
         CHECK(r == 0, "no leaf: -0x%04x", (unsigned)-r);
         r = mbedtls_x509_crt_verify(&leaf, &ca.crt, NULL, name, &flags, NULL,
                                     NULL);
@@ -431,8 +431,8 @@ static void ca_init(void)
                       .to = time(NULL) + 24 * 3600 };
     int n;
 
-    key_make(&ca.key);
-    key_make(&ca.leaf_key);
+    key_make(&ca.key, false);
+    key_make(&ca.leaf_key, false);
     mbedtls_x509_crt_init(&ca.crt);
     n = cert_write(&c, text, sizeof text);
     if (n < 0 || mbedtls_x509_crt_parse_der(&ca.crt, text + sizeof text - n,
