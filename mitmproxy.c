@@ -2523,7 +2523,8 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
 
 enum {
     ERR_SLOW_KEY = -0x10000,        /* a key that would take it too long */
-    ERR_UNVERIFIED = -0x10001       /* it waits for server_verify() */
+    ERR_UNVERIFIED = -0x10001,      /* it waits for server_verify() */
+    ERR_KEY_UPDATE = -0x10002       /* TLS 1.3's new keys in mid-connection */
 };
 
 /* Mbed TLS's words for one of its errors, without their prefix, or ours for
@@ -2536,8 +2537,18 @@ static const char *tls_strerror(int error)
     if (error == ERR_SLOW_KEY)
         return "its certificate or chain has an RSA key with an exponent of "
                "more than 64 bits"; /* MAX_EXPONENT */
+    if (error == ERR_KEY_UPDATE)
+        return "it took new keys (KeyUpdate), which Mbed TLS cannot follow "
+               "(--ignore-hosts REGEX passes it untouched)";
     if (error == MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION)
         return "it speaks neither TLS 1.2 nor TLS 1.3";
+    if (error == MBEDTLS_ERR_SSL_BAD_INPUT_DATA ||
+        error == MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL)
+        return "a message of its handshake, its certificates perhaps, has more "
+               "than 16 KiB (--ignore-hosts REGEX passes it untouched)";
+    if (error == MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG)
+        return "its certificate is signed in a way that Mbed TLS lacks, such "
+               "as Ed25519 (--ignore-hosts REGEX passes it untouched)";
     mbedtls_strerror(error, text, sizeof text - 4);
     strcat(text, " : ");            /* as before the words of a layer below */
     s = strstr(text, " - ");
@@ -2936,6 +2947,11 @@ static void tls_init(void)
         /* the server is verified by us, once the handshake is over, so that
            the client can be told about it on a page */
         mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
+#ifdef MBEDTLS_SSL_RENEGOTIATION
+        /* some servers ask for --cert's certificate by a handshake anew, in
+           which they may show no other one of their own */
+        mbedtls_ssl_conf_renegotiation(c, role == MBEDTLS_SSL_IS_CLIENT);
+#endif
         if (role == MBEDTLS_SSL_IS_SERVER) {
             mbedtls_ssl_conf_cert_cb(c, tls_own_cert);
             mbedtls_ssl_conf_session_tickets_cb(c, mbedtls_ssl_ticket_write,
@@ -3130,10 +3146,31 @@ static bool tls_shake(struct end *e)
 
     if (r == 0)
         e->ready = true;
-    else if (r != MBEDTLS_ERR_SSL_WANT_READ)
+    else if (r != MBEDTLS_ERR_SSL_WANT_READ) {
         e->tls_error = r;
+        if (r == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
+            e->alert = e->ssl->MBEDTLS_PRIVATE(in_msg)[1];
+    }
     return r != MBEDTLS_ERR_SSL_WANT_READ ||
            before != e->wire_in.len + e->wire_out.len;
+}
+
+/* Of mbedtls/tls_alt.c, which the system's Mbed TLS lacks. */
+#pragma weak tls_alt_key_update
+int tls_alt_key_update(mbedtls_ssl_context *ssl);
+
+/* What an error in an open session is: nothing, if it stands for new keys of
+   the peer's; or what its alert says, by the number. */
+static int tls_incident(struct end *e, int error)
+{
+    const unsigned char *msg = e->ssl->MBEDTLS_PRIVATE(in_msg);
+
+    if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
+        e->alert = msg[1];
+    if (error != MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE || msg[0] != 24)
+        return error;
+    return tls_alt_key_update != NULL ? tls_alt_key_update(e->ssl)
+                                    : ERR_KEY_UPDATE;
 }
 
 /* Opens one record into in, while that has room; whether anything moved. */
@@ -3145,6 +3182,8 @@ static bool tls_open(struct end *e)
     if (e->ended || e->in.len > MAX_HEAD)
         return false;
     r = mbedtls_ssl_read(e->ssl, data, sizeof data);
+    if (r < 0 && (r = tls_incident(e, r)) == 0)
+        r = MBEDTLS_ERR_SSL_WANT_READ;
     if (r > 0) {
         tap_data(e->tap, 1, data, (size_t)r);
         buf_put(&e->in, data, (size_t)r);
@@ -3184,7 +3223,9 @@ static bool tls_seal(struct end *e)
         if (r > 0) {
             tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
             buf_eat(&e->out, (size_t)r);
-        } else {
+        } else if (r == MBEDTLS_ERR_SSL_WANT_READ)
+            return false;           /* a handshake anew comes first */
+        else {
             e->tls_error = r;
             e->broken = true;
         }
@@ -6686,12 +6727,44 @@ static void server_lookup(struct flow *f)
         server_connect(f);
 }
 
+/* Why TLS with the server failed: if it has sent an alert, what that says and
+   what helps (RFC 8446, 6.2). Once its certificate has been verified, all that
+   both need has been agreed on but for one of ours. */
+static const char *tls_trouble(const struct end *e)
+{
+    switch (e->alert) {
+    case 0:
+        return tls_strerror(e->tls_error);
+    case 40:                        /* handshake_failure */
+    case 71:                        /* insufficient_security */
+        if (!e->vouched)
+            return "it has no key, curve or cipher suite in common with Mbed "
+                   "TLS, which lacks Ed25519, Ed448, RSA-PSS keys, X448 and "
+                   "finite-field DHE (--ignore-hosts REGEX passes it "
+                   "untouched)";
+        /* fall through */
+    case 42: case 43: case 44: case 45: case 46: case 48: case 49:
+    case 116:                       /* certificates */
+        return opt.cert ? "it does not accept --cert's certificate"
+                        : "it may want a client's certificate: --cert FILE";
+    case 70:
+        return tls_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
+    case 112:
+        return "it does not know this name (unrecognized_name)";
+    case 120:
+        return "it speaks none of the protocols that were offered by ALPN "
+               "(--ignore-hosts REGEX passes it untouched)";
+    default:
+        return "it has sent an alert";
+    }
+}
+
 /* The handshake with the server has failed: try without what may be why, the
    session or PSS_BUG's TLS 1.3, if that was offered, or say why in words. */
 static void server_tls_failed(struct flow *f)
 {
     struct server *s = &f->server;
-    int error = s->end.tls_error, alert = s->end.alert;
+    int error = s->end.tls_error;
     bool pss = PSS_BUG && error == MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER &&
                !s->known->only_tls12;
 
@@ -6711,9 +6784,8 @@ static void server_tls_failed(struct flow *f)
                     "handshake", s->target.host, s->target.port);
     else
         server_fail(f, "TLS with %s:%u failed: %s (-0x%04x, alert %d)",
-                    s->target.host, s->target.port, tls_strerror(alert == 70 ?
-                    MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION : error),
-                    (unsigned)-error, alert);
+                    s->target.host, s->target.port, tls_trouble(&s->end),
+                    (unsigned)-error, s->end.alert);
 }
 
 /* The server has shown its certificate, and waits: is it who it should be? */
@@ -7846,15 +7918,6 @@ static bool response_begin(struct reader *r)
     return true;
 }
 
-/* What a server that did not answer seems to want: in TLS 1.3 it is after the
-   handshake that it refuses a client's certificate, or that there is none. */
-static const char *server_wish(const struct flow *f)
-{
-    return f->server.end.tls_error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? "" :
-           opt.cert ? " but an alert of TLS; it may not like --cert's"
-                    : " but an alert of TLS; it may want --cert FILE";
-}
-
 /* The source ended where a head might have begun. */
 static bool reader_left(struct reader *r)
 {
@@ -7865,13 +7928,13 @@ static bool reader_left(struct reader *r)
     if (f->server.used)             /* it may close while it is idle, and the
                                        client will ask again */
         return flow_cut(f);
-    if (f->server.end.tls_error != 0 && *server_wish(f) == '\0')
+    if (f->server.end.tls_error != 0)
         return flow_fail(f, 502, "TLS with %s:%u broke off without an answer: "
-                         "%s", f->server.target.host, f->server.target.port,
-                         tls_strerror(f->server.end.tls_error));
-    return flow_fail(f, 502, "%s:%u closed the connection without an answer%s",
-                     f->server.target.host, f->server.target.port,
-                     server_wish(f));
+                         "%s (alert %d)", f->server.target.host,
+                         f->server.target.port, tls_trouble(&f->server.end),
+                         f->server.end.alert);
+    return flow_fail(f, 502, "%s:%u closed the connection without an answer",
+                     f->server.target.host, f->server.target.port);
 }
 
 /* The server's connection is of no use any more, and has heard nothing of the
@@ -7905,9 +7968,11 @@ static bool server_idle(struct flow *f)
             flow_close(f);
     } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
         server_renew(f);
-    else if (e->ended && !f->spoken && *server_wish(f) != '\0')
-        server_fail(f, "%s:%u gave no answer%s", f->server.target.host,
-                    f->server.target.port, server_wish(f));
+    else if (e->ended && !f->spoken && e->alert != 0)
+        server_fail(f, "TLS with %s:%u broke off: %s (alert %d)",
+                    f->server.target.host, f->server.target.port,
+                    tls_trouble(e), e->alert); /* in TLS 1.3 a certificate of
+                                       ours is refused behind the handshake */
     else if (e->ended && f->asks.state == READ_HEAD && f->client.in.len == 0)
         flow_close(f);
     else

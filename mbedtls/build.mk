@@ -51,9 +51,9 @@ $(OUT)/libmbedtls.a: $(OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(OBJECTS)
 
-# TLS reads certificates by x509_alt.c.
+# TLS reads certificates by tls_alt.c.
 $(OUT)/ssl_tls.o $(OUT)/ssl_tls13_generic.o: \
-    MORE = -Dmbedtls_x509_crt_parse_der=x509_alt_parse_der
+    MORE = -Dmbedtls_x509_crt_parse_der=tls_alt_parse_der
 
 # Everest's loops of five want to be unrolled and not vectorized: so gcc makes
 # it 2.6 times faster than at -O2.

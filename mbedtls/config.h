@@ -47,6 +47,9 @@
 #define MBEDTLS_SSL_TICKET_C
 #define MBEDTLS_SSL_ALL_ALERT_MESSAGES
 
+/* Servers that ask for a client's certificate late do it by renegotiation. */
+#define MBEDTLS_SSL_RENEGOTIATION
+
 /* Early data are neither sent nor taken, but a server without this would end
    at those of a client that has a ticket from somewhere else. */
 #define MBEDTLS_SSL_EARLY_DATA

@@ -65,6 +65,34 @@ for flag in '-tls1_2', '-tls1_3':
                  'the page of s_server')
 
 
+@test('a server that asks for it late, by renegotiation')
+def _():
+    (cert, key), leaf, port = client(), make_leaf(), free_port()
+    for words in (), ('-E', cert, '--key', key):
+        with running('openssl', 's_server', '-accept', '127.0.0.1:%d' % port,
+                     '-cert', leaf, '-key', leaf, '-tls1_2', '-CAfile',
+                     make_ca('Client CA'), ready='ACCEPT') as child, \
+                Proxy(*words) as proxy:
+            conn = proxy.tls('localhost:%d' % port)
+
+            def says(regex):
+                wait_for(lambda: re.search(regex, slurp(child.output), re.S),
+                         repr(regex) + ' of s_server')
+            conn.send(get('/one'))
+            says(b'GET /one')
+            child.stdin.write(b'R\n')
+            child.stdin.flush()
+            says(b'SSL_do_handshake -> 1')
+            child.stdin.write(reply(b''))
+            child.stdin.flush()
+            equal(conn.read_message().status, 200, 'the status')
+            conn.send(get('/two'))
+            says(b'GET /two')
+            text = slurp(child.output)
+            equal(b'O = Users, CN = Ann' in text or b'O=Users, CN=Ann' in text,
+                  words != (), 'whether it is shown')
+
+
 @test('nginx with ssl_verify_client, and a chain')
 def _():
     program, home, port = need('nginx'), directory(), free_port()

@@ -229,6 +229,95 @@ def _():
         like(page(proxy, origin), 'exponent of more than 64 bits', 'why not')
 
 
+def signed(kind, by=None, by_key=None):
+    """A certificate for a key of this kind, in one file with that."""
+    by = by or make_ca()
+    path = scratch('other.pem')
+    openssl('req', '-new', '-newkey', kind, '-nodes', '-subj', '/CN=localhost',
+            '-keyout', path + '.key', '-out', path + '.csr')
+    openssl('x509', '-req', '-in', path + '.csr', '-CA', by, '-CAkey',
+            by_key or by[:-4] + '.key', '-extfile',
+            scratch('ext', 'subjectAltName=DNS:localhost\n'), '-set_serial',
+            str(time.time_ns()), '-out', path)
+    with open(path, 'ab') as f:
+        f.write(slurp(path + '.key'))
+    return path
+
+
+def troubled(why, cert, *words):
+    """openssl s_server with these words: the page says why."""
+    port = free_port()
+    with running('openssl', 's_server', '-accept', '127.0.0.1:%d' % port,
+                 '-cert', cert, '-key', cert, *words, ready='ACCEPT'), \
+            Proxy() as proxy:
+        conn = proxy.tls('localhost:%d' % port, alpn=['h2', 'http/1.1'])
+        conn.send(get('/'))
+        like(conn.read_message().body.decode(), why, 'why')
+        proxy.wait_log(why)
+
+
+NOTHING = r'no key, curve or cipher suite in common.*Ed25519.*--ignore-hosts'
+for flag in '-tls1_2', '-tls1_3':
+    for kind in 'ed25519', 'ed448', 'rsa-pss':
+        @test('%s, a server whose key is %s' % (flag, kind))
+        def _(flag=flag, kind=kind):
+            troubled(NOTHING, signed(kind), flag)
+
+    @test(flag + ', a certificate signed by Ed25519')
+    def _(flag=flag):
+        ca = make_ca('Ed25519 CA', ('-newkey', 'ed25519', '-nodes'))
+        troubled(r'signed in a way.*Ed25519.*--ignore-hosts', make_leaf(ca=ca),
+                 flag)
+
+    @test(flag + ', a server that knows X448 alone')
+    def _(flag=flag):
+        troubled(NOTHING, make_leaf(), flag, '-groups', 'X448')
+
+    @test(flag + ', a server that knows h2 alone')
+    def _(flag=flag):
+        troubled('none of the protocols that were offered.*--ignore-hosts',
+                 make_leaf(), flag, '-alpn', 'h2')
+
+    @test(flag + ', a server that does not know the name')
+    def _(flag=flag):
+        cert = make_leaf()
+        troubled('does not know this name', cert, flag, '-servername', 'x.test',
+                 '-servername_fatal', '-cert2', cert, '-key2', cert)
+
+    @test(flag + ', a server that wants a certificate')
+    def _(flag=flag):
+        troubled("may want a client's certificate: --cert FILE", make_leaf(),
+                 flag, '-Verify', '1', '-verify_return_error')
+
+    @test(flag + ', a certificate of more than 16 KiB')
+    def _(flag=flag):
+        names = ','.join('DNS:n%d.of.many.test' % i for i in range(900))
+        troubled(r'more than 16 KiB.*--ignore-hosts',
+                 make_leaf(names='DNS:localhost,' + names), flag)
+
+
+@test('servers that know finite-field DHE alone')
+def _():
+    troubled(NOTHING, make_leaf(), '-tls1_3', '-groups', 'ffdhe2048')
+    troubled(NOTHING, make_leaf(key=rsa(65537)), '-tls1_2', '-cipher',
+             'DHE-RSA-AES128-GCM-SHA256')
+
+
+@test('a server that sends alerts behind our own cut is not said to want more')
+def _():
+    def behave(conn):
+        conn.read_head()
+        conn.read_all()
+        conn.send(b'no')
+    with Origin(behave, tls=True) as origin, Proxy() as proxy:
+        client = proxy.tls(origin)
+        client.send(get('/', 'Content-Length: 100', method='POST') + b'half')
+        wait_for(lambda: b'half' in origin.rx, 'half of it')
+        client.cut()
+        client.read_all()
+        unlike(proxy.log(), '--cert', 'what is said')
+
+
 @test('a certificate that was verified does not vouch for another')
 def _():
     with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:

@@ -1,0 +1,163 @@
+/* What Mbed TLS's TLS cannot do, and mitmproxy.c needs: certificates with
+   critical extensions, and KeyUpdate. */
+
+#include "ssl_misc.h"
+#include "ssl_tls13_keys.h"
+
+/* ---- certificates ----
+   The certificates of a handshake, read as mitmproxy.c wants them: Mbed TLS's
+   TLS calls this where it would call mbedtls_x509_crt_parse_der() (build.mk
+   sees to that). A critical extension that Mbed TLS does not know is no error
+   here: the program looks at it when it verifies the chain, and -k is to help
+   against it. What cannot be read behind the server's own certificate is left
+   out, as a CA before it may be trusted. */
+
+int tls_alt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der,
+                       size_t n);
+
+static int any_extension(void *unused, const mbedtls_x509_crt *crt,
+                         const mbedtls_x509_buf *oid, int critical,
+                         const unsigned char *p, const unsigned char *end)
+{
+    (void)unused, (void)crt, (void)oid, (void)critical, (void)p, (void)end;
+    return 0;
+}
+
+/* As mbedtls_x509_crt_parse_der(). A first certificate that is signed in a
+   way that is not known would be left out by the caller, and the second one
+   taken for the server's: that error is given another name. */
+int tls_alt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der,
+                       size_t n)
+{
+    int first = chain->version == 0;
+    int r = mbedtls_x509_crt_parse_der_with_ext_cb(chain, der, n, 1,
+                                                   any_extension, NULL);
+
+    if (r == 0 || r == MBEDTLS_ERR_X509_ALLOC_FAILED)
+        return r;
+    if (!first)
+        return 0;
+    return r <= MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG &&
+           r > MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG - 0x80
+           ? MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG : r;
+}
+
+/* ---- KeyUpdate ----
+   KeyUpdate of TLS 1.3 (RFC 8446, 4.6.3), which Mbed TLS takes for an error:
+   a peer goes on with new keys, after much data or when it likes, and may ask
+   for the same of us. Java does so by itself. The keys are made by the same
+   functions of Mbed TLS that made those of the handshake. */
+
+int tls_alt_key_update(mbedtls_ssl_context *ssl);
+
+enum { KEY_UPDATE = 24, LENGTH = 5 };   /* its type, and all its bytes */
+
+/* Where the secret is from which a side's keys are made. */
+static unsigned char *secret_of(mbedtls_ssl_context *ssl, int endpoint)
+{
+    mbedtls_ssl_tls13_application_secrets *s = &ssl->session->app_secrets;
+
+    return endpoint == MBEDTLS_SSL_IS_CLIENT
+           ? s->client_application_traffic_secret_N
+           : s->server_application_traffic_secret_N;
+}
+
+/* Gives the transform that is in use the keys of another in one direction; the
+   other one has the old ones then. */
+static void keys_swap(mbedtls_ssl_transform *t, mbedtls_ssl_transform *other,
+                      int inbound)
+{
+    mbedtls_ssl_transform old = *t;
+
+#define SWAP(to, from, field) \
+    memcpy(&(to)->field, &(from)->field, sizeof (to)->field)
+#if MBEDTLS_VERSION_MAJOR >= 4
+#define KEY(direction) psa_key_ ## direction
+#else
+#define KEY(direction) cipher_ctx_ ## direction
+#endif
+    if (inbound) {
+        SWAP(t, other, KEY(dec));
+        SWAP(t, other, iv_dec);
+        SWAP(other, &old, KEY(dec));
+        SWAP(other, &old, iv_dec);
+    } else {
+        SWAP(t, other, KEY(enc));
+        SWAP(t, other, iv_enc);
+        SWAP(other, &old, KEY(enc));
+        SWAP(other, &old, iv_enc);
+    }
+    mbedtls_platform_zeroize(&old, sizeof old);
+}
+
+/* The next keys in one direction. 0 or an error, after which the connection
+   is of no use. */
+static int keys_renew(mbedtls_ssl_context *ssl, int inbound)
+{
+    const mbedtls_ssl_ciphersuite_t *suite =
+        mbedtls_ssl_ciphersuite_from_id(ssl->session->ciphersuite);
+    psa_algorithm_t hash, alg;
+    psa_key_type_t type;
+    size_t len, bits;
+    mbedtls_ssl_key_set keys;
+    mbedtls_ssl_transform next;
+    unsigned char *secret = secret_of(ssl, inbound ? !ssl->conf->endpoint
+                                                   : ssl->conf->endpoint);
+    unsigned char made[MBEDTLS_TLS1_3_MD_MAX_SIZE];
+    int r;
+
+    mbedtls_ssl_transform_init(&next);
+    hash = mbedtls_md_psa_alg_from_type((mbedtls_md_type_t)suite->mac);
+    len = PSA_HASH_LENGTH(hash);
+    r = mbedtls_ssl_tls13_hkdf_expand_label(
+        hash, secret, len, MBEDTLS_SSL_TLS1_3_LBL_WITH_LEN(traffic_upd), NULL,
+        0, made, len);
+    if (r == 0) {
+        memcpy(secret, made, len);
+        r = mbedtls_ssl_cipher_to_psa((mbedtls_cipher_type_t)suite->cipher,
+                                      16, &alg, &type, &bits) == PSA_SUCCESS
+            ? 0 : MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+    }
+    if (r == 0)
+        r = mbedtls_ssl_tls13_make_traffic_keys(
+            hash, secret_of(ssl, MBEDTLS_SSL_IS_CLIENT),
+            secret_of(ssl, MBEDTLS_SSL_IS_SERVER), len,
+            PSA_BITS_TO_BYTES(bits), 12, &keys);
+    if (r == 0)
+        r = mbedtls_ssl_tls13_populate_transform(
+            &next, ssl->conf->endpoint, ssl->session->ciphersuite, &keys, ssl);
+    if (r == 0) {
+        keys_swap(ssl->transform_application, &next, inbound);
+        if (inbound)                    /* the records' count begins anew */
+            mbedtls_ssl_set_inbound_transform(ssl, ssl->transform_application);
+        else
+            mbedtls_ssl_set_outbound_transform(ssl,
+                                               ssl->transform_application);
+    }
+    mbedtls_ssl_transform_free(&next);
+    mbedtls_platform_zeroize(made, sizeof made);
+    mbedtls_platform_zeroize(&keys, sizeof keys);
+    return r;
+}
+
+/* To be called when mbedtls_ssl_read() has returned UNEXPECTED_MESSAGE. 0: that
+   was a KeyUpdate, which has been done, and answered if that was asked for; to
+   be read on. Otherwise what is to be said of it. */
+int tls_alt_key_update(mbedtls_ssl_context *ssl)
+{
+    const unsigned char *msg = ssl->in_msg;
+    int r;
+
+    if (ssl->tls_version != MBEDTLS_SSL_VERSION_TLS1_3 ||
+        ssl->in_msgtype != MBEDTLS_SSL_MSG_HANDSHAKE || msg[0] != KEY_UPDATE ||
+        ssl->in_hslen != LENGTH || ssl->in_msglen != LENGTH || msg[4] > 1)
+        return MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE;
+    r = keys_renew(ssl, 1);
+    if (r != 0 || msg[4] == 0)
+        return r;
+    ssl->out_msgtype = MBEDTLS_SSL_MSG_HANDSHAKE;
+    ssl->out_msglen = LENGTH;
+    memcpy(ssl->out_msg, "\x18\0\0\1\0", LENGTH);
+    r = mbedtls_ssl_write_record(ssl, 1);
+    return r != 0 ? r : keys_renew(ssl, 0);
+}
