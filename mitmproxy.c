@@ -165,6 +165,9 @@ enum {
    of a busy proxy, and who has slept waits so much longer for it. */
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
+/* Seconds of one turn that handshakes may take. */
+static const double SHAKING = 0.01;
+
 /* Seconds between two looks whether a peer has acknowledged all, and those
    after which an idle client has to make room for others; and those that a
    PING of WebSocket's waits behind a message. */
@@ -385,6 +388,7 @@ struct end {
     struct tap *tap;        /* where what passes is captured; or NULL */
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it did not */
+    bool later;             /* its handshake goes on in the next turn */
     bool vouched;           /* a server's certificate has been verified */
     unsigned char tickets;  /* that a server gave, of which it was kept */
     unsigned char alert;    /* the number of the last alert in plain text */
@@ -3116,6 +3120,20 @@ static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
     return s->MBEDTLS_PRIVATE(peer_cert);
 }
 
+/* The seconds of this turn that went to handshakes. A step with large keys
+   takes milliseconds, and a chain of them 20: what is too much for one turn
+   waits for the next, so that it delays others little. */
+static struct { double turn, spent; } shaking;
+
+/* Whether more of a handshake may be done in this turn. */
+static bool shake_is_due(void)
+{
+    if (shaking.turn != now)
+        shaking.spent = 0;
+    shaking.turn = now;
+    return shaking.spent < SHAKING;
+}
+
 /* Does what can be done of the handshake: 0, it is over, or why it is not. A
    server is verified as soon as it has shown its certificate, which is before
    it is shown --cert's: in TLS 1.2 the next state is the first of these two,
@@ -3127,13 +3145,18 @@ static int tls_steps(struct end *e)
     while (r == 0 && !mbedtls_ssl_is_handshake_over(e->ssl)) {
         const mbedtls_x509_crt *shown = tls_shown(e->ssl);
         int state = e->ssl->MBEDTLS_PRIVATE(state);
+        double began = clock_now();
 
+        e->later = !shake_is_due();
+        if (e->later)
+            return MBEDTLS_ERR_SSL_WANT_READ;
         if (shown != NULL && !key_is_quick(shown))
             return ERR_SLOW_KEY;
         if (!e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
                             state == MBEDTLS_SSL_CERTIFICATE_VERIFY))
             return ERR_UNVERIFIED;
         r = mbedtls_ssl_handshake_step(e->ssl);
+        shaking.spent += clock_now() - began;
     }
     return r;
 }
@@ -6796,14 +6819,18 @@ static void server_verify(struct flow *f)
     mbedtls_x509_crt *crt = tls_shown(s->end.ssl);
     unsigned char digest[32];
     char why[512] = " it has shown none";
+    double began = clock_now();
+    bool good;
 
     if (crt != NULL)
         sha256(crt->raw.p, crt->raw.len, digest);
     if (!opt.insecure &&
         (crt == NULL || time(NULL) >= k->until ||
          memcmp(digest, k->trusted, sizeof digest) != 0)) {
-        if (crt == NULL || !tls_verify(crt, server_name(f), &k->until, why,
-                                       sizeof why)) {
+        good = crt != NULL && tls_verify(crt, server_name(f), &k->until, why,
+                                         sizeof why);
+        shaking.spent += clock_now() - began;
+        if (!good) {
             server_fail(f, "the certificate of %s is not to be trusted:%s "
                         "(to accept it all the same: -k)", server_name(f),
                         why);
@@ -9358,6 +9385,8 @@ static void flow_go(void *it)
         while (!f->over && flow_step(f))
             ;
     while (flow_write(f));
+    if (f->client.later || f->server.end.later)
+        flow_wake(f);
     w = flow_wait(f, &since);
     if (since + waits[w].seconds * SECOND <= now)
         flow_expire(f, w);
