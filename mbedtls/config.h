@@ -16,12 +16,10 @@
 #define MBEDTLS_KEY_EXCHANGE_RSA_ENABLED
 #endif
 
-/* Certificates, read and written. The callback finds a trusted CA by name
-   instead of in a parsed list of them all. */
+/* Certificates, read, and written for the tests. */
 #define MBEDTLS_X509_USE_C
 #define MBEDTLS_X509_CRT_PARSE_C
 #define MBEDTLS_X509_RSASSA_PSS_SUPPORT
-#define MBEDTLS_X509_TRUSTED_CERTIFICATE_CALLBACK
 #define MBEDTLS_X509_CREATE_C
 #define MBEDTLS_X509_CRT_WRITE_C
 
