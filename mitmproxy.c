@@ -3575,7 +3575,7 @@ static int cert_judge(void *p, mbedtls_x509_crt *crt, int depth,
 static void verdict_say(const struct verdict *v, uint32_t flags, char *why,
                         size_t size)
 {
-    char rest[400] = "", when[64] = "";
+    char rest[240] = "", when[64] = "";
     struct tm t;
 
     if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
