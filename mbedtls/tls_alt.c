@@ -3,6 +3,13 @@
 
 #include "ssl_misc.h"
 #include "ssl_tls13_keys.h"
+#if MBEDTLS_VERSION_MAJOR < 4
+#include "mbedtls/oid.h"
+#define UNKNOWN_SIGNATURE \
+    (MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG + MBEDTLS_ERR_OID_NOT_FOUND)
+#else
+#define UNKNOWN_SIGNATURE MBEDTLS_ERR_X509_UNKNOWN_OID
+#endif
 
 /* ---- certificates ----
    The certificates of a handshake, read as mitmproxy.c wants them: Mbed TLS's
@@ -37,9 +44,7 @@ int tls_alt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der,
         return r;
     if (!first)
         return 0;
-    return r <= MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG &&
-           r > MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG - 0x80
-           ? MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG : r;
+    return r == UNKNOWN_SIGNATURE ? MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG : r;
 }
 
 /* ---- KeyUpdate ----
