@@ -2,6 +2,7 @@
 #
 #   make            ./mitmproxy
 #   make demo       a page fetched through it, before and after
+#   make play       a server and a proxy to play with, until ^C
 #   make test       the unit and behaviour tests
 #   make asan       the same tests with the address and undefined sanitizers
 #   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
@@ -43,8 +44,8 @@ FUZZ   = $(ASAN) -fsanitize=address
 WIDE   = -D_FILE_OFFSET_BITS=64 $(if $(filter system,$(MBEDTLS)),, \
          -D_TIME_BITS=64)
 
-.PHONY: all demo test asan fuzz soak bench static install deb clean distclean \
-        FORCE
+.PHONY: all demo play test asan fuzz soak bench static install deb clean \
+        distclean FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -207,6 +208,10 @@ bench: mitmproxy
 demo: mitmproxy
 	@tests/need curl openssl python3
 	@tests/demo
+
+play: mitmproxy
+	@tests/need curl openssl python3
+	@lab/play
 
 # ---- the rest --------------------------------------------------------------
 
