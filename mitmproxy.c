@@ -46,6 +46,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -485,6 +486,9 @@ struct run {
     bool slain;             /* ... which it did not heed: by SIGKILL, too */
 };
 
+/* Bytes that have passed: how many, and a hash (FNV-1a) of them. */
+struct tally { uint64_t bytes, hash; };
+
 /* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. It lies
    between the reader of the message and the writer of what takes its place. */
 struct chain {
@@ -509,6 +513,7 @@ struct chain {
     int count;
     struct run *run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
+    struct tally in, out;   /* of the message, and of what was made of it */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     const struct run *failed; /* NULL: none ... */
     char failure[128];      /* ... and why it did */
@@ -532,6 +537,7 @@ struct reader {
     bool wanted;            /* of READ_FRAMES: filters want the messages */
     struct frames frames;
     struct buf message;     /* its frames, until it is whole */
+    uint64_t bytes;         /* of it, without chunked coding, that were read */
     struct chain *chain;    /* NULL: no filter */
     bool pass;              /* the filters failed: the original goes on */
     double begun;           /* when its head's first byte was seen; 0: not */
@@ -577,7 +583,11 @@ struct exchange {
     int minor;              /* of the client's HTTP version; the server's is
                                taken to be no other */
     bool path;              /* the client's target was one, or "*" */
-    char *method, *url;     /* NULL when there is no filter */
+    char *method, *url;     /* NULL with -q when there is no filter */
+    const char *fate;       /* NULL, "failed" or "dropped", by a filter */
+    int status;             /* of an answer of our own, ... */
+    size_t page;            /* ... whose body has as many bytes */
+    bool told;              /* its line has been written */
     struct target to;
     char host[MAX_HOST + 1];
 };
@@ -5247,6 +5257,25 @@ static struct buf *filter_env(char *vars)
     return env;
 }
 
+/* Adds n bytes at p, for the line in which the exchange ends. */
+static void tally_add(struct tally *t, const unsigned char *p, size_t n)
+{
+    if (opt.quiet)
+        return;
+    t->bytes += n;
+    for (size_t i = 0; i < n; i++)
+        t->hash = (t->hash ^ p[i]) * 0x100000001b3;
+}
+
+/* Filter i has printed n bytes: the last of buf[i + 1]. */
+static void run_tally(struct chain *c, int i, size_t n)
+{
+    struct buf *b = &c->buf[i + 1];
+
+    if (i + 1 == c->count)
+        tally_add(&c->out, buf_at(b) + b->len - n, n);
+}
+
 /* ---- coprocesses: a question is "LENGTH key=value ...\n" and LENGTH bytes;
    an answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for
    a failure. Each has one question at a time. */
@@ -5424,6 +5453,8 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
         buf_move(b + 1, &p->answer, length);
     else
         buf_eat(&p->answer, length);
+    if (r != NULL)
+        run_tally(r->chain, r->at, b[1].len);
     copro_done(p);
     p->filter->pause = 0;
     return p->answer.len == 0 || copro_answer(p, why, size);
@@ -5760,6 +5791,8 @@ static void run_read(struct chain *c, int i)
     r->unread |= deaf;              /* nobody would read it */
     if (n <= 0)
         fd_close(&r->out);
+    else
+        run_tally(c, i, (size_t)n);
     r->moved = c->flow->moved = now;
     flow_wake(c->flow);
 }
@@ -6916,10 +6949,71 @@ static bool flow_enter(struct flow *f, int state)
     return true;
 }
 
+/* Whether filters have not read or printed all of their message. */
+static bool chain_is_busy(const struct chain *c)
+{
+    return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
+}
+
+/* Whether filters have made something else of their message, or of NULL. */
+static bool chain_changed(const struct chain *c)
+{
+    return c != NULL && (c->in.bytes != c->out.bytes ||
+                         c->in.hash != c->out.hash);
+}
+
+/* Writes the line in which an exchange ends: what the client got, the bytes of
+   the answer's body before and behind the filters, what these have done. */
+static void exchange_tell(struct flow *f)
+{
+    struct exchange *ex = &f->ex;
+    const struct chain *asked = f->asks.chain, *c = f->down.chain;
+    uint64_t before = f->answers.bytes, behind = before;
+    const char *word = "";
+    char text[2048], line[4 * sizeof text];
+    int status = f->answers.head.status;
+
+    if (opt.quiet || ex->url == NULL || ex->told || f->stream)
+        return;
+    ex->told = true;
+    if (c != NULL) {
+        status = c->to->printed.status;
+        behind = c->out.bytes - c->to->printed.len;
+        if (c->raw) {               /* whose head nobody has read */
+            status = f->answers.head.status;
+            behind = c->out.bytes > c->from->head.len
+                     ? c->out.bytes - c->from->head.len : 0;
+        }
+    }
+    if (!f->down.sent)
+        status = 0;
+    if (ex->status != 0) {
+        status = ex->status;
+        behind = ex->page;
+    }
+    if (ex->fate != NULL)
+        word = ex->fate;
+    else if (asked != NULL && !asked->to->request)
+        word = "answered";
+    else if (chain_is_busy(asked) || chain_is_busy(c))
+        word = "failed";
+    else if (asked != NULL || c != NULL)
+        word = chain_changed(asked) || chain_changed(c) ? "changed"
+                                                        : "unchanged";
+    snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
+             PRIu64 " bytes, %.0f ms%s%s", ex->id, status, ex->method, ex->url,
+             before, behind, (now - f->asks.begun) * 1000, *word ? ", " : "",
+             word);
+    status = (int)escape(line, text);
+    line[status++] = '\n';
+    sink_put(&sinks[opt.command != NULL], line, (size_t)status);
+}
+
 /* Ends a flow from our side: what is in client.out still goes, and then the
    client has a little while to take it and to close. */
 static bool flow_close(struct flow *f)
 {
+    exchange_tell(f);
     messages_reset(f);
     server_drop(f);
     end_finish(&f->client, f->client.ssl != NULL && !f->client.ready
@@ -6961,6 +7055,8 @@ static bool flow_answer(struct flow *f, const char *status, const char *fields,
     struct buf *out = &f->client.out;
     size_t before = out->len;       /* of an answer that is on its way */
 
+    f->ex.status = atoi(status);
+    f->ex.page = f->ex.client_head ? 0 : n;
     buf_printf(out, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %zu\r\n"
                "Connection: close\r\n\r\n", status, fields, n);
     show_message(f->ex.id, false, (char *)buf_at(out) + before,
@@ -7017,12 +7113,6 @@ static void stream_begin(struct reader *r)
     r->state = READ_BODY;
     r->body.framing = UNTIL_CLOSE;
     r->to->state = WRITE_BODY;
-}
-
-/* Whether filters have not read or printed all of their message. */
-static bool chain_is_busy(const struct chain *c)
-{
-    return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
 }
 
 /* Tells what becomes of a message, or of all that follows, and why: to
@@ -7206,6 +7296,7 @@ static bool chain_failed(struct reader *r)
     enum on_error what = g->on_error;
     char why[sizeof c->failure + 128], command[128];
 
+    f->ex.fate = "failed";
     snprintf(why, sizeof why, "the %s filter failed: %s%s",
              g->request ? "request" : "response", c->failure,
              c->to->sent || what != PASS || c->keep ? "" :
@@ -7318,6 +7409,9 @@ static bool reader_body(struct reader *r)
                              "the trailers are longer than %d bytes", MAX_HEAD);
         if (c != NULL && data && r->request)
             body_note(c, (size_t)n);
+        r->bytes += data ? (size_t)n : 0;
+        if (c != NULL && (c->raw || data))
+            tally_add(&c->in, buf_at(in), (size_t)n);
         reader_take(r, (size_t)n, trailer ? &c->trailers : drop ||
                     (c != NULL && !c->raw && !data) ? NULL : to);
         moved = true;
@@ -7650,6 +7744,7 @@ static bool write_print(struct writer *w)
         return false;
     if (src->len == 0) {
         say(1, "#%lu the filter printed nothing: dropped", f->ex.id);
+        f->ex.fate = "dropped";
         return flow_cut(f);
     }
     if (w->request && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0)
@@ -7732,6 +7827,7 @@ static bool reader_filter(struct reader *r)
         say(0, "#%lu the body is compressed (%.*s) although that was not asked "
             "for: filters get it so", f->ex.id, (int)r->head.coding.len,
             coding);
+    tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
     reader_take(r, r->head.len, &r->chain->buf[0]);
     r->to->state = WRITE_PRINT;
     return true;
@@ -7880,6 +7976,8 @@ static bool request_begin(struct reader *r)
                          "or CONNECT host:port");
     f->ex.to = t;
     exchange_name(f, p, &r->head);
+    if ((opt.filters != NULL || !opt.quiet) && !r->pass)
+        exchange_note(f, p, &r->head);
     if (opt.only != NULL && opt.transparent) { /* by its name, and not to the
                                        address that the client took for it */
         strcpy(f->home.host, f->ex.host);
@@ -7899,8 +7997,6 @@ static bool request_begin(struct reader *r)
         return flow_fail(f, 421, "the request to %s:%u is refused: %s",
                          f->ex.to.host, f->ex.to.port, why);
     f->spoken = true;
-    if (opt.filters != NULL && !r->pass)
-        exchange_note(f, p, &r->head);
     if (reader_filter(r))
         return true;
     if (r->head.unclear)
@@ -8384,6 +8480,7 @@ static bool exchange_end(struct flow *f)
         bool websocket = f->answers.head.websocket;
         bool is_101 = f->answers.head.status == 101;
 
+        exchange_tell(f);
         return flow_stream(f, false, is_101 ? "the protocol was switched"
                                             : "a tunnel was opened") &&
                (!is_101 || !websocket || frames_begin(f));
@@ -8399,6 +8496,7 @@ static bool exchange_end(struct flow *f)
         return flow_cut(f);
     if (ends || stopping || !asked)
         return flow_close(f);
+    exchange_tell(f);
     messages_reset(f);
     exchange_free(&f->ex);
     f->server.used = true;
@@ -9073,6 +9171,7 @@ static void flow_free(struct flow *f)
 {
     if (f->client.ending != END_SHUT)
         end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
+    exchange_tell(f);
     messages_reset(f);
     server_drop(f);
     end_close(&f->client);

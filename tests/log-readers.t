@@ -152,7 +152,8 @@ for workers in '1', '3':
         lines = text.split(b'\n')[:-1]
         check(len(lines) > 1000, 'lines', len(lines))
         for line in lines:
-            like(line, rb"^(#\d+ (>>|<<) '[^']*'|mitmproxy: ((?!mitmproxy: |>> )"
+            like(line, rb"^(#\d+ (>>|<<) '[^']*'|#\d+ == [\w:/ >,.-]*|"
+                 rb"mitmproxy: ((?!mitmproxy: |>> )"
                  rb".)*)$", 'a line')
 
 
@@ -195,7 +196,7 @@ def _():
         proxy.stop()
         work.result()
         lost = sum(map(int, re.findall(rb'(\d+) lines were lost', text)))
-        equal(len(re.findall(rb'(?m)^#\d+ ', text)) + lost, 2 * count,
+        equal(len(re.findall(rb'(?m)^#\d+ ', text)) + lost, 3 * count,
               'lines that came or are told')
     os.close(r)
 
