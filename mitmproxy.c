@@ -1733,15 +1733,15 @@ static uint32_t address_sum(const struct sockaddr_storage *a)
     return 1 + sum16(port, ip, n);
 }
 
-/* Notes where a connection of ours goes, in transparent mode. to may be NULL:
-   it ends. */
+/* Notes where a connection of ours goes, as it may come back to us. to may be
+   NULL: it ends. */
 static void own_note(int fd, const struct sockaddr_storage *to)
 {
     struct sockaddr_storage here;
     const void *ip;
     size_t n;
 
-    if (!opt.transparent || fd < 0)
+    if (opt.reverse.port != 0 || fd < 0)
         return;
     here = address_of(fd, false);
     shared->goes[address_parts(&here, &ip, &n)] = to ? address_sum(to) : 0;
@@ -6203,20 +6203,53 @@ static struct target address_target(struct sockaddr_storage a)
     return t;
 }
 
-/* Whether a client is one of our own connections to servers, which the rules
-   of this machine's packet filter have sent back to us. */
+/* Whether a client is one of our own connections to servers, of any worker's,
+   which the rules of this machine's packet filter have sent back to us. */
 static bool client_is_us(int fd)
 {
     struct sockaddr_storage client, server;
     const void *ip;
     size_t n;
 
-    if (!opt.transparent)
+    if (opt.reverse.port != 0)
         return false;
     client = address_of(fd, true);
     server = original_address(fd);
     return shared->goes[address_parts(&client, &ip, &n)] ==
            address_sum(&server) && address_is_ours(client);
+}
+
+/* Whether a client that takes us for the server means us by this name. */
+static bool name_is_us(const char *name)
+{
+    char host[MAX_HOST + 1] = "";
+    struct sockaddr_storage a = { 0 };
+    unsigned char ip[16];
+    size_t n = parse_ip(name, ip);
+
+    gethostname(host, sizeof host - 1);
+    if (n > 0)
+        address_make(&a, ip, n, "\0");
+    return n > 0 ? address_is_ours(a) : strcasecmp(name, host) == 0 ||
+           strcasecmp(name, "localhost") == 0;
+}
+
+/* Whether the head at p is that of a client which takes us for the server:
+   then Host names that. Our own port in it is rather 80, whence all comes. */
+static bool direct_target(const struct flow *f, const char *p,
+                          const struct head *h, struct target *t)
+{
+    struct sockaddr_storage here = address_of(f->client.fd, false);
+    const void *ip;
+    size_t n;
+
+    if (opt.proxyauth != NULL || p[h->target.at] != '/' ||
+        !parse_authority(p + h->host.at, h->host.len, 80, t) ||
+        name_is_us(t->host))
+        return false;
+    t->port = t->port == address_parts(&here, &ip, &n) ? 80 : t->port;
+    say(1, "%s takes this for %s:%u", f->peer, t->host, t->port);
+    return true;
 }
 
 /* Whether the head at p is a CONNECT; then, where to. */
@@ -7971,9 +8004,11 @@ static bool request_begin(struct reader *r)
                          t.port);
     r->body = body_begin(&r->head, &f->ex);
     exchange_begin(r, p);
-    if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n))
+    if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n) &&
+        !direct_target(f, p, &r->head, &t))
         return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
-                         "or CONNECT host:port");
+                         "or CONNECT host:port%s", opt.proxyauth ? "" :
+                         ", or /path and a Host that is not this one");
     f->ex.to = t;
     exchange_name(f, p, &r->head);
     if ((opt.filters != NULL || !opt.quiet) && !r->pass)
@@ -8121,6 +8156,12 @@ static bool read_head(struct reader *r)
         *buf_at(in) > 3) {
         f->socks = *buf_at(in);
         return flow_enter(f, FLOW_SOCKS);
+    }
+    if (r->request && !f->tunnel && !f->spoken && *buf_at(in) == 22 &&
+        opt.proxyauth == NULL) {    /* a client that takes us for the server */
+        f->tunnel = true;
+        f->home = (struct target){ .port = 443 };
+        return flow_enter(f, FLOW_HELLO);
     }
     if (r->begun == 0)
         r->begun = now;
@@ -8705,6 +8746,27 @@ static void pinned_add(const struct flow *f)
             f->peer);
 }
 
+/* A client has begun TLS on the port itself. Whether that goes on, to the server
+   that its ClientHello names, if that is whole. */
+static bool direct_hello(struct flow *f, bool whole)
+{
+    const char *sni = f->hello.sni;
+
+    if (!whole || sni[0] == '\0' || name_is_us(sni)) {
+        flow_fail(f, 400, "this is no request that a proxy understands: it is "
+                  "TLS for %s (the proxy's address in the client must begin "
+                  "with http://, for https, too)", *sni ? sni : "nobody");
+        return false;
+    }
+    strcpy(f->home.host, sni);
+    say(client_is_us(f->client.fd) ? 0 : 1, client_is_us(f->client.fd) ?
+        "%s is a connection of this proxy's own: the name %s leads back to it "
+        "(--connect-to tells where the server is)" :
+        "%s takes this for %s:443", f->peer, sni);
+    f->over |= client_is_us(f->client.fd);
+    return !f->over;
+}
+
 /* The ClientHello tells the name; the server's certificate comes first. */
 static bool tunnel_hello(struct flow *f)
 {
@@ -8714,6 +8776,9 @@ static bool tunnel_hello(struct flow *f)
 
     if (n == 0 && !f->client.ended)
         return false;
+    if (f->home.host[0] == '\0' && !direct_hello(f, n > 0))
+        return true;
+    t = f->home;
     if (n <= 0) {
         f->state = FLOW_RELAY;
         if (!f->stream)
@@ -9140,7 +9205,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     f->addr = *addr;
     f->since = f->moved = f->woken = now;
     print_address(f->peer, sizeof f->peer, addr);
-    if (client_is_us(fd)) {
+    if (opt.transparent && client_is_us(fd)) {
         say(0, "our own connection to %s:%u comes back to us: closed (the "
             "packet filter must leave this proxy's user out)", f->home.host,
             f->home.port);
