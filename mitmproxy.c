@@ -345,7 +345,7 @@ struct hello {
     bool absurd;            /* the name cannot be one: not to be forged */
     size_t enough;          /* with fewer bytes it cannot be whole */
     bool rsa;               /* no ECDSA: the leaf's key must be RSA */
-    bool http;              /* http/1.1 or h2 is among its ALPN names: */
+    bool http, h2;          /* http/1.1, h2 is among its ALPN names: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
 
@@ -1733,18 +1733,21 @@ static uint32_t address_sum(const struct sockaddr_storage *a)
     return 1 + sum16(port, ip, n);
 }
 
+/* The note of where a connection of ours goes whose own end is here. */
+static uint32_t *own_goes(struct sockaddr_storage here)
+{
+    const void *ip;
+    size_t n;
+
+    return &shared->goes[address_parts(&here, &ip, &n)];
+}
+
 /* Notes where a connection of ours goes, as it may come back to us. to may be
    NULL: it ends. */
 static void own_note(int fd, const struct sockaddr_storage *to)
 {
-    struct sockaddr_storage here;
-    const void *ip;
-    size_t n;
-
-    if (opt.reverse.port != 0 || fd < 0)
-        return;
-    here = address_of(fd, false);
-    shared->goes[address_parts(&here, &ip, &n)] = to ? address_sum(to) : 0;
+    if (opt.reverse.port == 0 && fd >= 0)
+        *own_goes(address_of(fd, false)) = to ? address_sum(to) : 0;
 }
 
 /* Opens a Unix socket of mode 0600, in place of one on which nobody listens any
@@ -3713,8 +3716,8 @@ static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
     for (size_t i = 2; i < n && i + p[i] < n; i += 1u + p[i]) {
         const char *name = (char *)p + i + 1;
 
-        h->http |= same_word(name, p[i], "http/1.1") ||
-                   same_word(name, p[i], "h2");
+        h->http |= same_word(name, p[i], "http/1.1");
+        h->h2 |= same_word(name, p[i], "h2");
         if (p[i] > 0 && memchr(name, 0, p[i]) == NULL &&
             h->alpn.len + p[i] < (int)sizeof h->alpn.names - 1) {
             memcpy(h->alpn.names + h->alpn.len, p + i, 1u + p[i]);
@@ -5153,7 +5156,7 @@ static bool match_lines(const struct match *m, const struct subject *s)
 }
 
 /* Whether the message matches: 1 yes, 2 no, 3 who knows, when the subject is
-   a response that is yet to come. m NULL matches all. */
+   a response that is yet to come, or has no URL. m NULL matches all. */
 static int match_eval(const struct match *m, const struct subject *s)
 {
     const char *text;
@@ -5186,6 +5189,8 @@ static int match_eval(const struct match *m, const struct subject *s)
         return match_text(m, s->head + s->h->type.at, s->h->type.len) ? 1 : 2;
     default:
         text = m->kind == 'd' ? s->host : m->kind == 'm' ? s->method : s->url;
+        if (s->url == NULL && m->kind != 'd')
+            return 3;
         text = text ? text : "";
         return match_text(m, text, strlen(text)) ? 1 : 2;
     }
@@ -6208,15 +6213,12 @@ static struct target address_target(struct sockaddr_storage a)
 static bool client_is_us(int fd)
 {
     struct sockaddr_storage client, server;
-    const void *ip;
-    size_t n;
 
     if (opt.reverse.port != 0)
         return false;
     client = address_of(fd, true);
     server = original_address(fd);
-    return shared->goes[address_parts(&client, &ip, &n)] ==
-           address_sum(&server) && address_is_ours(client);
+    return *own_goes(client) == address_sum(&server) && address_is_ours(client);
 }
 
 /* Whether a client that takes us for the server means us by this name. */
@@ -6309,7 +6311,13 @@ static void server_drop(struct flow *f)
 /* Notes why the server cannot be reached; whoever waits for it will see. */
 PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
 {
+    struct end *e = &f->server.end;
+
     FORMAT(f->server.failure, format);
+    if (e->fd >= 0 && opt.reverse.port == 0 &&
+        *own_goes(address_of(e->fd, false)) == 0)
+        snprintf(f->server.failure, sizeof f->server.failure, "the name %s "
+                 "leads back to this proxy", f->server.target.host);
     resolver_forget(&f->server);
     end_close(&f->server.end);
     server_enter(f, SERVER_FAILED);
@@ -7159,7 +7167,8 @@ static void tell_unseen(const struct flow *f, bool seen, const char *what,
          g = g->next) {
         struct subject s = exchange_subject(&f->ex, g->request, NULL, NULL);
 
-        wanted |= f->ex.url == NULL || (match_eval(g->match, &s) & 1);
+        s.host = f->ex.url ? s.host : flow_name(f);
+        wanted |= match_eval(g->match, &s) & 1;
     }
     say(wanted ? 0 : 1, "#%lu %s%s: %s", f->ex.id, what,
         wanted ? ", which no filter sees" : "", why);
@@ -8746,8 +8755,30 @@ static void pinned_add(const struct flow *f)
             f->peer);
 }
 
-/* A client has begun TLS on the port itself. Whether that goes on, to the server
-   that its ClientHello names, if that is whole. */
+/* Whether the client offers HTTP/2 alone, but some filter might match what it
+   says there, or --only-hosts is to see that: it is refused. */
+static bool hello_is_refused(struct flow *f)
+{
+    struct subject s = { .host = flow_name(f) };
+    const struct filter *g = opt.filters;
+
+    for (; g != NULL; g = g->next) {
+        s.request = g->request;
+        if (match_eval(g->match, &s) & 1)
+            break;
+    }
+    if (!f->hello.h2 || f->hello.http || (g == NULL && opt.only == NULL) ||
+        host_matches(opt.tcp, f) || f->stream)
+        return false;
+    say(0, "%s offers HTTP/2 alone to %s:%u, which %s cannot read: refused "
+        "(--tcp-hosts lets it pass as a stream, --ignore-hosts untouched)",
+        f->peer, flow_name(f), f->home.port, g ? g->command : "--only-hosts");
+    buf_put(&f->client.out, "\x15\3\3\0\2\2\x78", 7); /* RFC 7301, 3.2 */
+    return flow_close(f);
+}
+
+/* A client has begun TLS on the port itself. Whether that goes on, to the
+   server that its ClientHello names, if that is whole. */
 static bool direct_hello(struct flow *f, bool whole)
 {
     const char *sni = f->hello.sni;
@@ -8759,11 +8790,13 @@ static bool direct_hello(struct flow *f, bool whole)
         return false;
     }
     strcpy(f->home.host, sni);
-    say(client_is_us(f->client.fd) ? 0 : 1, client_is_us(f->client.fd) ?
-        "%s is a connection of this proxy's own: the name %s leads back to it "
-        "(--connect-to tells where the server is)" :
-        "%s takes this for %s:443", f->peer, sni);
-    f->over |= client_is_us(f->client.fd);
+    if (client_is_us(f->client.fd)) {
+        say(0, "%s is a connection of this proxy's own: the name %s leads back "
+            "to it (--connect-to tells where the server is)", f->peer, sni);
+        *own_goes(address_of(f->client.fd, true)) = 0; /* tells its flow */
+        f->over = true;
+    } else
+        say(1, "%s takes this for %s:443", f->peer, sni);
     return !f->over;
 }
 
@@ -8809,6 +8842,8 @@ static bool tunnel_hello(struct flow *f)
             "%s (--pass-pinned)", f->peer, flow_name(f));
         return tunnel_pass(f, "--pass-pinned says so");
     }
+    if (hello_is_refused(f))
+        return true;
     say(2, "%s begins TLS and names '%s'; before it is answered, the server "
         "is asked, so that its certificate can be copied", f->peer,
         f->hello.sni);
@@ -8911,10 +8946,15 @@ static bool is_rejection(const struct end *e)
 /* Waits for the client's handshake. */
 static bool tunnel_client(struct flow *f)
 {
+    const char *alpn;
+
     if (f->client.ready) {
         say(1, "%s with %s for %s", mbedtls_ssl_get_version(f->client.ssl),
             f->peer, flow_name(f));
         tunnel_relay(f);
+        alpn = mbedtls_ssl_get_alpn_protocol(f->client.ssl);
+        if (!f->stream && alpn != NULL && strcmp(alpn, "h2") == 0)
+            flow_stream(f, false, "it is HTTP/2");
         return true;
     }
     if (f->client.tls_error == 0)

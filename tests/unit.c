@@ -1395,7 +1395,7 @@ static void test_hello(void)
     } cases[] = {
         { NULL, NULL, false, false }, { NULL, NULL, true, false },
         { "example.com", NULL, false, false }, { "a", h1, true, true },
-        { "example.com", h2, false, true }, { NULL, both, false, true },
+        { "example.com", h2, false, false }, { NULL, both, false, true },
         { "xn--bcher-kva.example", none, false, false },
         { "example.com", near_by, true, false },
     };
@@ -1455,7 +1455,7 @@ static void test_hello_bare(void)
         { LIT("\0\0\0\x06\0\x04\0\0\x01" "a"), 1, "a", false, false },
         { LIT("\0\0\0\x07\0\x05\0\0\x02" "a."), 1, "a", false, false },
         { LIT("\0\0\0\x06\0\x04\0\0\x01" "."), 1, ".", false, false },
-        { LIT("\0\x10\0\x05\0\x03\x02h2"), 1, "", true, true },
+        { LIT("\0\x10\0\x05\0\x03\x02h2"), 1, "", true, false },
         { LIT("\xff\xff\0\0\0\0\0\x06\0\x04\0\0\x01" "a"), 1, "a", false,
           false },
         /* lists that are empty */
