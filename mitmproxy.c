@@ -137,7 +137,8 @@ enum {
     MAX_HEAD = 64 << 10,    /* bytes of a head, its empty line included */
     MAX_HOLD = 1 << 20,     /* bytes held back to learn a length, or kept */
     MAX_WHOLE = 16 << 20,   /* bytes of a message for a coprocess */
-    MAX_WAITING = 256 << 20, /* bytes of all messages that wait for one */
+    MAX_WAITING = 256 << 20, /* bytes of all messages that wait for one, or a
+                               quarter of the memory */
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
@@ -871,6 +872,55 @@ static struct flow *next_flow(const struct flow *f)
                                                                     : NULL;
 }
 
+/* The number in a control group's file, if that has a lower one than most. */
+static uint64_t cgroup_limit(const char *base, const char *group,
+                             const char *file, uint64_t most)
+{
+    char path[2 * PATH_MAX], text[32] = "max";
+    uint64_t limit = most;
+    int fd;
+
+    snprintf(path, sizeof path, "%s%s/%s", base, group, file);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && *text != 'm')
+        limit = strtoull(text, NULL, 10);
+    fd_close(&fd);
+    return limit < most ? limit : most;
+}
+
+/* The bytes of memory that we may have: the machine's, or what a control group
+   of ours (memory.max, or version 1's) or one above it, or ulimit -v allows. */
+static uint64_t memory_size(void)
+{
+    static uint64_t size;
+    char line[PATH_MAX], *group;
+    struct rlimit as;
+    FILE *f = size != 0 ? NULL : fopen("/proc/self/cgroup", "re");
+
+    if (size == 0)
+        size = (uint64_t)sysconf(_SC_PHYS_PAGES) *
+               (uint64_t)sysconf(_SC_PAGESIZE);
+    if (getrlimit(RLIMIT_AS, &as) == 0 && as.rlim_cur < size)
+        size = as.rlim_cur;
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        bool v2 = strncmp(line, "0::/", 4) == 0;
+
+        if (!v2 && strstr(line, ":memory:/") == NULL)
+            continue;
+        group = strchr(line, '/');
+        for (group[strcspn(group, "\n")] = '\0';; *strrchr(group, '/') = '\0') {
+            size = cgroup_limit(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory",
+                                group, v2 ? "memory.max"
+                                : "memory.limit_in_bytes", size);
+            if (*group == '\0')
+                break;
+        }
+    }
+    if (f != NULL)
+        fclose(f);
+    return size;
+}
+
 /* ==== 4 buffers ========================================================= */
 
 /* Makes room for n more bytes; false: there is no memory. */
@@ -1370,8 +1420,9 @@ static void add_filter(const char *command, bool request)
     *f = opt.next;
     f->request = request;
     f->command = command;
-    if (f->jobs == 0)
-        f->jobs = f->coprocess ? 1 : 64;
+    if (f->jobs == 0)               /* 4 MiB for a process and its message */
+        f->jobs = f->coprocess ? 1 : memory_size() >= 256 << 20 ? 64
+                  : 2 + (int)(memory_size() >> 22);
     if (command[strspn(command, " \t\n")] == '\0')
         misuse("--%s needs a command", request ? "request" : "response");
     f->argv = split_command(command);
@@ -2927,7 +2978,8 @@ static void tickets_rotate(void)
 
     if (last == 0 && mbedtls_psa_get_random(NULL, secret, 32) != 0)
         die("there are no random numbers");
-    for (uint64_t i = last == 0 ? period - 1 : last + 1; i <= period; i++) {
+    for (uint64_t i = period > last + 1 ? period - 1 : last + 1; i <= period;
+         i++) {
         put_number(secret + 32, 4, (uint32_t)i);
         sha256(secret, sizeof ticket_secret, key);
         mbedtls_ssl_ticket_rotate(&tls_tickets, secret + 32, 4, key,
@@ -3871,6 +3923,20 @@ shell:
     return NULL;
 }
 
+/* Where memory runs out, the kernel (proc_pid_oom_score_adj) is to end a filter,
+   of which one message dies, and not us, of whom all do. */
+static void oom_offer(pid_t pid)
+{
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%ld/oom_score_adj", (long)pid);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "500", 3) < 0)
+        say(2, "cannot write %s: %s", path, strerror(errno));
+    fd_close(&fd);
+}
+
 /* Starts f's command, in a process group of its own, between two pipes, of
    which *in and *out become our ends. Its pid, or -1, errno. */
 static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
@@ -3910,6 +3976,7 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
         fd_close(&from[0]);
         pid = -1;
     } else {
+        oom_offer(pid);
         set_nonblocking(*in = to[1]);
         set_nonblocking(*out = from[0]);
     }
@@ -5743,6 +5810,13 @@ static void run_moved(struct chain *c, int i, size_t n)
     if (i > 0)
         c->run[i - 1]->moved = now;
 }
+/* The most bytes that may wait for coprocesses. */
+static size_t waiting_max(void)
+{
+    return memory_size() / 4 < MAX_WAITING ? (size_t)(memory_size() / 4)
+                                           : MAX_WAITING;
+}
+
 
 /* Moves bytes into run i's standard input; closes that behind the last. */
 static void run_write(struct chain *c, int i)
@@ -5752,9 +5826,9 @@ static void run_write(struct chain *c, int i)
 
     if (r->filter->coprocess && !r->asked && !r->exited && b->len > MAX_WHOLE)
         chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
-    else if (run_waits(r) && b->len > MAX_BUF && waiting_len > MAX_WAITING) {
+    else if (run_waits(r) && b->len > MAX_BUF && waiting_len > waiting_max()) {
         waiting_len -= b->len;
-        chain_fail(c, r, "messages of %d bytes wait already", MAX_WAITING);
+        chain_fail(c, r, "messages of %zu bytes wait already", waiting_max());
     } else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
         copro_ask(c, i);
         copro_write(r->copro);
@@ -5918,10 +5992,10 @@ static void answers_count(void)
             (held == NULL || c->since < held->since))
             held = c;
     }
-    if (waiting_len <= MAX_WAITING || held == NULL)
+    if (waiting_len <= waiting_max() || held == NULL)
         return;
-    say(0, "#%lu is cut off, as its peer takes little of it: messages of %d "
-        "bytes wait", held->flow->ex.id, MAX_WAITING);
+    say(0, "#%lu is cut off, as its peer takes little of it: messages of %zu "
+        "bytes wait", held->flow->ex.id, waiting_max());
     flow_wake(held->flow);
     held->flow->over = true;
 }
