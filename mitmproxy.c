@@ -292,6 +292,7 @@ struct head {
                                that ends in chunked; any at all */
     bool expect;            /* Expect: 100-continue, or a fold of that */
     bool upgrade, websocket; /* Upgrade is there; and names that */
+    bool h2c, h2c_alone;    /* ... and HTTP/2, or nothing else */
     bool close, keep_alive; /* as Connection has it; close is stronger */
     uint64_t length;
     const char *unclear;    /* why nobody can tell where the body ends */
@@ -482,6 +483,7 @@ struct run {
     int in, out;            /* our ends of its stdin and stdout; -1 closed */
     bool exited;
     bool unread;            /* its reader left: its status does not matter */
+    bool printed;           /* anything */
     double moved;           /* when it last made progress */
     double killed;          /* when it was told to stop; 0: was not */
     bool slain;             /* ... which it did not heed: by SIGKILL, too */
@@ -580,6 +582,7 @@ struct exchange {
                                the response's framing ... */
     bool client_head;       /* ... but the client asked by HEAD */
     bool upgrade;           /* another protocol was asked for */
+    bool begun;             /* by a request's head, and has not ended */
     bool continued;         /* the proxy has answered 100 itself */
     int minor;              /* of the client's HTTP version; the server's is
                                taken to be no other */
@@ -3923,7 +3926,7 @@ shell:
     return NULL;
 }
 
-/* Where memory runs out, the kernel (proc_pid_oom_score_adj) is to end a filter,
+/* Where memory runs out, the kernel (proc_pid_oom_score_adj) ends a filter,
    of which one message dies, and not us, of whom all do. */
 static void oom_offer(pid_t pid)
 {
@@ -4382,9 +4385,12 @@ static void head_field(struct head *h, const char *base, const char *p,
         else if (same_word(p, name, "Connection"))
             h->close |= list_has(value, len, "close", false),
             h->keep_alive |= list_has(value, len, "keep-alive", false);
-        else if (same_word(p, name, "Upgrade"))
-            h->upgrade = true,
+        else if (same_word(p, name, "Upgrade")) {
             h->websocket |= list_has(value, len, "websocket", false);
+            h->h2c |= list_has(value, len, "h2c", false);
+            h->h2c_alone = !h->upgrade && same_word(value, len, "h2c");
+            h->upgrade = true;
+        }
         else if (same_word(p, bare, "Expect"))
             h->expect |= len == 0 ||
                          list_has(value, len, "100-continue", false);
@@ -4700,6 +4706,57 @@ static bool head_set(struct buf *b, size_t at, const char *field,
     return set;
 }
 
+/* Appends those members of a list (RFC 9110, 5.6.1) that do not offer HTTP/2;
+   alone: nor is there any other that Upgrade offers. */
+static void list_keep(struct buf *out, const char *p, size_t n, bool alone)
+{
+    for (size_t len; n > 0; p += len, n -= len) {
+        const char *item = p, *comma = memchr(p, ',', n);
+        size_t size = strip(&item, comma ? (size_t)(comma - p) : n);
+
+        len = comma ? (size_t)(comma - p) + 1 : n;
+        if (same_word(item, size, "h2c") ||
+            same_word(item, size, "HTTP2-Settings") ||
+            (alone && same_word(item, size, "Upgrade")))
+            continue;
+        buf_puts(out, out->len > 0 ? ", " : "");
+        buf_put(out, item, size);
+    }
+}
+
+/* Takes HTTP/2 (RFC 7540, 3.2.1) out of what the head offers that b is, and h
+   tells of. What those fields have in folds goes. */
+static void head_without_h2c(struct buf *b, const struct head *h)
+{
+    size_t at = h->fields, line, len, name, n;
+    struct buf *rest = buf_scratch();
+    bool ours = false, fold;
+    const char *old;
+
+    head_set(b, at, "HTTP2-Settings", NULL, NULL);
+    for (; (line = next_line((char *)buf_at(b) + at, b->len - at, &len)) > 0 &&
+           len > 0; at += line) {
+        const char *p = (char *)buf_at(b) + at;
+
+        fold = *p == ' ' || *p == '\t';
+        if (!fold)
+            ours = split_field(p, len, &name, &old, &n) &&
+                   (field_is(p, name, "Upgrade") ||
+                    field_is(p, name, "Connection"));
+        if (!ours)
+            continue;
+        if (!fold)
+            list_keep(rest, old, n, h->h2c_alone);
+        if (rest->len > 0)
+            buf_splice(b, (size_t)(old - p) + at, n, buf_at(rest), rest->len);
+        else
+            buf_splice(b, at, line, NULL, 0);
+        line = rest->len > 0 ? line - n + rest->len : 0;
+        buf_eat(rest, rest->len);
+    }
+    buf_free(rest);
+}
+
 /* Adds a field line to the head that b is, with the line end of its last. */
 static void head_add(struct buf *b, const char *field)
 {
@@ -4951,7 +5008,8 @@ struct subject {
     const char *head;       /* all of it, with its length */
     size_t len;
     const struct head *h;   /* NULL: of a response that is yet to come, or
-                               there is none, in a stream */
+                               there is none, in a stream; without url
+                               nothing but the host is known */
     bool request;           /* else a response */
     bool message;           /* of WebSocket's: it has no head */
 };
@@ -5231,7 +5289,7 @@ static int match_eval(const struct match *m, const struct subject *s)
 
     if (m == NULL)
         return 1;
-    if (s->h == NULL && strchr("cht", m->kind))
+    if (s->h == NULL && strchr(s->url ? "cht" : "chtum", m->kind))
         return s->message ? 2 : 3;
     switch (m->kind) {
     case '!':
@@ -5521,6 +5579,8 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
     else if (r != NULL && *line == '-')
         buf_move(b + 1, b, b->len);
     buf_eat(&p->answer, n);
+    if (r != NULL)
+        r->printed = !plain || length > 0;
     if (r != NULL && length > 0)
         buf_move(b + 1, &p->answer, length);
     else
@@ -5868,12 +5928,23 @@ static void run_read(struct chain *c, int i)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     r->unread |= deaf;              /* nobody would read it */
+    r->printed |= n > 0;
     if (n <= 0)
         fd_close(&r->out);
     else
         run_tally(c, i, (size_t)n);
     r->moved = c->flow->moved = now;
     flow_wake(c->flow);
+}
+
+/* The first filter of c that has printed nothing, although it was read. */
+static const struct filter *chain_silent(const struct chain *c)
+{
+    int i = 0;
+
+    while (i + 1 < c->count && (c->run[i]->printed || c->run[i]->unread))
+        i++;
+    return c->run[i]->filter;
 }
 
 /* Starts the filters of c, but for coprocesses; one that cannot be started is
@@ -6793,7 +6864,7 @@ static void server_connected(struct flow *f)
 
 /* Notes why the address tried last cannot be connected to, behind what was
    noted of those before. */
-static void server_refused(struct server *s, int error)
+static void server_refused(struct server *s, int error, const char *why)
 {
     size_t n = s->tried > 1 ? strlen(s->failure) : 0;
     bool proxy = opt.proxy.at.port && same_target(&s->hop, &opt.proxy.at);
@@ -6804,8 +6875,7 @@ static void server_refused(struct server *s, int error)
                             "the proxy " : "", s->hop.host, s->hop.port);
     print_address(text, sizeof text, &s->addr[s->tried - 1]);
     snprintf(s->failure + n, sizeof s->failure - n, "%s (%s): %s",
-             s->tried > 1 ? "," : "", text, error == ELOOP ?
-             "that is this proxy itself" : strerror(error));
+             s->tried > 1 ? "," : "", text, why);
     s->error = error;
 }
 
@@ -6830,7 +6900,8 @@ static void server_connect(struct flow *f)
             server_enter(f, SERVER_CONNECT);
             return;
         }
-        server_refused(s, us ? ELOOP : errno);
+        server_refused(s, us ? ELOOP : errno, us ? "that is this proxy itself"
+                                                 : strerror(errno));
         fd_close(&fd);
     }
     server_enter(f, SERVER_FAILED);
@@ -6848,7 +6919,18 @@ static void server_connect_end(struct flow *f)
         server_connected(f);
         return;
     }
-    server_refused(s, error);
+    server_refused(s, error, strerror(error));
+    server_connect(f);
+}
+
+/* The address tried last has had so many seconds: the next is tried. */
+static void server_late(struct flow *f, double seconds, const char *what)
+{
+    char why[100];
+
+    snprintf(why, sizeof why, "no success in %g seconds of waiting for %s",
+             seconds, what);
+    server_refused(&f->server, ETIMEDOUT, why);
     server_connect(f);
 }
 
@@ -7181,6 +7263,46 @@ static bool flow_answer(struct flow *f, const char *status, const char *fields,
     return flow_close(f);
 }
 
+/* Forgets the exchange, but for its number. */
+static void exchange_free(struct exchange *ex)
+{
+    free(ex->method);
+    free(ex->url);
+    *ex = (struct exchange){ .id = ex->id };
+}
+
+/* Shows the message that r's end has the beginning of: its head, and of its
+   body what has come with that. */
+static void reader_show(const struct reader *r)
+{
+    const char *p = (char *)buf_at(&r->from->in);
+    size_t len = r->from->in.len, n = r->head.unclear ? len : r->head.len;
+    struct body b = r->body;
+    ssize_t piece = 1;
+    bool data;
+
+    for (; n < len && n < SHOWN && !b.done && piece > 0; n += (size_t)piece) {
+        piece = body_next(&b, p + n, len - n, &data);
+        piece = piece < 0 ? 0 : piece;
+    }
+    show_message(r->flow->ex.id, r->request, p, n);
+}
+
+/* A request's head is there, or what of it has come is to be refused. */
+static void exchange_new(struct flow *f)
+{
+    struct reader *r = &f->asks;
+    bool head = f->ex.client_head;
+
+    exchange_free(&f->ex);
+    f->ex.id = next_id();
+    f->ex.client_head = head;
+    f->ex.begun = true;
+    r->body = body_begin(&r->head, &f->ex);
+    if (r->head.len > 0)
+        reader_show(r);
+}
+
 /* Ends a flow with a page that says why, or, when the client has been sent
    a part of an answer already, without the rest. The log is told, too, and
    also what is not for the client. */
@@ -7191,6 +7313,8 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
     int n;
     bool page = !f->down.sent && !f->stream;
 
+    if (!f->ex.begun && !f->stream)
+        exchange_new(f);
     say(0, "#%lu %s: %s%s", f->ex.id, page ? "answered by an error page" :
         "cut off", why, secret);
     if (!page)
@@ -7214,14 +7338,6 @@ PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
     return flow_refuse(f, status, why, "");
 }
 
-/* Forgets the exchange, but for its number. */
-static void exchange_free(struct exchange *ex)
-{
-    free(ex->method);
-    free(ex->url);
-    *ex = (struct exchange){ .id = ex->id };
-}
-
 /* Lets all bytes that r reads pass, up to the end of its connection. */
 static void stream_begin(struct reader *r)
 {
@@ -7230,22 +7346,23 @@ static void stream_begin(struct reader *r)
     r->to->state = WRITE_BODY;
 }
 
-/* Tells what becomes of a message, or of all that follows, and why: to
-   everybody if there are filters that may match, of which none sees it. */
-static void tell_unseen(const struct flow *f, bool seen, const char *what,
-                        const char *why)
+/* Tells how what follows of f passes, and why: by default where a filter that
+   may match sees none of it, of the requests, the responses, or both; else with
+   -v. As: it is given to those that match as a stream. */
+static void tell_unseen(const struct flow *f, bool requests, bool responses,
+                        bool as, const char *how, const char *why)
 {
-    bool wanted = false;
+    bool unseen = false;
 
-    for (const struct filter *g = opt.filters; g && !f->untouched && !seen;
-         g = g->next) {
+    for (const struct filter *g = opt.filters; g != NULL; g = g->next) {
         struct subject s = exchange_subject(&f->ex, g->request, NULL, NULL);
+        int match = match_eval(g->match, &s);
 
-        s.host = f->ex.url ? s.host : flow_name(f);
-        wanted |= match_eval(g->match, &s) & 1;
+        if (g->request ? requests : responses)
+            unseen |= as ? match == 3 : match & 1;
     }
-    say(wanted ? 0 : 1, "#%lu %s%s: %s", f->ex.id, what,
-        wanted ? ", which no filter sees" : "", why);
+    say(unseen ? 0 : 1, "#%lu %s%s: %s", f->ex.id, how, !unseen ? "" : as ?
+        ", which is no message for filters" : ", which no filter sees", why);
 }
 
 /* From here on all bytes pass as they come, both ways. Filtered: through
@@ -7265,43 +7382,28 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
             why);
         return flow_cut(f);
     }
-    tell_unseen(f, filtered, "is relayed as a stream", why);
     messages_reset(f);
     f->stream = true;
     stream_begin(&f->asks);
     stream_begin(&f->answers);
     if (f->server.state == SERVER_NONE)
         server_want(f, &f->home);
-    if (filtered && opt.filters != NULL) {
-        struct buf *url = buf_scratch();
-
+    if (filtered || f->ex.id == 0) {
         exchange_free(&f->ex);
         f->ex.id = next_id();
         f->ex.to = f->server.target;
-        strcpy(f->ex.host, server_name(f));
+        strcpy(f->ex.host, filtered ? server_name(f) : flow_name(f));
+    }
+    if (filtered && opt.filters != NULL) {
+        struct buf *url = buf_scratch();
+
         buf_printf(url, "%s:%u", f->ex.host, f->ex.to.port);
         f->ex.url = buf_text(url);
         chain_new(&f->asks, NULL, "stream");
         chain_new(&f->answers, NULL, "stream");
     }
+    tell_unseen(f, true, true, filtered, "is relayed as a stream", why);
     return true;
-}
-
-/* Shows the message that r's end has the beginning of: its head, and of its
-   body what has come with that. */
-static void reader_show(const struct reader *r)
-{
-    const char *p = (char *)buf_at(&r->from->in);
-    size_t len = r->from->in.len, n = r->head.unclear ? len : r->head.len;
-    struct body b = r->body;
-    ssize_t piece = 1;
-    bool data;
-
-    for (; n < len && n < SHOWN && !b.done && piece > 0; n += (size_t)piece) {
-        piece = body_next(&b, p + n, len - n, &data);
-        piece = piece < 0 ? 0 : piece;
-    }
-    show_message(r->flow->ex.id, r->request, p, n);
 }
 
 /* n bytes leave from.in: they are kept, where that is asked for, and put into
@@ -7457,12 +7559,16 @@ static bool reader_unclear(struct reader *r, const char *why)
     if (opt.only != NULL && (f->spoken || r->head.len > 0))
         return flow_fail(f, status, "--only-hosts lets nothing pass that is "
                          "not clear: %s", why);
+    if (f->tunnel && r->request && r->from->in.len > 16 && /* RFC 9113, 3.4 */
+        memcmp(buf_at(&r->from->in), "PRI * HTTP/2.0\r\n", 16) == 0)
+        return flow_stream(f, false, "it is HTTP/2");
     if (f->tunnel)
         return flow_stream(f, !f->spoken, why);
     if (r->request && opt.proxyauth != NULL)
         return flow_fail(f, 400, "the end of this request cannot be known: %s",
                          why);
-    tell_unseen(f, false, "goes on until its connection ends", why);
+    tell_unseen(f, r->request, !r->request, false,
+                "goes on until its connection ends", why);
     r->head.unclear = why;
     r->body = (struct body){ .framing = UNTIL_CLOSE };
     r->to->last = true;
@@ -7552,8 +7658,10 @@ static bool method_is(const char *p, const struct head *h, const char *name)
 static void exchange_method(struct flow *f, const char *p,
                             const struct head *h)
 {
+    struct target t;
+
     f->ex.head = method_is(p, h, "HEAD");
-    f->ex.connect = method_is(p, h, "CONNECT");
+    f->ex.connect = connect_target(p, h, &t); /* CONNECT http://... is none */
     f->ex.upgrade = h->upgrade;
 }
 
@@ -7620,8 +7728,11 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
         head_set(b, h->fields, "Proxy-Connection", NULL, NULL);
     if (!f->tunnel && (!forward || credentials != NULL))
         head_set(b, h->fields, "Proxy-Authorization", NULL, NULL);
-    if (text_wanted(f))
+    if (text_wanted(f)) {
         head_set(b, h->fields, "Accept-Encoding", "identity", NULL);
+        if (h->h2c)
+            head_without_h2c(b, h);
+    }
     if (h->websocket && (messages_wanted(f, true) || messages_wanted(f, false)))
         head_set(b, h->fields, "Sec-WebSocket-Extensions", NULL, NULL);
     if (credentials != NULL)
@@ -7859,7 +7970,8 @@ static bool write_print(struct writer *w)
     if (src->len < 5 && !whole)
         return false;
     if (src->len == 0) {
-        say(1, "#%lu the filter printed nothing: dropped", f->ex.id);
+        say(0, "#%lu dropped: the filter %s printed nothing", f->ex.id,
+            chain_silent(c)->command);
         f->ex.fate = "dropped";
         return flow_cut(f);
     }
@@ -8060,14 +8172,22 @@ static void exchange_begin(struct reader *r, const char *p)
 {
     struct flow *f = r->flow;
 
-    if (!r->pass) {
-        exchange_free(&f->ex);
-        f->ex.id = next_id();
-        reader_show(r);
-    }
+    if (!r->pass)
+        exchange_new(f);
     f->ex.minor = r->head.minor;
     exchange_method(f, p, &r->head);
     f->ex.client_head = f->ex.head;
+}
+
+/* Finds out whether a plain request's host is among --ignore-hosts. */
+static void request_ignore(struct flow *f)
+{
+    bool told = f->untouched;
+
+    f->untouched = host_matches(opt.ignore, f);
+    if (f->untouched && !told)
+        tell_unseen(f, true, true, false, "passes untouched",
+                    "--ignore-hosts says so");
 }
 
 /* A request's head has come. */
@@ -8107,7 +8227,7 @@ static bool request_begin(struct reader *r)
     }
     if (!f->tunnel) {
         f->home = t;
-        f->untouched = host_matches(opt.ignore, f);
+        request_ignore(f);
     }
     if (opt.only != NULL && fence_allows(f->ex.to.host, f->ex.to.port) &&
         f->server.status == 0 &&
@@ -8986,6 +9106,14 @@ static bool tunnel_server(struct flow *f)
     return flow_enter(f, FLOW_CLIENT);
 }
 
+/* Whether this error of Mbed TLS is the client's own end of a handshake. */
+static bool is_end(int error)
+{
+    return error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
+           error == MBEDTLS_ERR_SSL_CONN_EOF ||
+           error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
+}
+
 /* Why the client refused our handshake, in plain words. */
 static const char *refusal(int error, int alert)
 {
@@ -9001,9 +9129,8 @@ static const char *refusal(int error, int alert)
     case 70:
         return tls_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
     default:
-        return error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
-               error == MBEDTLS_ERR_SSL_CONN_EOF ? "it gave up"
-                                                 : tls_strerror(error);
+        return !is_end(error) ? tls_strerror(error) : alert != 0 ? "it gave up"
+               : "it left, perhaps since it does not accept our certificate";
     }
 }
 
@@ -9012,9 +9139,7 @@ static const char *refusal(int error, int alert)
 static bool is_rejection(const struct end *e)
 {
     return (e->alert >= 42 && e->alert <= 49) ||
-           (e->alert == 0 &&
-            (e->tls_error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
-             e->tls_error == MBEDTLS_ERR_SSL_CONN_EOF));
+           (e->alert == 0 && is_end(e->tls_error));
 }
 
 /* Waits for the client's handshake. */
@@ -9043,6 +9168,18 @@ static bool tunnel_client(struct flow *f)
     return flow_close(f);
 }
 
+/* Whether f's client uses another connection that we have opened. */
+static bool client_accepts(const struct flow *f)
+{
+    size_t n = (size_t)(strrchr(f->peer, ':') - f->peer) + 1;
+    const struct flow *g = flows;
+
+    while (g != NULL && !(g->client.ssl != NULL && g->spoken &&
+                          strncmp(g->peer, f->peer, n) == 0))
+        g = g->next;
+    return g != NULL;
+}
+
 /* Notes a client that leaves right behind the handshake, without a word: GnuTLS
    (wget, git) looks at our certificate only then, and so does who pins a key. A
    browser that has connected in advance and changes its mind takes longer, and
@@ -9055,7 +9192,8 @@ static void client_left(struct flow *f)
         c->in.len > 0 || !(c->ended || c->broken) ||
         now - f->since > SECOND * (opt.pass_pinned ? 3 :
                                    c->ended == ENDED_WELL ? 1 : 0.1) ||
-        pinned_has(f))
+        pinned_has(f) || (!opt.pass_pinned && c->ended != ENDED_WELL &&
+                          client_accepts(f)))
         return;
     say(0, "%s left without a word after the TLS handshake for %s: it may not "
         "know our CA (asked of this proxy, http://mitm.it/ has it), or pin the "
@@ -9267,8 +9405,7 @@ static void flow_expire(struct flow *f, enum wait w)
             t->port, seconds, what);
         /* fall through */
     case WAIT_CONNECT:
-        server_refused(&f->server, ETIMEDOUT);
-        server_connect(f);
+        server_late(f, seconds, what);
         return;
     case WAIT_LOOKUP:
     case WAIT_PROXY:

@@ -76,4 +76,16 @@ def _():
         like(answer.body, rb'no-such-host\.invalid', 'the page')
 
 
+@test('CONNECT with an absolute target is a request as others are')
+def _():
+    with Origin(answer(lambda r: reply(r.start))) as origin, \
+            Proxy('-R', 'sed s/CONNECT/connected/') as proxy:
+        client = proxy.connect()
+        for _ in range(2):
+            client.send(get(origin.url('/x'), method='CONNECT'))
+            equal(client.read_message().body, b'connected /x HTTP/1.1',
+                  'the answer')
+        equal(proxy.curl('-X', 'CONNECT', origin.url('/y')),
+              b'connected /y HTTP/1.1', 'by curl')
+
 run()

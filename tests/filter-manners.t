@@ -45,6 +45,30 @@ def _():
                 equal(client.read_all(), b'', 'at the client')
                 if option == '--request':
                     equal(origin.rx, b'', 'at the server')
+                proxy.wait_log('#1 dropped: the filter %s printed nothing\n'
+                               % re.escape(command))
+
+
+@test('prints nothing: the one of several that did is told')
+def _():
+    silent = script("""
+#!/usr/bin/env python3
+import sys
+for line in sys.stdin.buffer:
+    n = int(line.split()[0])
+    sys.stdin.buffer.read(n)
+    print(0, flush=True)
+""")
+    with Origin(answer(PAGE)) as origin:
+        for words, who in ((('-R', 'cat', '-R', 'true', '-R', 'cat'), 'true'),
+                           (('--coprocess', '-R', silent, '-R', 'sed -n /x/p'),
+                            silent)):
+            with Proxy(*words, coprocesses=1) as proxy:
+                client = proxy.tunnel(origin)
+                client.send(get('/'))
+                equal(client.read_all(), b'', 'at the client')
+                proxy.wait_log('#1 dropped: the filter %s printed nothing\n'
+                               % re.escape(who))
 
 
 @test('a grandchild holds its output: an end comes, and nothing is left')

@@ -117,4 +117,43 @@ def _():
             equal(proxy.fetch(origin).body, b'x', 'a page')
 
 
+@test('each request has its number and its line, whatever becomes of it')
+def _():
+    with closed_port() as port, Proxy('--proxyauth', 'a:b') as proxy:
+        login = 'Proxy-Authorization: Basic YTpi'
+        asked = [('http://127.0.0.1:%d/none' % port, login, 502),
+                 ('http://mitm.it/', login, 200), ('http://mitm.it/no', login, 404),
+                 ('http://127.0.0.1:%d/wrong' % port,
+                  'Proxy-Authorization: Basic eDp5', 407), ('/', login, 400)]
+        for target, field, status in asked:
+            client = proxy.connect()
+            client.send(get(target, field))
+            equal(client.read_message().status, status, target)
+        client = proxy.connect()
+        client.send(get('a.test:443', method='CONNECT'))
+        equal(client.read_message().status, 407, 'CONNECT')
+        want = [('GET ' + target, status) for target, _, status in asked]
+        lines = wait_for(lambda: (proxy.out().count('\n') == 12 and
+                                  proxy.out().splitlines()), 'twelve lines')
+        for n, (target, status) in enumerate(want + [('CONNECT a.test:443',
+                                                      407)], 1):
+            like(lines[2 * n - 2], "^#%d >> '%s HTTP/1.1" % (
+                n, re.escape(target)), 'the request')
+            like(lines[2 * n - 1], "^#%d << 'HTTP/1.1 %d " % (n, status),
+                 'the answer')
+        unlike(proxy.out(), 'Basic [Ye]', 'what is printed')
+        like(proxy.log(), '#4 answered by an error page: .*a user', 'the log')
+
+
+@test('numbers of what cannot be read, behind a request that could')
+def _():
+    with Origin(answer(reply(b'page'))) as origin, Proxy() as proxy:
+        for n, bad in enumerate((b'no request\r\n\r\n', b'GET ' + b'x' * 70000), 1):
+            client = proxy.connect()
+            client.send(get(origin.url()))
+            equal(client.read_message().body, b'page', 'the page')
+            client.send(bad)
+            client.read_message()
+            proxy.wait_log('#%d answered by an error page' % (2 * n))
+
 run()

@@ -179,6 +179,22 @@ for what, words in (
                   proxy.log())
 
 
+@test('told of always: apt, which ends the handshake without an alert')
+def _():
+    with pinned_page() as origin, Proxy() as proxy:
+        state = scratch('apt')
+        os.makedirs(state + '/lists/partial')
+        command(need('apt-get'), '-o', 'Dir::State=' + state,
+                '-o', 'Dir::Etc::sourceparts=/dev/null',
+                '-o', 'Dir::Etc::sourcelist=' + scratch(
+                    'list', 'deb %s x y\n' % origin.url()),
+                '-o', 'Acquire::https::Proxy=http://127.0.0.1:%d' % proxy.port,
+                'update')
+        like(proxy.log(), 'failed: it left, perhaps since it does not accept '
+             r'our certificate \(-0x7[28]80, .* http://mitm.it/ has it',
+             'the log')
+
+
 @test('a connection made in advance that is not used is not told of')
 def _():
     with pinned_page() as origin, Proxy() as proxy:

@@ -47,6 +47,7 @@ for what, name, cert in (
         ('long labels, too long for a common name', LABEL, LABEL),
         ('an underscore', 'my_host.localhost', 'my_host.localhost'),
         ('capitals', 'LocalHost', 'localhost'),
+        ('the dot of the root in the certificate', 'localhost', 'localhost.'),
         ('a name that begins with a digit', '1.2.3.localhost',
          '1.2.3.localhost')):
     @test(what)
