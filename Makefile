@@ -17,6 +17,7 @@
 #   make MBEDTLS_DIR=PATH   an unpacked release: 3.6.7 or a later 3.6, 4.1.1 or
 #                           a later 4.1 or 4.2 (with its tf-psa-crypto)
 #   make MBEDTLS=system     the system's own library, by pkg-config
+#   make MBEDTLS_CFLAGS=-O2 for x86 processors from before 2009, too
 
 # All cores, unless the caller (a make above us, too) chose a number.
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)

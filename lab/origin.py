@@ -6,6 +6,7 @@ listens, and serves until it is killed.  The name that a client asks for in TLS
 decides which certificate it is shown:
 
     weather.example, www.weather.example   a good one, and for any other name
+    other.example, api.example, ...        another good one
     unknown.example                        of a CA that nobody knows
     wrong.example                          for another name
     expired.example                        good until yesterday
@@ -22,10 +23,12 @@ to DIR/got.  Of its pages:
 import contextlib, http.server, os, socket, ssl, subprocess, sys, time
 
 WEATHER = 'one cloud over the hills, no cloud over the sea'
-SERVERS = {     # the name in TLS: subject, other names, CA, days
+SERVERS = {     # the name in TLS: subject, names, CA, days
     'weather.example': ('/O=Weather Inc/CN=weather.example',
                         'DNS:weather.example,DNS:www.weather.example',
                         'root', 60),
+    'other.example': ('/CN=other.example', 'DNS:other.example,'
+                      'DNS:api.example,DNS:bank.example', 'root', 60),
     'unknown.example': ('/CN=unknown.example', 'DNS:unknown.example',
                         'unknown', 60),
     'wrong.example': ('/CN=right.example', 'DNS:right.example', 'root', 60),
@@ -156,6 +159,8 @@ class Server(http.server.ThreadingHTTPServer):
     def choose(self, conn, name, _):
         """The context for the name in the ClientHello."""
         conn.name = name
+        name = {'api.example': 'other.example',
+                'bank.example': 'other.example'}.get(name, name)
         conn.context = self.contexts.get(name, conn.context)
 
 

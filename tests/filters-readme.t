@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""filters/README.md and the head comments keep up with the filters."""
+"""filters/README.md and the head comments keep up with the filters, and each
+command in its tables does what stands beside it."""
 from filters import *
+from lab import *
 
 NAMES = sorted(name for name in os.listdir(FILTERS)
                if name != 'README.md' and name[0] not in '._')
@@ -54,6 +56,78 @@ def _():
     done = subprocess.run([need('shellcheck'), '--severity=warning', *names],
                           stdout=subprocess.PIPE, timeout=120)
     equal(done.stdout.decode(), '', 'shellcheck')
+
+OPTIONS = re.findall(r'(?m)^\| `(-.*?)` \|', README)
+
+
+def effect(words, lab, child):
+    """What a line of the tables does, seen by curl behind the proxy."""
+    page = lab.curl(child, '-A', 'KEY', 'https://weather.example/page')
+    sent = lab.curl(child, '-A', 'KEY', 'https://weather.example/echo')
+    if 'delay' in words:
+        begin = time.monotonic()
+        lab.curl(child, 'https://weather.example/page')
+        check(time.monotonic() - begin >= 0.3, 'it takes its time')
+    elif 'inject' in words:
+        like(page, b'<script>.*mine', 'the page')
+    elif 'set-header' in words:
+        like(sent, rb'User-Agent: me\s', 'at the server')
+    elif 'swap' in words:
+        like(sent, rb'User-Agent: SECRET\s', 'at the server')
+    elif 'edit' in words:
+        like(lab.curl(child, 'https://weather.example/api'),
+             b'"admin": true', 'the JSON')
+    elif 'jq' in words:
+        like(lab.curl(child, 'https://weather.example/api'),
+             rb'^{\n  "user": "me",\n', 'the JSON')
+    elif 'block' in words:
+        like(lab.curl(child, '-D', '-', 'https://ads.example/'),
+             rb'(?m)^HTTP/1.1 403 ', 'the answer')
+    elif 'map-local' in words:
+        equal(lab.curl(child, 'https://example.com/js/a.js'), b'mine', 'file')
+    elif 'map-remote' in words:
+        equal(lab.curl(child, 'https://a.org/api/tls'), b'no TLS\n', 'there')
+    elif 'fuzz' not in words:
+        equal(page, PAGE.replace(b'cloud', b'clown')
+              if 'template.py' in words else PAGE, 'the page')
+    if 'observe' in words or 'fields' in words:
+        wait_for(lambda: re.search(
+            rb'Server: ' if 'fields' in words else rb"#1 response 'HTTP/1.1",
+            slurp(child.output)), 'what it shows')
+    if 'save' in words:
+        har, replay = re.findall(r'(?m)^\| `(filters/.*?)` \|', README)
+        lab.run(har)
+        check('https://weather.example/page' in
+              slurp(lab.file('all.har')).decode(), 'the URL in the HAR')
+        like(lab.run('mitmproxy -q -- ' + replay),
+             rb'^HTTP/1.1 200 OK\r\n[^<]*' + PAGE, 'sent again')
+
+
+@test('there are lines for the proxy in the tables')
+def _():
+    check(len(OPTIONS) > 15, 'lines', OPTIONS)
+
+
+def try_out(words):
+    for program in 'jq', 'perl':
+        if program in words:
+            need(program)
+    with Lab() as lab:
+        os.makedirs(lab.file('js'))
+        lab.file('js/a.js', b'mine')
+        lab.file('spy.js', b'mine')
+        lab.file('key', b'SECRET\n')
+        if './coprocess' in words:
+            command(need('cc'), '-O2', '-o', lab.file('coprocess'),
+                    lab.file('filters/coprocess.c'), status=0)
+        words = words.replace('127.0.0.1:8000', '127.0.0.1:%d' % lab.port)
+        with lab.proxy('mitmproxy ' + words) as child:
+            if 'trap' not in words:
+                effect(words, lab, child)
+
+
+for words in OPTIONS:
+    test('the proxy with ' + words)(lambda words=words: try_out(words))
 
 
 run()
