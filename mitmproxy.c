@@ -175,6 +175,9 @@ static const double SHAKING = 0.01;
    PING of WebSocket's waits behind a message. */
 static const double LINGER = 0.1, IDLE = 5, PATIENCE = 1;
 
+/* Seconds after which a name being looked up gives way to others that wait. */
+static const double GIVES_WAY = 3;
+
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
 #ifndef SECOND
@@ -412,7 +415,7 @@ struct server {
     struct end end;
     enum {
         SERVER_NONE,        /* nobody wants it yet */
-        SERVER_LOOKUP,      /* waits for a resolver, then for its answer */
+        SERVER_LOOKUP,      /* waits for a name to be looked up */
         SERVER_CONNECT,     /* waits for connect() */
         SERVER_PROXY,       /* waits for -x's proxy to open a tunnel */
         SERVER_TLS,         /* waits for the handshake */
@@ -426,8 +429,7 @@ struct server {
     bool used;              /* an exchange has been completed on it */
     int spare;              /* bytes that may come of a last chunk for which
                                its answer had no place */
-    struct resolver *resolver; /* at work for us */
-    int deaths;             /* of resolvers that were */
+    struct chain *lookup;   /* asks for the hop's addresses */
     struct sockaddr_storage addr[MAX_ADDRS];
     int addrs, tried;
     double since;           /* when this state was entered */
@@ -446,7 +448,6 @@ struct filter {
     struct match *match;    /* NULL: all */
     bool raw;
     bool coprocess;         /* stays alive and serves many messages */
-    struct copro *copros;   /* those that have been started */
     double pause;           /* seconds from a death to the next start ... */
     double not_before;      /* ... which is then */
     int jobs, running;      /* messages at most; now */
@@ -454,39 +455,33 @@ struct filter {
     enum on_error { FAIL, PASS, CLOSE } on_error;
 };
 
-/* A child that stays, and serves one message after the other. */
-struct copro {
-    struct copro *next;
+/* A process that was started for a filter: for one message or, a coprocess, for
+   one after the other. It outlives its message until it is reaped. */
+struct child {
+    struct child *next;
     struct filter *filter;
     struct run *run;        /* whom it serves; NULL: nobody, or one who left */
-    bool busy;              /* an answer is due */
-    pid_t pid;              /* 0: has ended */
+    bool busy;              /* with a message */
+    pid_t pid;              /* 0: has been reaped */
     pid_t group;            /* its process group's, which may outlive it */
-    int in, out;            /* our ends of its stdin and stdout */
-    struct buf question;    /* still to be written */
-    struct buf answer;      /* what has come of it */
-    uint64_t given;         /* bytes that its stdin has taken in all */
-    double moved;           /* when it last made progress */
+    int in, out;            /* our ends of its stdin and stdout; -1: closed */
+    struct buf question;    /* of a coprocess: still to be written */
+    struct buf answer;      /* ... what has come of it */
+    uint64_t given;         /* ... bytes that its stdin has taken in all */
+    double moved;           /* when it last made progress, or was reaped */
+    double killed;          /* when it was told to stop; 0: was not */
+    bool slain;             /* and was killed, as it did not */
 };
 
-/* A filter at work on one message: a child process, which outlives its chain
-   until it is reaped - or a coprocess's service, with no child of its own. */
+/* A filter at work on one message. */
 struct run {
-    struct run *next;
     struct filter *filter;
-    struct copro *copro;    /* that serves it; NULL: none yet, or no more */
-    bool asked;             /* the copro has been given the message */
-    struct chain *chain;    /* NULL: nobody waits for it any more ... */
-    int at;                 /* ... of which this is run[at] */
-    pid_t pid;              /* 0: not started or reaped */
-    pid_t group;            /* its process group's; 0: not started */
-    int in, out;            /* our ends of its stdin and stdout; -1 closed */
-    bool exited;
+    struct chain *chain;    /* of which it is one */
+    struct child *child;    /* that serves it; NULL: none yet, or no more */
+    bool exited;            /* it has said how it went */
     bool unread;            /* its reader left: its status does not matter */
     bool printed;           /* anything */
     double moved;           /* when it last made progress */
-    double killed;          /* when it was told to stop; 0: was not */
-    bool slain;             /* ... which it did not heed: by SIGKILL, too */
 };
 
 /* Bytes that have passed: how many, and a hash (FNV-1a) of them. */
@@ -495,9 +490,9 @@ struct tally { uint64_t bytes, hash; };
 /* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. It lies
    between the reader of the message and the writer of what takes its place. */
 struct chain {
-    struct chain *next;     /* waits for --jobs */
+    struct chain *next;     /* all of them, in their order */
     struct flow *flow;
-    struct reader *from;
+    struct reader *from;    /* NULL: a name is looked up */
     struct writer *to;      /* of the same direction; of the other, when request
                                filters have printed an answer */
     bool started;
@@ -514,10 +509,11 @@ struct chain {
     struct buf kept;        /* wire bytes, for --on-error pass ... */
     bool keep;              /* ... if they are to be, and are not too many */
     int count;
-    struct run *run[MAX_CHAIN];
+    struct run run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
     struct tally in, out;   /* of the message, and of what was made of it */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
+    int deaths;             /* of those that looked up its name */
     const struct run *failed; /* NULL: none ... */
     char failure[128];      /* ... and why it did */
 };
@@ -636,14 +632,6 @@ struct flow {
     double moved;           /* when a byte last moved */
 };
 
-/* A child that looks up names, since getaddrinfo() blocks. */
-struct resolver {
-    pid_t pid;
-    int fd;                 /* -1: not running */
-    bool busy;
-    struct flow *flow;      /* whom it works for; NULL: left meanwhile */
-};
-
 /* All that the command line settles. */
 static struct {
     const char *host, *port, *mode, *ca_file, *cacert, *cert, *key, *user;
@@ -675,10 +663,9 @@ static double now;                  /* seconds, monotonic, once per turn */
 static struct flow *flows;          /* the one that woke last is the first */
 static int nflows;
 static bool full_turn;              /* those that sleep are looked at, too */
-static struct run *runs;            /* all children that are filters */
-static struct chain *waiting;       /* for their filters, in their order */
+static struct child *children;
+static struct chain *chains;        /* the oldest is the first */
 static size_t waiting_len;          /* bytes before and behind coprocesses */
-static struct resolver resolvers[MAX_RESOLVERS];
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
 static struct rlimit given_limit, raised_limit; /* of them; children get the
@@ -2958,17 +2945,6 @@ static mbedtls_x509_crt client_cert;  /* --cert: shown to servers that ask */
 static mbedtls_pk_context client_key; /* its key */
 static unsigned char ticket_secret[32 + 4]; /* ... and a period's number */
 
-/* Wipes what a resolver has no need of. */
-static void secrets_wipe(void)
-{
-    mbedtls_pk_free(&ca.key);
-    mbedtls_pk_free(&ca.leaf_key);
-    mbedtls_pk_free(&ca.rsa_key);
-    mbedtls_pk_free(&client_key);
-    mbedtls_ssl_ticket_free(&tls_tickets);
-    mbedtls_platform_zeroize(ticket_secret, sizeof ticket_secret);
-}
-
 /* The keys of tickets follow from the time and a secret that all workers
    share, so that one takes what another gave. There is a new one every 12
    hours, and the one before it still counts (RFC 5077, 5.5). */
@@ -3998,67 +3974,54 @@ static void group_kill(pid_t pid, pid_t group, int number)
         kill(-group, number);
 }
 
-/* Tells a child, and all that it has started, to stop: by SIGTERM, or, if only
-   the latter are left and hold its output, by SIGKILL. Closes our ends. */
-static void run_kill(struct run *r)
+/* Starts a child for f with this environment. NULL, errno: it cannot be. */
+static struct child *child_new(struct filter *f, char **env)
 {
-    if (r->pid > 0 && r->killed == 0) {
-        kill(-r->group, SIGTERM);
-        r->killed = now;
-    } else if (r->pid == 0 && r->out >= 0)
-        group_kill(0, r->group, SIGKILL);
-    fd_close(&r->in);
-    fd_close(&r->out);
-}
-
-/* Frees a run that has been reaped, or was never started. */
-static void run_free(struct run *r)
-{
-    for (struct run **p = &runs; *p != NULL; p = &(*p)->next)
-        if (*p == r) {
-            *p = r->next;
-            break;
-        }
-    free(r);
-}
-
-/* ==== 11 resolver =======================================================
-   Children that stay, since getaddrinfo() blocks: one name each at a time.
-   A question is "port\0host\0"; an answer is an int, 0 or an EAI error, and
-   the addresses. */
-
-struct answer {
+    struct child *p = alloc(sizeof *p);
     int error;
-    struct sockaddr_storage addr[MAX_ADDRS];
-};
 
-/* The child's life: answers until its parent is gone. */
-static _Noreturn void resolver_run(int fd)
-{
-    static struct answer answer;
-    char question[MAX_HOST + 16];
-    ssize_t n;
-
-    while ((n = recv(fd, question, sizeof question - 1, 0)) > 0) {
-        struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
-        size_t count = 0;
-
-        question[n] = '\0';
-        memset(&answer, 0, sizeof answer);
-        answer.error = getaddrinfo(question + strlen(question) + 1, question,
-                                   &hints, &list);
-        if (answer.error == 0) {
-            for (struct addrinfo *a = list; a && count < MAX_ADDRS;
-                 a = a->ai_next)
-                memcpy(&answer.addr[count++], a->ai_addr, a->ai_addrlen);
-            freeaddrinfo(list);
-        }
-        if (send(fd, &answer, offsetof(struct answer, addr[count]),
-                 MSG_NOSIGNAL) < 0)
-            break;
-    }
-    _exit(0);
+    *p = (struct child){ .next = children, .filter = f, .moved = now };
+    p->pid = p->group = spawn_piped(f, env, &p->in, &p->out);
+    if (p->pid > 0)
+        return children = p;
+    error = errno;
+    free(p);
+    errno = error;
+    return NULL;
 }
+
+/* Frees a child that has been reaped, or will be without anybody's notice. */
+static void child_free(struct child *p)
+{
+    struct child **q = &children;
+
+    while (*q != p)
+        q = &(*q)->next;
+    *q = p->next;
+    fd_close(&p->in);
+    fd_close(&p->out);
+    buf_free(&p->question);
+    buf_free(&p->answer);
+    free(p);
+}
+
+/* Nobody wants a filter's child any more. It, and all that it has started, is
+   told to stop: by SIGTERM, or, if only the latter are left and hold its
+   output, by SIGKILL. */
+static void child_kill(struct child *p)
+{
+    if (p->pid > 0 && p->killed == 0) {
+        kill(-p->group, SIGTERM);
+        p->killed = now;
+    } else if (p->pid == 0 && p->out >= 0)
+        group_kill(0, p->group, SIGKILL);
+    fd_close(&p->in);
+    fd_close(&p->out);
+    if (p->pid == 0)
+        child_free(p);
+}
+
+/* ---- the RSA key of leaves, made when it is needed */
 
 /* A child that inherits nothing but fd, as 3, and where errors are written.
    As fork(). */
@@ -4073,29 +4036,6 @@ static pid_t fork_with(int fd)
         fds_close(4);
     }
     return pid;
-}
-
-/* Starts a resolver. False: errno says why not. */
-static bool resolver_start(struct resolver *r)
-{
-    int pair[2];
-    pid_t pid;
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return false;
-    pid = fork_with(pair[1]);
-    if (pid == 0) {
-        secrets_wipe();
-        resolver_run(3);
-    }
-    fd_close(&pair[1]);
-    if (pid < 0) {
-        fd_close(&pair[0]);
-        return false;
-    }
-    set_nonblocking(pair[0]);
-    *r = (struct resolver){ .pid = pid, .fd = pair[0] };
-    return true;
 }
 
 /* The child that makes the RSA key, and where it writes that. */
@@ -4143,102 +4083,58 @@ static void rsa_take(void)
     }
 }
 
-/* Whether f may have a resolver that is free: its client has fewer than are
-   left, so that names which are stuck do not keep them all from the others. */
-static bool resolver_is_due(const struct flow *f)
-{
-    size_t n = (size_t)(strrchr(f->peer, ':') - f->peer) + 1;
-    int its = 0, left = 0;
+/* ==== 11 resolver =======================================================
+   getaddrinfo() blocks: so names are looked up by coprocesses, which are this
+   program under another option. A message is a name, and becomes addresses:
+   each a struct sockaddr_storage. */
 
-    for (const struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS;
-         r++) {
-        its += r->flow != NULL && strncmp(r->flow->peer, f->peer, n) == 0;
-        left += !r->busy;
-    }
-    return its < left;
+static struct filter lookups = {
+    .command = "mitmproxy --lookup", .path = (char *)"/proc/self/exe",
+    .argv = (char *[]){ NULL, (char *)"--lookup", NULL },
+    .coprocess = true, .jobs = MAX_RESOLVERS
+};
+
+/* Gives up the capabilities that who is not root had for the start, such as
+   CAP_NET_ADMIN for TPROXY: they are not for filters. */
+static void capabilities_drop(void)
+{
+    struct { uint32_t version; int pid; } self = { 0x20080522, 0 };
+    uint32_t none[6] = { 0 };       /* as structs in linux/capability.h */
+
+    if (geteuid() != 0)
+        syscall(SYS_capset, &self, none);
 }
 
-/* Gives a resolver that is free the name of f's next hop. False, errno: none
-   is at work, and none can be started. When those at work are all there can
-   be, or f's client has its share of them, f waits. */
-static bool resolver_ask(struct flow *f)
+/* The child's life: answers until its parent is gone. */
+static _Noreturn void lookup_run(void)
 {
-    static double start_after;      /* no more can be, until then */
-    struct server *s = &f->server;
-    char question[MAX_HOST + 16];
-    struct resolver *r = NULL;
-    bool others = false;
-    int n;
+    char line[64], host[MAX_HOST + 1];
+    size_t n;
 
-    if (!resolver_is_due(f))
-        return true;
-    for (struct resolver *q = resolvers; q < resolvers + MAX_RESOLVERS; q++) {
-        others |= q->fd >= 0;
-        if (!q->busy && (r == NULL || r->fd < 0))
-            r = q;                  /* rather one that runs */
+    capabilities_drop();            /* its file may have given it some anew */
+    while (fgets(line, sizeof line, stdin) != NULL &&
+           (n = strtoul(line, NULL, 10)) <= MAX_HOST &&
+           fread(host, 1, n, stdin) == n) {
+        struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
+        struct sockaddr_storage addr[MAX_ADDRS] = { 0 };
+        size_t count = 0;
+        int error;
+
+        host[n] = '\0';
+        error = getaddrinfo(host, NULL, &hints, &list);
+        for (struct addrinfo *a = list; a != NULL && count < MAX_ADDRS;
+             a = a->ai_next)
+            memcpy(&addr[count++], a->ai_addr, a->ai_addrlen);
+        if (count == 0)
+            printf("!%s\n", gai_strerror(error ? error : EAI_NONAME));
+        else
+            printf("%zu\n", count * sizeof *addr);
+        fwrite(addr, sizeof *addr, count, stdout);
+        fflush(stdout);
+        if (list != NULL)
+            freeaddrinfo(list);
     }
-    if (r == NULL || (r->fd < 0 && others && now < start_after))
-        return true;
-    if (r->fd < 0 && !resolver_start(r)) {
-        start_after = now + 0.1;
-        return others;
-    }
-    n = sprintf(question, "%u%c%s%s", s->hop.port, 0, s->hop.host,
-                s->hop.rooted ? "." : "");
-    if (send(r->fd, question, (size_t)n + 1, MSG_NOSIGNAL) < 0)
-        return true;                /* it has died, which will be read */
-    r->busy = true;
-    r->flow = f;
-    s->resolver = r;
-    return true;
-}
-
-PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...);
-
-/* Takes an answer, or the news that the resolver has died. */
-static void resolver_read(struct resolver *r)
-{
-    static struct answer answer;
-    ssize_t n = recv(r->fd, &answer, sizeof answer, 0);
-    struct flow *f = r->flow;
-    struct server *s = f ? &f->server : NULL;
-
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    r->busy = false;
-    r->flow = NULL;
-    if (n < (ssize_t)offsetof(struct answer, addr))
-        fd_close(&r->fd);           /* it is started again when needed */
-    if (f == NULL)
-        return;
-    s->resolver = NULL;
-    if (r->fd < 0) {                /* another will be asked, two times */
-        if (s->deaths++ == 2)
-            server_fail(f, "looking up %s ends all processes that try",
-                        s->hop.host);
-        return;
-    }
-    flow_wake(f);
-    s->tried = 0;
-    s->addrs = (int)(((size_t)n - offsetof(struct answer, addr)) /
-                     sizeof *answer.addr);
-    memcpy(s->addr, answer.addr, (size_t)s->addrs * sizeof *answer.addr);
-    if (answer.error != 0 || s->addrs == 0)
-        server_fail(f, "cannot find the address of %s: %s", s->hop.host,
-                    gai_strerror(answer.error ? answer.error : EAI_NONAME));
-}
-
-/* Stops working for s, whose flow is about to be freed or changes its mind. */
-static void resolver_forget(struct server *s)
-{
-    struct resolver *r = s->resolver;
-
-    s->resolver = NULL;
-    if (r == NULL)
-        return;
-    r->flow = NULL;
-    if (r->pid > 0)
-        kill(r->pid, SIGKILL);      /* it may be stuck: others need its place */
+    exit(0);
 }
 
 /* ==== 12 HTTP framing ===================================================
@@ -5414,11 +5310,11 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
 
 /* A coprocess of f's that has nothing to do; NULL: there is none. */
-static struct copro *copro_idle(const struct filter *f)
+static struct child *copro_idle(const struct filter *f)
 {
-    struct copro *p = f->copros;
+    struct child *p = children;
 
-    while (p != NULL && (p->busy || p->pid == 0))
+    while (p != NULL && (p->filter != f || p->busy || p->pid == 0))
         p = p->next;
     return p;
 }
@@ -5431,106 +5327,87 @@ static bool filter_is_free(const struct filter *f, bool full, bool whole)
     int kept = whole ? 0 : full ? f->jobs / 4 : f->jobs / 2;
 
     return f->running < f->jobs - kept &&
-           (now >= f->not_before || copro_idle(f) != NULL);
+           (now >= f->not_before || (f->coprocess && copro_idle(f) != NULL));
 }
 
-/* A coprocess of f's that has nothing to do, started when there is none;
-   NULL, errno: it cannot be. */
-static struct copro *copro_get(struct filter *f)
-{
-    struct copro *p = copro_idle(f);
-    struct buf *env;
-
-    if (p != NULL)
-        return p;
-    env = filter_env((char[]){ "" });
-    p = alloc(sizeof *p);
-    p->pid = p->group = spawn_piped(f, (char **)env->data, &p->in, &p->out);
-    buf_free(env);
-    if (p->pid < 0) {
-        free(p);
-        return NULL;
-    }
-    p->filter = f;
-    p->next = f->copros;
-    f->copros = p;
-    return p;
-}
-
-/* The service of p is over, for good or bad. */
-static void copro_done(struct copro *p)
+/* A child has done its work for a message, for good or bad. */
+static void child_done(struct child *p)
 {
     struct run *r = p->run;
 
     p->filter->running -= p->busy;
     p->busy = false;
-    p->run = NULL;
-    if (r != NULL) {
-        r->copro = NULL;
-        r->exited = true;
-        flow_wake(r->chain->flow);
+    if (r == NULL)
+        return;
+    r->exited = true;
+    flow_wake(r->chain->flow);
+    if (p->filter->coprocess) {
+        r->child = NULL;
+        p->run = NULL;
     }
 }
 
-/* A coprocess is of no more use: whoever it serves fails for this reason. If it
-   has not read a byte of any question, it was not a message that ended it: the
-   next is started after a pause that grows. */
-static void copro_end(struct copro *p, const char *why)
+/* Puts a chain at the end of the queue. */
+static void chain_queue(struct chain *c)
+{
+    struct chain **end = &chains;
+
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = c;
+    c->next = NULL;
+}
+
+static void chain_unqueue(struct chain *c)
+{
+    struct chain **p = &chains;
+
+    while (*p != NULL && *p != c)
+        p = &(*p)->next;
+    if (*p != NULL)
+        *p = c->next;
+}
+
+/* Lets a look-up wait again, behind all others, as the child that serves it
+   ends. */
+static void lookup_again(struct run *r)
+{
+    r->child->run = NULL;
+    r->child = NULL;
+    chain_unqueue(r->chain);
+    chain_queue(r->chain);
+}
+
+/* A coprocess is of no more use: whoever it serves fails for this reason, but
+   a name is looked up again, two times. If it has not read a byte of any
+   question, it was not a message that ended it: the next is started after a
+   pause that grows. */
+static void copro_end(struct child *p, const char *why)
 {
     struct filter *f = p->filter;
-    struct copro **q = &f->copros;
+    struct run *r = p->run;
     int unread = 0;
 
     ioctl(p->in, FIONREAD, &unread);
-    while (*q != p)
-        q = &(*q)->next;
-    *q = p->next;
-    if (p->run != NULL)
-        chain_fail(p->run->chain, p->run, "%s", why);
-    copro_done(p);
+    if (r != NULL && f == &lookups && r->chain->deaths++ < 2)
+        lookup_again(r);
+    else if (r != NULL)
+        chain_fail(r->chain, r, "%s", f == &lookups ?
+                   "all processes that try come to their end" : why);
+    child_done(p);
     f->pause = p->given > (uint64_t)unread ? 0 :
                f->pause == 0 ? 0.1 : f->pause * 2;
     if (f->pause > waits[WAIT_PAUSE].seconds)
         f->pause = waits[WAIT_PAUSE].seconds;
     f->not_before = now + f->pause * SECOND;
-    say(0, "the coprocess %s is to be started anew in %g s: %s", f->command,
-        f->pause, why);
+    say(f == &lookups ? 1 : 0, "the coprocess %s is to be started anew in %g "
+        "s: %s", f->command, f->pause, why);
     group_kill(p->pid, p->group, SIGKILL);
-    close(p->in);
-    close(p->out);
-    buf_free(&p->question);
-    buf_free(&p->answer);
-    free(p);
-}
-
-/* Puts the question of run i, whose whole message is there, to its
-   coprocess. The message stays where it is until the answer has come. */
-static void copro_ask(struct chain *c, int i)
-{
-    struct run *r = c->run[i];
-    struct buf *q = &r->copro->question;
-    size_t n = c->buf[i].len + 32;
-
-    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1)
-        n += strlen(v) + 1;
-    buf_reserve(q, n);              /* half a question would stay one */
-    r->asked = true;
-    r->moved = r->copro->moved = now;
-    buf_printf(q, "%zu", c->buf[i].len);
-    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1) {
-        const char *value = strchr(v, '=');
-
-        buf_put(q, " ", 1);
-        for (const char *p = v + 5; p < value; p++) /* behind MITM_ */
-            buf_put(q, &(char){ (char)tolower((unsigned char)*p) }, 1);
-        buf_puts(q, value);
-    }
-    buf_put(q, "\n", 1);
-    buf_put(q, buf_at(&c->buf[i]), c->buf[i].len);
+    child_free(p);
 }
 
 /* Writes what waits of a question. */
-static void copro_write(struct copro *p)
+static void copro_write(struct child *p)
 {
     while (p->question.len > 0) {
         ssize_t n = write(p->in, buf_at(&p->question), p->question.len);
@@ -5548,9 +5425,35 @@ static void copro_write(struct copro *p)
     buf_trim(&p->question);
 }
 
+/* Puts the question of r, whose whole message is there, to a coprocess. The
+   message stays where it is until the answer has come. */
+static void copro_ask(struct child *p, const struct run *r)
+{
+    const struct chain *c = r->chain;
+    const struct buf *b = &c->buf[r - c->run];
+    struct buf *q = &p->question;
+    size_t n = b->len + 32;
+
+    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1)
+        n += strlen(v) + 1;
+    buf_reserve(q, n);              /* half a question would stay one */
+    buf_printf(q, "%zu", b->len);
+    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1) {
+        const char *value = strchr(v, '=');
+
+        buf_put(q, " ", 1);
+        for (const char *k = v + 5; k < value; k++) /* behind MITM_ */
+            buf_put(q, &(char){ (char)tolower((unsigned char)*k) }, 1);
+        buf_puts(q, value);
+    }
+    buf_put(q, "\n", 1);
+    buf_put(q, buf_at(b), b->len);
+    copro_write(p);
+}
+
 /* Takes an answer off what has been read, once it is whole. False: it breaks
    the protocol, and why quotes the line. */
-static bool copro_answer(struct copro *p, char *why, size_t size)
+static bool copro_answer(struct child *p, char *why, size_t size)
 {
     struct run *r = p->run;
     const char *line = (char *)buf_at(&p->answer);
@@ -5561,8 +5464,7 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
 
     if (p->answer.len == 0 || (n == 0 && p->answer.len < 1000 && p->busy))
         return true;
-    if (n == 0 || !p->busy || (r != NULL && !r->asked) ||
-        (*line == '-' && len != 1) ||
+    if (n == 0 || !p->busy || (*line == '-' && len != 1) ||
         (plain && (!parse_length(line, len, &length) ||
                    length > MAX_WHOLE))) {
         if (n == 0)
@@ -5573,7 +5475,7 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
     }
     if (p->answer.len - n < length)
         return true;
-    b = r ? &r->chain->buf[r->at] : NULL;
+    b = r ? &r->chain->buf[r - r->chain->run] : NULL;
     if (r != NULL && *line == '!')
         chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
     else if (r != NULL && *line == '-')
@@ -5586,8 +5488,8 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
     else
         buf_eat(&p->answer, length);
     if (r != NULL)
-        run_tally(r->chain, r->at, b[1].len);
-    copro_done(p);
+        run_tally(r->chain, (int)(r - r->chain->run), b[1].len);
+    child_done(p);
     p->filter->pause = 0;
     return p->answer.len == 0 || copro_answer(p, why, size);
 }
@@ -5595,7 +5497,7 @@ static bool copro_answer(struct copro *p, char *why, size_t size)
 /* Reads what has come of an answer, or finds that p has ended. */
 static void copro_read(void *it)
 {
-    struct copro *p = it;
+    struct child *p = it;
     char why[256] = "it has ended";
     ssize_t n = buf_read(&p->answer, p->out, MAX_BUF);
 
@@ -5610,62 +5512,20 @@ static void copro_read(void *it)
         buf_trim(&p->answer);
 }
 
-/* Run i of c is not waited for any more. If a coprocess serves it: one that
-   has not been asked yet is free; the answer of one that has is read and
-   dropped; one that failed by making no progress ends. */
-static void copro_leave(struct chain *c, int i)
+/* Run r is not waited for any more. The answer of a coprocess that serves it is
+   read and dropped; one that failed by making no progress ends, and one that
+   looks up a name: that may be stuck, and others need its place. */
+static void run_leave(struct run *r)
 {
-    struct run *r = c->run[i];
-    struct copro *p = r->copro;
+    struct child *p = r->child;
 
     if (p == NULL)
         return;
     p->run = NULL;
-    r->copro = NULL;
-    if (!r->asked)
-        copro_done(p);
-    else if (c->failed == r)
+    if (!r->filter->coprocess)
+        child_kill(p);
+    else if (r->chain->failed == r || r->filter == &lookups)
         copro_end(p, "it made no progress");
-}
-
-/* Declares what the coprocesses wait for; ends those that nobody waits for
-   and that make no progress. Lowers *left to the nearest deadline. */
-static void copros_arm(double *left)
-{
-    for (struct filter *f = opt.filters; f != NULL; f = f->next) {
-        for (struct copro *p = f->copros, *next; p != NULL; p = next) {
-            double rest = p->moved - now + SECOND *
-                          (p->pid ? f->timeout : waits[WAIT_KILL].seconds);
-            bool timed = p->pid == 0 || (p->busy && !p->run && f->timeout > 0);
-
-            next = p->next;
-            if (timed && rest <= 0) { /* what it started may hold its output */
-                copro_end(p, p->pid ? "it made no progress" : "it has ended");
-                sooner(left, 0);
-                continue;
-            }
-            if (timed)
-                sooner(left, rest);
-            fds_add(readable, p->out);
-            if (p->question.len > 0)
-                fds_add(writable, p->in);
-        }
-        if (f->coprocess && waiting != NULL && f->not_before > now)
-            sooner(left, f->not_before - now);
-    }
-}
-
-/* Moves bytes from and to those coprocesses that are ready. */
-static void copros_move(void)
-{
-    for (struct filter *f = opt.filters; f != NULL; f = f->next)
-        for (struct copro *p = f->copros, *next; p != NULL; p = next) {
-            next = p->next;
-            if (fds_has(writable, p->in))
-                copro_write(p);
-            if (fds_has(readable, p->out) && !attempt(copro_read, p))
-                copro_end(p, "out of memory");
-        }
 }
 
 /* What filters and matches are to know of a message of the exchange under way,
@@ -5697,6 +5557,17 @@ static bool messages_wanted(const struct flow *f, bool request)
     return false;
 }
 
+/* Adds a filter to a chain for f, which is made when c is NULL. */
+static struct chain *chain_add(struct chain *c, struct flow *f,
+                               struct filter *filter)
+{
+    if (c == NULL)
+        c = alloc(sizeof *c);
+    c->flow = f;
+    c->run[c->count++] = (struct run){ .filter = filter, .chain = c };
+    return c;
+}
+
 /* Gives r a chain of those filters for its direction that match its message; h
    is NULL in a stream. False: none do. It waits until the loop starts it. */
 static bool chain_new(struct reader *r, const struct head *h,
@@ -5704,45 +5575,24 @@ static bool chain_new(struct reader *r, const struct head *h,
 {
     struct subject s = exchange_subject(&r->flow->ex, r->request,
                                         buf_at(&r->from->in), h);
-    struct chain *c = NULL, **end;
+    struct chain *c = NULL;
 
     s.message = r->state == READ_FRAMES;
     for (struct filter *f = opt.filters; f != NULL; f = f->next) {
-        struct run *run;
-
         if (!filter_sees(f, &s))
             continue;
-        if (c == NULL) {
-            r->chain = r->to->chain = c = alloc(sizeof *c);
-            *c = (struct chain){ .flow = r->flow, .from = r, .to = r->to,
-                                 .was = r->body.framing };
-        }
-        run = alloc(sizeof *run);
-        *run = (struct run){ .filter = f, .chain = c, .at = c->count,
-                             .in = -1, .out = -1, .next = runs };
-        runs = run;
-        c->run[c->count++] = run;
+        r->chain = r->to->chain = c = chain_add(c, r->flow, f);
+        c->from = r;
+        c->to = r->to;
+        c->was = r->body.framing;
         c->raw = f->raw;
         c->keep |= f->on_error == PASS;
     }
     if (c == NULL)
         return false;
     c->vars = filter_vars(r, direction, h ? h->status : 0);
-    for (end = &waiting; *end != NULL;)
-        end = &(*end)->next;
-    *end = c;
+    chain_queue(c);
     return true;
-}
-
-/* Takes a chain out of the queue, if it is in there. */
-static void chain_unqueue(struct chain *c)
-{
-    struct chain **p = &waiting;
-
-    while (*p != NULL && *p != c)
-        p = &(*p)->next;
-    if (*p != NULL)
-        *p = c->next;
 }
 
 /* Frees a chain; children that still run are told to stop, and are reaped
@@ -5752,21 +5602,15 @@ static void chain_free(struct chain *c)
     if (c == NULL)
         return;
     chain_unqueue(c);
-    for (int i = 0; i < c->count; i++) {
-        struct run *r = c->run[i];
-
-        r->chain = NULL;
-        copro_leave(c, i);
-        run_kill(r);
-        if (r->pid == 0)
-            run_free(r);
-    }
+    for (int i = 0; i < c->count; i++)
+        run_leave(&c->run[i]);
     for (int i = 0; i <= c->count; i++)
         buf_free(&c->buf[i]);
     buf_free(&c->kept);
     buf_free(&c->lead);
     buf_free(&c->trailers);
-    c->from->chain = c->to->chain = NULL;
+    if (c->from != NULL)
+        c->from->chain = c->to->chain = NULL;
     free(c->vars);
     free(c);
 }
@@ -5785,11 +5629,12 @@ static size_t chain_limit(const struct chain *c, int i)
     const struct writer *w = c->to;
 
     if (i < c->count)
-        return c->run[i]->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
-    if (w->state == WRITE_MESSAGE)
+        return c->run[i].filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
+    if (w != NULL && w->state == WRITE_MESSAGE)
         return MAX_HOLD + 1;
-    return w->state == WRITE_PRINT || (w->state == WRITE_BODY &&
-           w->out == OUT_HOLD) ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
+    return w != NULL && (w->state == WRITE_PRINT ||
+                         (w->state == WRITE_BODY && w->out == OUT_HOLD))
+           ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
 }
 
 /* Whether more may be put into the first filter's standard input. */
@@ -5798,19 +5643,31 @@ static bool chain_has_room(const struct chain *c)
     return c->buf[0].len < chain_limit(c, 0);
 }
 
+/* Our end of a filter's standard input; -1: it is closed, or a coprocess's. */
+static int run_in(const struct run *r)
+{
+    return r->child != NULL && !r->filter->coprocess ? r->child->in : -1;
+}
+
+/* The same of its standard output. */
+static int run_out(const struct run *r)
+{
+    return r->child != NULL && !r->filter->coprocess ? r->child->out : -1;
+}
+
 /* Whether filter i takes no more input: what comes is to be dropped. */
 static bool run_is_deaf(const struct chain *c, int i)
 {
-    const struct run *r = c->run[i];
+    const struct run *r = &c->run[i];
 
-    return c->started && (r->filter->coprocess ? r->exited : r->in < 0 ||
-                          (r->exited && r->out < 0));
+    return c->started && (r->filter->coprocess ? r->exited : run_in(r) < 0 ||
+                          (r->exited && run_out(r) < 0));
 }
 
 /* Whether all that filter i prints is there. */
 static bool run_printed(const struct run *r)
 {
-    return r->filter->coprocess ? r->exited : r->out < 0;
+    return r->filter->coprocess ? r->exited : run_out(r) < 0;
 }
 
 /* Notes why a chain failed: run r, for this reason. */
@@ -5827,7 +5684,7 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
 /* Whether run i of c should be read from. */
 static bool run_wants_read(const struct chain *c, int i)
 {
-    return c->run[i]->out >= 0 &&
+    return run_out(&c->run[i]) >= 0 &&
            (c->buf[i + 1].len < chain_limit(c, i + 1) ||
             (i + 1 < c->count && run_is_deaf(c, i + 1)));
 }
@@ -5835,7 +5692,7 @@ static bool run_wants_read(const struct chain *c, int i)
 /* Whether all the input of run i has come. */
 static bool run_fed(const struct chain *c, int i)
 {
-    return i == 0 ? c->fed : c->started && run_printed(c->run[i - 1]);
+    return i == 0 ? c->fed : c->started && run_printed(&c->run[i - 1]);
 }
 
 /* Whether the filters are done with the message: all they print is there,
@@ -5845,7 +5702,7 @@ static bool chain_done(const struct chain *c)
     if (!c->started)
         return false;
     for (int i = 0; i < c->count; i++)
-        if (c->run[i]->out >= 0 || !c->run[i]->exited)
+        if (run_out(&c->run[i]) >= 0 || !c->run[i].exited)
             return false;
     return true;
 }
@@ -5853,7 +5710,7 @@ static bool chain_done(const struct chain *c)
 /* Whether run r is still to be given a coprocess. */
 static bool run_waits(const struct run *r)
 {
-    return r->filter->coprocess && r->copro == NULL && !r->exited;
+    return r->filter->coprocess && r->child == NULL && !r->exited;
 }
 
 /* Run i has taken n bytes of input: that is its progress, and run i - 1, whose
@@ -5866,9 +5723,9 @@ static void run_moved(struct chain *c, int i, size_t n)
     if (c->since > now)
         c->since = now;
     if (i < c->count)
-        c->run[i]->moved = now;
+        c->run[i].moved = now;
     if (i > 0)
-        c->run[i - 1]->moved = now;
+        c->run[i - 1].moved = now;
 }
 /* The most bytes that may wait for coprocesses. */
 static size_t waiting_max(void)
@@ -5881,56 +5738,54 @@ static size_t waiting_max(void)
 /* Moves bytes into run i's standard input; closes that behind the last. */
 static void run_write(struct chain *c, int i)
 {
-    struct run *r = c->run[i];
+    struct run *r = &c->run[i];
     struct buf *b = &c->buf[i];
 
-    if (r->filter->coprocess && !r->asked && !r->exited && b->len > MAX_WHOLE)
+    if (run_waits(r) && b->len > MAX_WHOLE)
         chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
     else if (run_waits(r) && b->len > MAX_BUF && waiting_len > waiting_max()) {
         waiting_len -= b->len;
         chain_fail(c, r, "messages of %zu bytes wait already", waiting_max());
-    } else if (r->copro != NULL && !r->asked && run_fed(c, i)) {
-        copro_ask(c, i);
-        copro_write(r->copro);
     }
-    while (r->in >= 0 && b->len > 0) {
-        ssize_t n = write(r->in, buf_at(b), b->len);
+    while (run_in(r) >= 0 && b->len > 0) {
+        ssize_t n = write(run_in(r), buf_at(b), b->len);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
+        flow_wake(c->flow);
         if (n < 0) {                /* it reads no further, which is fine */
-            fd_close(&r->in);
+            fd_close(&r->child->in);
             buf_free(b);
-            if (i > 0) {
-                c->run[i - 1]->unread = true;
-                fd_close(&c->run[i - 1]->out);
+            if (i > 0 && run_out(r - 1) >= 0) {
+                r[-1].unread = true;
+                fd_close(&r[-1].child->out);
             }
-            flow_wake(c->flow);
             return;
         }
         buf_eat(b, (size_t)n);
         run_moved(c, i, (size_t)n);
-        flow_wake(c->flow);
     }
-    if (r->in >= 0 && b->len == 0 && run_fed(c, i)) {
-        fd_close(&r->in);
+    if (run_in(r) >= 0 && b->len == 0 && run_fed(c, i)) {
+        fd_close(&r->child->in);
         r->moved = now;
     }
 }
 
-/* Reads what run i prints. */
-static void run_read(struct chain *c, int i)
+/* Reads what a run prints. */
+static void run_read(void *it)
 {
-    struct run *r = c->run[i];
+    struct run *r = it;
+    struct chain *c = r->chain;
+    int i = (int)(r - c->run);
     bool deaf = i + 1 < c->count && run_is_deaf(c, i + 1);
-    ssize_t n = deaf ? 0 : buf_read(&c->buf[i + 1], r->out, READ_SIZE);
+    ssize_t n = deaf ? 0 : buf_read(&c->buf[i + 1], run_out(r), READ_SIZE);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     r->unread |= deaf;              /* nobody would read it */
     r->printed |= n > 0;
     if (n <= 0)
-        fd_close(&r->out);
+        fd_close(&r->child->out);
     else
         run_tally(c, i, (size_t)n);
     r->moved = c->flow->moved = now;
@@ -5942,55 +5797,56 @@ static const struct filter *chain_silent(const struct chain *c)
 {
     int i = 0;
 
-    while (i + 1 < c->count && (c->run[i]->printed || c->run[i]->unread))
+    while (i + 1 < c->count && (c->run[i].printed || c->run[i].unread))
         i++;
-    return c->run[i]->filter;
+    return c->run[i].filter;
 }
 
-/* Starts the filters of c, but for coprocesses; one that cannot be started is
-   a failure. */
-static void chain_start(void *it)
-{
-    struct chain *c = it;
-    struct buf *env = filter_env(c->vars);
-
-    c->started = true;
-    c->since = now;
-    for (int i = 0; i < c->count; i++) {
-        struct run *r = c->run[i];
-
-        r->moved = now;
-        if (r->filter->coprocess)
-            continue;
-        r->pid = r->group = spawn_piped(r->filter, (char **)env->data, &r->in,
-                                       &r->out);
-        if (r->pid > 0) {
-            r->filter->running++;
-            continue;
-        }
-        chain_fail(c, r, "cannot be started: %s", strerror(errno));
-        r->pid = r->group = 0;
-        r->exited = true;
-    }
-    buf_free(env);
-    flow_wake(c->flow);
-}
-
-/* Gives a run its coprocess, which is started when there is none yet. */
-static void run_serve(void *it)
+/* Gives a run its child, and, if that is a coprocess, its question. One that
+   cannot be started is a failure, unless another will be free in a while. */
+static void run_start(void *it)
 {
     struct run *r = it;
+    struct filter *f = r->filter;
+    struct child *p = f->coprocess ? copro_idle(f) : NULL;
+    struct buf *env;
 
-    r->copro = copro_get(r->filter);
-    if (r->copro == NULL) {
-        chain_fail(r->chain, r, "cannot be started: %s", strerror(errno));
+    r->moved = now;
+    flow_wake(r->chain->flow);
+    if (p == NULL) {
+        env = filter_env(f->coprocess ? (char[]){ "" } : r->chain->vars);
+        p = child_new(f, (char **)env->data);
+        buf_free(env);
+    }
+    if (p == NULL && f->coprocess && f->running > 0) {
+        f->not_before = now + 0.1;
+        return;
+    }
+    if (p == NULL) {
+        chain_fail(r->chain, r, "%scannot be started: %s", f == &lookups ?
+                   "a process for it " : "", strerror(errno));
         r->exited = true;
         return;
     }
-    r->copro->run = r;
-    r->copro->busy = true;
-    r->filter->running++;
-    flow_wake(r->chain->flow);
+    if (f->coprocess)
+        copro_ask(p, r);
+    p->run = r;
+    p->busy = true;
+    p->moved = now;
+    r->child = p;
+    f->running++;
+}
+
+/* Starts the filters of c, but for coprocesses. */
+static void chain_start(void *it)
+{
+    struct chain *c = it;
+
+    c->started = true;
+    c->since = now;
+    for (int i = 0; i < c->count; i++)
+        if (!c->run[i].filter->coprocess)
+            run_start(&c->run[i]);
 }
 
 /* Does work on it, which is, or belongs to, the flow f. False: there is no
@@ -6019,13 +5875,8 @@ static int fds_used(void)
 {
     int n = 16 + 2 * nflows;        /* standard ones, listener, pipes, files */
 
-    for (int i = 0; i < MAX_RESOLVERS; i++)
-        n += resolvers[i].fd >= 0;
-    for (const struct run *r = runs; r != NULL; r = r->next)
-        n += (r->in >= 0) + (r->out >= 0);
-    for (const struct filter *f = opt.filters; f != NULL; f = f->next)
-        for (const struct copro *p = f->copros; p != NULL; p = p->next)
-            n += 2;
+    for (const struct child *p = children; p != NULL; p = p->next)
+        n += (p->in >= 0) + (p->out >= 0);
     return n;
 }
 
@@ -6036,11 +5887,11 @@ static bool chain_may_start(const struct chain *c)
     bool others = false;
 
     for (int i = 0; i < c->count; i++)
-        if (!c->run[i]->filter->coprocess &&
-            !filter_is_free(c->run[i]->filter, !chain_has_room(c), c->fed))
+        if (!c->run[i].filter->coprocess &&
+            !filter_is_free(c->run[i].filter, !chain_has_room(c), c->fed))
             return false;
-    for (const struct run *r = runs; r != NULL; r = r->next)
-        others |= r->in >= 0 || r->out >= 0;
+    for (const struct child *p = children; p != NULL; p = p->next)
+        others |= !p->filter->coprocess;
     return !others || fds_used() + 2 * c->count + 2 < fd_limit;
 }
 
@@ -6052,17 +5903,17 @@ static void answers_count(void)
     struct chain *held = NULL;
 
     waiting_len = 0;
-    for (const struct run *r = runs; r != NULL; r = r->next) {
-        struct chain *c = r->chain;
+    for (struct chain *c = chains; c != NULL; c = c->next)
+        for (int i = 0; i < c->count; i++) {
+            const struct buf *b = &c->buf[i];
 
-        if (c == NULL || !r->filter->coprocess)
-            continue;
-        waiting_len += c->buf[r->at].len + c->buf[r->at + 1].len +
-                       c->buf[r->at + 1].start; /* taken, but not freed */
-        if (r->exited && c->buf[r->at + 1].len > MAX_BUF &&
-            (held == NULL || c->since < held->since))
-            held = c;
-    }
+            if (!c->run[i].filter->coprocess)
+                continue;
+            waiting_len += b->len + b[1].len + b[1].start; /* still in memory */
+            if (c->run[i].exited && b[1].len > MAX_BUF &&
+                (held == NULL || c->since < held->since))
+                held = c;
+        }
     if (waiting_len <= waiting_max() || held == NULL)
         return;
     say(0, "#%lu is cut off, as its peer takes little of it: messages of %zu "
@@ -6071,45 +5922,73 @@ static void answers_count(void)
     held->flow->over = true;
 }
 
+/* Whether the name that c asks for may be looked up now: its client has fewer
+   at work than are left, so that names which are stuck do not keep others from
+   being looked up. If not, one of the client's own that has taken 3 s gives
+   way, the oldest one - or, of a client that has none, anybody's. */
+static bool lookup_is_due(const struct chain *c)
+{
+    const char *peer = c->flow->peer;
+    size_t n = (size_t)(strrchr(peer, ':') - peer) + 1;
+    struct child *oldest[2] = { NULL, NULL }, *p;
+    int own = 0;
+
+    for (p = children; p != NULL; p = p->next)
+        if (p->filter == &lookups && p->run != NULL) {
+            bool same = strncmp(p->run->chain->flow->peer, peer, n) == 0;
+
+            own += same;
+            for (int i = 0; i <= same; i++)
+                if (oldest[i] == NULL || p->moved < oldest[i]->moved)
+                    oldest[i] = p;
+        }
+    p = oldest[own > 0];
+    if (own >= MAX_RESOLVERS - lookups.running && p != NULL &&
+        now - p->moved >= GIVES_WAY * SECOND) {
+        own -= own > 0;
+        lookup_again(p->run);
+        copro_end(p, "others wait");
+    }
+    return own < MAX_RESOLVERS - lookups.running;
+}
+
 /* Starts the filters of those messages that wait for --jobs and whose turn has
    come. One that cannot start yet keeps its place before others that want its
    filters. Coprocesses are given to whole messages alone, so that no peer that
    stalls holds one. */
 static void start_filters(void)
 {
-    for (struct chain *c = waiting, *next; c != NULL; c = next) {
-        bool good = true, left = false;
+    for (struct chain *c = chains; c != NULL; c = c->next) {
+        bool good = true;
 
-        next = c->next;
         if (!c->started && chain_may_start(c))
             good = flow_attempt(c->flow, chain_start, c);
-        for (int i = 0; good && i < c->count; i++) {
-            struct run *r = c->run[i];
+        for (int i = 0; good && c->failed == NULL && i < c->count; i++) {
+            struct run *r = &c->run[i];
 
             if (c->started && run_waits(r) && run_fed(c, i) &&
-                filter_is_free(r->filter, true, true))
-                good = flow_attempt(c->flow, run_serve, r);
-            left |= run_waits(r);
+                filter_is_free(r->filter, true, true) &&
+                (r->filter != &lookups || lookup_is_due(c)))
+                good = flow_attempt(c->flow, run_start, r);
         }
-        if (!good || (c->started && !left))
-            chain_unqueue(c);
     }
 }
 
 /* Takes note of a child's end. */
-static void run_exited(struct run *r, int status)
+static void child_exited(struct child *p, int status)
 {
-    if (r->killed != 0)             /* what it started and left behind */
-        group_kill(0, r->group, SIGKILL);
-    r->exited = true;
-    r->pid = 0;
-    r->filter->running--;
-    if (r->chain == NULL) {
-        run_free(r);
-        return;
-    }
-    flow_wake(r->chain->flow);
-    if (r->unread)
+    struct run *r = p->run;
+
+    p->pid = 0;
+    p->moved = now;
+    if (p->filter->coprocess)
+        return;                     /* its end of file tells the rest */
+    if (p->killed != 0)             /* what it started and left behind */
+        group_kill(0, p->group, SIGKILL);
+    child_done(p);
+    if (r == NULL)
+        child_free(p);
+    if (r == NULL || r->unread)
         return;                     /* it may have minded that: as in a shell */
     if (WIFSIGNALED(status))
         chain_fail(r->chain, r, "killed by signal %d (%s)",
@@ -6440,12 +6319,19 @@ static void server_enter(struct flow *f, int state)
     }
 }
 
+/* Gives up a look-up, or is done with it. */
+static void lookup_end(struct server *s)
+{
+    chain_free(s->lookup);
+    s->lookup = NULL;
+}
+
 /* Leaves the server: closes the connection, or gives up reaching it. */
 static void server_drop(struct flow *f)
 {
     struct server *s = &f->server;
 
-    resolver_forget(s);
+    lookup_end(s);
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
     end_close(&s->end);
@@ -6463,7 +6349,7 @@ PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
         *own_goes(address_of(e->fd, false)) == 0)
         snprintf(f->server.failure, sizeof f->server.failure, "the name %s "
                  "leads back to this proxy", f->server.target.host);
-    resolver_forget(&f->server);
+    lookup_end(&f->server);
     end_close(&f->server.end);
     server_enter(f, SERVER_FAILED);
 }
@@ -6948,8 +6834,41 @@ static void server_address(struct server *s, int family, const void *ip)
     memcpy((void *)place, ip, n);
 }
 
+/* Looks up the next hop's name. False: its addresses are not there yet. */
+static bool server_ask(struct flow *f)
+{
+    struct server *s = &f->server;
+    struct chain *c = s->lookup;
+
+    if (c == NULL) {
+        s->lookup = c = chain_add(NULL, f, &lookups);
+        buf_printf(&c->buf[0], "%s%s", s->hop.host, s->hop.rooted ? "." : "");
+        c->vars = alloc(1);
+        c->fed = true;
+        chain_queue(c);
+        flow_wake(f);
+    }
+    if (!chain_done(c))
+        return false;
+    if (c->failed != NULL) {
+        server_fail(f, "cannot find the address of %s: %s", s->hop.host,
+                    c->failure);
+        return false;
+    }
+    for (struct buf *b = chain_out(c); b->len >= sizeof *s->addr;
+         buf_eat(b, sizeof *s->addr)) {
+        struct sockaddr_storage *a = &s->addr[s->addrs++];
+
+        memcpy(a, buf_at(b), sizeof *a);
+        ((struct sockaddr_in *)a)->sin_port = /* where IPv6 has it, too */
+            htons((uint16_t)s->hop.port);
+    }
+    lookup_end(s);
+    return s->addrs > 0;
+}
+
 /* Goes to the next hop's address, when its host is one or it is known;
-   otherwise asks a resolver for it. */
+   otherwise looks it up. */
 static void server_lookup(struct flow *f)
 {
     struct server *s = &f->server;
@@ -6958,19 +6877,15 @@ static void server_lookup(struct flow *f)
     unsigned char ip[16];
 
     if (s->addrs > 0)
-        ;                           /* the resolver has answered */
+        ;                           /* it has been looked up */
     else if (strchr(host, '%') == NULL && (len = parse_ip(host, ip)) > 0)
         server_address(s, len == 4 ? AF_INET : AF_INET6, ip);
     else if (n >= 9 && strcasecmp(host + n - 9, "localhost") == 0 &&
              (n == 9 || host[n - 10] == '.')) { /* RFC 6761, 6.3 */
         server_address(s, AF_INET, "\x7f\0\0\x01");
         server_address(s, AF_INET6, &in6addr_loopback);
-    } else {
-        if (s->resolver == NULL && !resolver_ask(f))
-            server_fail(f, "cannot look up %s: no process for it can be "
-                        "started: %s", host, strerror(errno));
+    } else if (!server_ask(f))
         return;
-    }
     if (opt.proxy.local && !same_target(&s->hop, &opt.proxy.at)) {
         s->goal = address_target(s->addr[0]); /* the proxy's is next */
         s->hop = opt.proxy.at;
@@ -8584,9 +8499,9 @@ static bool message_begin(struct reader *r, const char *wrong)
     r->begun = now;
     r->to->state = WRITE_MESSAGE;
     if (wrong != NULL) {            /* one that does not let it pass decides */
-        while (c->run[i]->filter->on_error == PASS && i + 1 < c->count)
+        while (c->run[i].filter->on_error == PASS && i + 1 < c->count)
             i++;
-        chain_fail(c, c->run[i], "a message cannot be given to it: %s", wrong);
+        chain_fail(c, &c->run[i], "a message cannot be given to it: %s", wrong);
         return true;
     }
     frames_open(&c->buf[0], buf_at(&c->kept), c->kept.len);
@@ -8613,7 +8528,7 @@ static bool write_message(struct writer *w)
            (was->len == 0 || memcmp(was->data, buf_at(src), was->len) == 0);
     buf_free(was);
     if (huge || (!same && opcode == 1 && !is_utf8(buf_at(src), src->len))) {
-        chain_fail(c, c->run[c->count - 1], huge ? "it prints more than 1 MiB"
+        chain_fail(c, &c->run[c->count - 1], huge ? "it prints more than 1 MiB"
                    : "it prints a text that is not UTF-8");
         return true;
     }
@@ -9276,9 +9191,9 @@ static bool chain_at_work(const struct chain *c)
 /* Whether messages wait to be given to this filter. */
 static bool filter_is_wanted(const struct filter *f)
 {
-    for (const struct chain *c = waiting; c != NULL; c = c->next)
+    for (const struct chain *c = chains; c != NULL; c = c->next)
         for (int i = 0; !c->started && i < c->count; i++)
-            if (c->run[i]->filter == f)
+            if (c->run[i].filter == f)
                 return true;
     return false;
 }
@@ -9294,7 +9209,7 @@ static bool chain_is_held(const struct chain *c, bool *wanted, double *since)
     if (c == NULL || !c->started || (!held && (c->fed || c->buf[0].len > 0)))
         return false;
     for (int i = 0; i < c->count; i++)
-        if (!c->run[i]->exited && filter_is_wanted(c->run[i]->filter)) {
+        if (!c->run[i].exited && filter_is_wanted(c->run[i].filter)) {
             *wanted = true;
             *since = c->since;
         }
@@ -9308,7 +9223,7 @@ static bool chain_may_last(const struct chain *c)
     bool at_work = chain_at_work(c);
 
     for (int i = 0; at_work && i < c->count; i++)
-        if (c->run[i]->filter->timeout <= 0 && !run_printed(c->run[i]) &&
+        if (c->run[i].filter->timeout <= 0 && !run_printed(&c->run[i]) &&
             c->buf[i + 1].len < chain_limit(c, i + 1))
             return true;
     return false;
@@ -9511,26 +9426,21 @@ static void end_arm(struct end *e)
         fds_add(writable, e->fd);
 }
 
-/* What the filters of a message wait for; lowers *left to the time at which
-   one must be told that it makes no progress. It is not its fault when nobody
-   takes what it prints, or its input is yet to come. */
+/* Lowers *left to the time at which a filter of a message must be told that it
+   makes no progress. It is not its fault when nobody takes what it prints, or
+   its input is yet to come. */
 static void chain_arm(struct chain *c, double *left)
 {
     bool works = false;
 
-    for (int i = 0; c != NULL && c->started && i < c->count; i++) {
-        struct run *r = c->run[i];
-        bool reads = run_wants_read(c, i);
-        bool input = c->buf[i].len > 0 || run_fed(c, i);
-        bool waits = (r->out >= 0 && !reads) ||
-                     (r->filter->coprocess ? !r->asked : !input);
+    for (int i = 0; c->started && i < c->count; i++) {
+        struct run *r = &c->run[i];
+        bool waits = (run_out(r) >= 0 && !run_wants_read(c, i)) ||
+                     (r->filter->coprocess ? r->child == NULL :
+                      c->buf[i].len == 0 && !run_fed(c, i));
         double rest = r->moved + r->filter->timeout * SECOND - now;
 
-        if (r->in >= 0 && input)
-            fds_add(writable, r->in);
-        if (reads)
-            fds_add(readable, r->out);
-        if (r->exited && r->out < 0)
+        if (r->exited && run_out(r) < 0)
             continue;
         works |= !waits;
         if (waits || r->filter->timeout <= 0) {
@@ -9541,10 +9451,60 @@ static void chain_arm(struct chain *c, double *left)
         if (rest <= 0)
             chain_fail(c, r, "no progress for %g s", r->filter->timeout);
     }
-    if (c != NULL && c->worked != 0)
+    if (c->worked != 0)
         c->since += now - c->worked;
-    if (c != NULL)
-        c->worked = works ? now : 0;
+    c->worked = works ? now : 0;
+}
+
+/* What a child waits for. */
+static void child_arm(const struct child *p)
+{
+    const struct run *r = p->run;
+    int i = r != NULL ? (int)(r - r->chain->run) : 0;
+
+    if (p->filter->coprocess ? p->question.len > 0 : r != NULL && p->in >= 0 &&
+        (r->chain->buf[i].len > 0 || run_fed(r->chain, i)))
+        fds_add(writable, p->in);
+    if (p->filter->coprocess || (r != NULL && run_wants_read(r->chain, i)))
+        fds_add(readable, p->out);
+}
+
+/* The same for all. Ends those that nobody waits for and that do not end by
+   themselves; lowers *left to the nearest deadline. */
+static void children_arm(double *left)
+{
+    double patience = waits[WAIT_KILL].seconds;
+
+    for (struct child *p = children, *next; p != NULL; p = next) {
+        bool copro = p->filter->coprocess, dead = copro && p->pid == 0;
+        bool timed = copro ? dead || (p->busy && p->run == NULL &&
+                                      p->filter->timeout > 0)
+                           : p->killed != 0 && !p->slain;
+        double rest = (copro ? p->moved : p->killed) - now + SECOND *
+                      (copro && !dead ? p->filter->timeout : patience);
+
+        next = p->next;
+        if (timed && rest > 0)
+            sooner(left, rest);
+        if (!timed || rest > 0) {
+            child_arm(p);
+            continue;
+        }
+        sooner(left, 0);
+        if (copro) {                /* what it started may hold its output */
+            copro_end(p, dead ? "it has ended" : "it made no progress");
+            continue;
+        }
+        say(0, "waited %g seconds for %s: killed: %s", patience,
+            waits[WAIT_KILL].what, p->filter->command);
+        kill(-p->group, SIGKILL);
+        p->slain = true;
+    }
+    for (const struct filter *f = &lookups; f != NULL; f = f->next)
+        if (chains != NULL && f->not_before > now)
+            sooner(left, f->not_before - now);
+    if (lookups.running > 0)
+        sooner(left, GIVES_WAY * SECOND / 4);
 }
 
 /* What is behind a message of WebSocket that filters have may be a PING, which
@@ -9573,8 +9533,6 @@ static void flow_arm(struct flow *f, double *left)
         flow_wake(f);
     reader_arm(&f->asks, left);
     reader_arm(&f->answers, left);
-    chain_arm(f->asks.chain, left);
-    chain_arm(f->answers.chain, left);
     sooner(left, f->wake ? 0 : rest);
     if (end_lingers(&f->client) || end_lingers(&f->server.end))
         sooner(left, LINGER);
@@ -9603,28 +9561,13 @@ static double arm(void)
             sooner(&left, s->pause - now);
         else if (s->fd >= 0 && s->buf.len > 0)
             fds_add(writable, s->fd);
-    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        if (r->fd >= 0)
-            fds_add(readable, r->fd);
+    for (struct chain *c = chains; c != NULL; c = c->next)
+        chain_arm(c, &left);
+    children_arm(&left);
     for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
         next = next_flow(f);
         flow_arm(f, &left);
     }
-    for (struct run *r = runs; r != NULL; r = r->next) {
-        double rest = r->killed + waits[WAIT_KILL].seconds * SECOND - now;
-
-        if (r->killed == 0 || r->slain)
-            continue;
-        if (rest <= 0) {
-            say(0, "waited %g seconds for %s: killed: %s",
-                waits[WAIT_KILL].seconds, waits[WAIT_KILL].what,
-                r->filter->command);
-            kill(-r->group, SIGKILL);
-            r->slain = true;
-        }
-        sooner(&left, rest > 0 ? rest : 0.1);
-    }
-    copros_arm(&left);
     if (stopping)
         sooner(&left, 0.1);
     return left;
@@ -9721,7 +9664,6 @@ static bool end_take(struct end *e)
 static void flow_read(void *it)
 {
     struct flow *f = it;
-    struct chain *chains[] = { f->asks.chain, f->answers.chain };
     bool moved = end_take(&f->client);
 
     if (f->server.state != SERVER_CONNECT)
@@ -9736,22 +9678,34 @@ static void flow_read(void *it)
     if (fds_has(writable, f->client.fd) ||
         fds_has(writable, f->server.end.fd))
         flow_wake(f);
-    for (int k = 0; k < 2; k++)
-        for (int i = 0; chains[k] && i < chains[k]->count; i++) {
-            if (fds_has(readable, chains[k]->run[i]->out))
-                run_read(chains[k], i);
-            if (fds_has(writable, chains[k]->run[i]->in))
-                flow_wake(f);
+}
+
+/* Moves bytes from and to those children that are ready. */
+static void children_move(void)
+{
+    for (struct child *p = children, *next; p != NULL; p = next) {
+        bool writes = fds_has(writable, p->in);
+        bool reads = fds_has(readable, p->out);
+
+        next = p->next;
+        if (p->filter->coprocess) {
+            if (writes)
+                copro_write(p);
+            if (reads && !attempt(copro_read, p))
+                copro_end(p, "out of memory");
+        } else if (p->run != NULL) {
+            if (writes)
+                flow_wake(p->run->chain->flow);
+            if (reads)
+                flow_attempt(p->run->chain->flow, run_read, p->run);
         }
+    }
 }
 
 /* Moves bytes from descriptors that are ready into buffers. */
 static void read_ready(void)
 {
-    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        if (fds_has(readable, r->fd))
-            resolver_read(r);
-    copros_move();
+    children_move();
     each_flow(flow_read);
 }
 
@@ -9759,7 +9713,7 @@ static void read_ready(void)
    happened, without asking select() first: mostly there is room. */
 static bool flow_write(struct flow *f)
 {
-    struct chain *chains[] = { f->asks.chain, f->answers.chain };
+    struct chain *of[] = { f->asks.chain, f->answers.chain };
     bool moved = false;
 
     if (end_wants_write(&f->client))
@@ -9767,9 +9721,8 @@ static bool flow_write(struct flow *f)
     if (f->server.state != SERVER_CONNECT && end_wants_write(&f->server.end))
         moved |= end_write(&f->server.end);
     for (int k = 0; k < 2; k++)
-        for (int i = 0; chains[k] && chains[k]->started &&
-                        i < chains[k]->count; i++)
-            run_write(chains[k], i);
+        for (int i = 0; of[k] && of[k]->started && i < of[k]->count; i++)
+            run_write(of[k], i);
     if (moved)
         f->moved = now;
     if (moved && f->state == FLOW_CLOSING)
@@ -9809,13 +9762,13 @@ static void flow_go(void *it)
     end_trim(&f->server.end);
 }
 
-/* Goes to look up a name, once there is a resolver for it; frees a flow that
-   is over: the only place that does. */
+/* Goes on to where a name has been found to lead; frees a flow that is
+   over: the only place that does. */
 static void flow_settle(void *it)
 {
     struct flow *f = it;
 
-    if (f->server.state == SERVER_LOOKUP && f->server.resolver == NULL)
+    if (f->server.state == SERVER_LOOKUP)
         server_lookup(f);
     if (flow_over(f))
         flow_free(f);
@@ -9830,19 +9783,9 @@ static void reap(void)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == rsa_maker)
             rsa_take();
-        for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS;
-             r++)
-            if (r->pid == pid)
-                r->pid = 0;
-        for (struct filter *f = opt.filters; f != NULL; f = f->next)
-            for (struct copro *p = f->copros; p != NULL; p = p->next)
-                if (p->pid == pid) {
-                    p->pid = 0;     /* its end of file tells the rest */
-                    p->moved = now;
-                }
-        for (struct run *r = runs; r != NULL; r = r->next)
-            if (r->pid == pid) {
-                run_exited(r, status);
+        for (struct child *p = children; p != NULL; p = p->next)
+            if (p->pid == pid) {
+                child_exited(p, status);
                 break;
             }
     }
@@ -9935,16 +9878,13 @@ static void run_loop(void)
 /* Whether a child is left; number, if it is a signal's, goes to all. */
 static bool children_left(int number)
 {
-    bool left = runs != NULL;
+    bool left = false;
 
-    for (struct run *r = runs; number != 0 && r != NULL; r = r->next)
-        group_kill(r->pid, r->group, number);
-    for (struct filter *f = opt.filters; f != NULL; f = f->next)
-        for (struct copro *p = f->copros; p != NULL; p = p->next) {
-            left |= p->pid > 0;
-            if (number != 0 || p->pid == 0) /* what a dead one left behind */
-                group_kill(p->pid, p->group, p->pid ? number : SIGKILL);
-        }
+    for (struct child *p = children; p != NULL; p = p->next) {
+        left |= p->pid > 0;
+        if (number != 0 || p->pid == 0) /* what a dead one left behind */
+            group_kill(p->pid, p->group, p->pid ? number : SIGKILL);
+    }
     return left;
 }
 
@@ -9954,9 +9894,8 @@ static void end_children(void)
 {
     static const int numbers[] = { 0, SIGTERM, SIGKILL };
 
-    for (struct filter *f = opt.filters; f != NULL; f = f->next)
-        for (struct copro *p = f->copros; p != NULL; p = p->next)
-            close(p->in);
+    for (struct child *p = children; p != NULL; p = p->next)
+        fd_close(&p->in);
     for (int i = stopping > 1 ? 2 : 0; i < 3 && children_left(numbers[i]); i++)
         for (double start = now = clock_now(); children_left(0) &&
              now - start < 0.5; now = clock_now()) {
@@ -9964,9 +9903,6 @@ static void end_children(void)
             take_signals();
             reap();
         }
-    for (struct resolver *r = resolvers; r < resolvers + MAX_RESOLVERS; r++)
-        if (r->pid > 0)
-            kill(r->pid, SIGKILL);
 }
 
 /* ==== 20 main ============================================================ */
@@ -9981,17 +9917,19 @@ static void fix_stdio(void)
     close(fd);
 }
 
-/* Finds the filters' commands in PATH, once for all messages. Dies when one
-   is not there; those for the shell are the shell's business. */
+/* Finds the filters' commands in PATH, once for all messages, and this program
+   where there is no /proc. Dies when one is not there; those for the shell are
+   the shell's business. */
 static void find_commands(void)
 {
-    for (struct filter *f = opt.filters; f != NULL; f = f->next) {
+    for (struct filter *f = &lookups; f != NULL; f = f->next) {
         const char *path = getenv("PATH"), *end;
         char file[PATH_MAX], there[PATH_MAX] = "";
         struct stat st;
 
-        if (f->argv == NULL)
+        if (f->argv == NULL || (f->path && access(f->path, X_OK) == 0))
             continue;
+        f->path = NULL;
         if (strchr(f->argv[0], '/'))
             path = "";              /* it says itself where it is */
         for (path = path ? path : "/usr/bin:/bin"; path != NULL;
@@ -10438,17 +10376,6 @@ static void workers_run(void)
     command_end();
 }
 
-/* Gives up the capabilities that who is not root had for the start, such as
-   CAP_NET_ADMIN for TPROXY: they are not for filters. */
-static void capabilities_drop(void)
-{
-    struct { uint32_t version; int pid; } self = { 0x20080522, 0 };
-    uint32_t none[6] = { 0 };       /* as structs in linux/capability.h */
-
-    if (geteuid() != 0)
-        syscall(SYS_capset, &self, none);
-}
-
 #ifndef UNIT_TEST
 int main(int argc, char **argv)
 {
@@ -10456,15 +10383,16 @@ int main(int argc, char **argv)
     const char *here;
     char text[80];
 
-    (void)argc;
     memory_map(false);
     signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
     fix_stdio();
-    for (int i = 0; i < MAX_RESOLVERS; i++)
-        resolvers[i].fd = -1;
+    if (argc == 2 && strcmp(argv[1], "--lookup") == 0)
+        lookup_run();
     options_parse(argv);
     if (opt.command != NULL)
         command_fork();
+    lookups.argv[0] = argv[0];
+    lookups.next = opt.filters;
     sink_share(&sinks[0], 1);
     sink_share(&sinks[1], 2);
     umask(077);

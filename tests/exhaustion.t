@@ -269,7 +269,8 @@ def _():
         with crowded(uid, 8):
             page = named(proxy, origin).read_message()
             equal(page.status, 502, 'the status')
-            like(page.body, rb'cannot look up 127\.1: no process .*Resource '
+            like(page.body, rb'cannot find the address of 127\.1: a process for it cannot be '
+                 rb'started: Resource '
                  rb'temporarily', 'the page')
         equal(named(proxy, origin).read_message().body, b'hello', 'later')
 

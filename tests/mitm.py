@@ -901,7 +901,7 @@ class Proxy:
 
     def children(self):
         """Its filters: [(pid, state, command)].  Helpers that look up names
-        are the program itself; they may stay, with a socket each."""
+        are the program itself; they may stay, with two pipes each."""
         return [(pid, state, command)
                 for pid, (state, command) in processes(self.pid).items()
                 if state == 'Z' or not command.startswith(self.program + ' ')]
@@ -963,7 +963,7 @@ class Proxy:
         return (len(stay) <= self.coprocesses
                 and (self.coprocesses or not self.children())
                 and all(state != 'Z' for _, state, _ in stay)
-                and self.descriptors() <= (self.idle + self.helpers()
+                and self.descriptors() <= (self.idle + 2 * self.helpers()
                                            + 2 * len(stay)))
 
     def stop(self):
@@ -977,7 +977,7 @@ class Proxy:
                 wait_for(self.settled, 'all connections and filters ended')
             except Failed as error:
                 fds = '/proc/%d/fd' % self.pid
-                raise Failed('%s\n  idle: %d descriptors, %d more for helpers\n'
+                raise Failed('%s\n  idle: %d descriptors, %d helpers\n'
                              '  now: %s\n  %s' % (
                                  error, self.idle, self.helpers(),
                                  [os.readlink(os.path.join(fds, n))

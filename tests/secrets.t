@@ -131,6 +131,27 @@ def _():
         knows_not(proxy, of_resolver(proxy), cert)
 
 
+@test('nor has it copies of traffic, and of what clients log in with')
+def _():
+    if sanitized():
+        raise Skip("the sanitizer's memory is too big to be read")
+    login = base64.b64encode(LOGIN.encode())
+    with Origin(answer(lambda r: reply(r.head))) as origin, \
+            Proxy('--proxyauth', LOGIN) as proxy:
+        for host in 'localhost', '127.1':       # which needs a look-up
+            client = proxy.connect()
+            client.send(get('http://%s:%d/' % (host, origin.port), 'X: %s' % (
+                'traffic' * 100), 'Proxy-Authorization: Basic ' + BASIC))
+            equal(client.read_message().status, 200, 'the answer')
+        resolver, = [pid for pid in processes(proxy.pid) if pid != proxy.pid]
+        text = memory(resolver)
+        check(b'127.1' in text, 'its memory can be read')
+        for secret in login, LOGIN.encode(), b'traffictraffic':
+            check(secret not in text, 'it is there', secret)
+            check(secret in memory(proxy.pid) or secret == login,
+                  'the proxy has it', secret)
+
+
 # --------------------------------------------------------- credentials
 
 def leaks(data):

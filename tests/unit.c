@@ -3371,8 +3371,6 @@ int main(void)
     alarm(120);                     /* a test that hangs has failed */
     if (psa_crypto_init() != PSA_SUCCESS)
         die("cannot start the cryptography");
-    for (int i = 0; i < MAX_RESOLVERS; i++)
-        resolvers[i].fd = -1;
     opt.verbose = -1;
     seed = text ? strtoull(text, NULL, 10) : 20090612;
     printf("# SEED=%llu\n", (unsigned long long)seed);

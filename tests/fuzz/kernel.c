@@ -53,7 +53,6 @@ struct desc {
     bool used;
     struct channel *in, *out; /* NULL: it has no such direction */
     bool connecting, linger;
-    bool packets;           /* what moves, moves whole */
     int error;              /* of connect() */
 };
 
@@ -75,7 +74,6 @@ static struct {
     struct proc proc[PROCS];
     pid_t last_pid;
     struct channel *std[2]; /* of the child to be spawned */
-    struct desc pair;       /* the child's end of a socketpair() */
     struct channel *signals; /* the self-pipe */
     int pieces;             /* WHOLE, SINGLE or RANDOM: how much moves
                                at once */
@@ -87,7 +85,6 @@ static struct {
 /* What the world does at these calls (world.c). */
 static int world_connect(struct desc *d, unsigned port);
 static int world_accept(struct desc *d);
-static pid_t world_fork(void);
 static ssize_t world_log(int fd, const char *p, size_t n);
 static int world_select(int n, fd_set *r, fd_set *w, double left);
 
@@ -301,44 +298,15 @@ static int kernel_pipe(int fd[2])
     return -1;
 }
 
-/* The second of the pair becomes the child's with the next fork(). */
-static int kernel_socketpair(int fd[2])
-{
-    struct channel *there = channel_new(), *back = channel_new();
-
-    fd[0] = desc_new(back, there);
-    fd[1] = desc_new(there, back);
-    if (fd[1] < 0)
-        return -1;
-    there->readers++;
-    back->writers++;
-    kernel.fd[fd[0]].packets = true;
-    kernel.pair = kernel.fd[fd[1]];
-    return 0;
-}
-
 static ssize_t kernel_read(int fd, void *p, size_t n)
 {
-    int pieces = kernel.pieces;
-    ssize_t r;
-
-    kernel.pieces = desc_of(fd)->packets ? WHOLE : kernel.pieces;
-    r = channel_read(desc_of(fd)->in, p, n);
-    kernel.pieces = pieces;
-    return r;
+    return channel_read(desc_of(fd)->in, p, n);
 }
 
 static ssize_t kernel_write(int fd, const void *p, size_t n)
 {
-    int pieces = kernel.pieces;
-    ssize_t r;
-
-    if (fd < 3)
-        return world_log(fd, p, n);
-    kernel.pieces = desc_of(fd)->packets ? WHOLE : kernel.pieces;
-    r = channel_write(desc_of(fd)->out, p, n);
-    kernel.pieces = pieces;
-    return r;
+    return fd < 3 ? world_log(fd, p, n)
+                  : channel_write(desc_of(fd)->out, p, n);
 }
 
 /* Whether select() would say that fd is ready. */
@@ -378,7 +346,7 @@ static struct proc *proc_new(const void *command)
 
 static int kernel_spawn(pid_t *pid, char *const argv[])
 {
-    struct proc *p = proc_new(argv[2]); /* behind sh -c */
+    struct proc *p = proc_new(argv[2] ? argv[2] : "@\2"); /* behind sh -c */
 
     if (p == NULL)
         return EAGAIN;
@@ -421,9 +389,12 @@ static void proc_exit(struct proc *p, int status)
 static int kernel_kill(pid_t group, int number)
 {
     for (struct proc *p = kernel.proc; p < kernel.proc + PROCS; p++)
-        if (p->pid == -group)
+        if (number == 0 && p->pid == group)
+            return 0;
+        else if (number != 0 && p->pid == -group)
             proc_exit(p, number);
-    return 0;
+    errno = ESRCH;
+    return number == 0 ? -1 : 0;
 }
 
 static pid_t kernel_waitpid(int *status)
@@ -484,8 +455,6 @@ static void kernel_free(void)
 #define getsockopt(fd, level, name, value, size) \
     ((void)(size), kernel_getsockopt(fd, name, value))
 #define pipe2(fd, flags) kernel_pipe(fd)
-#define socketpair(family, type, protocol, fd) kernel_socketpair(fd)
-#define fork() world_fork()
 #define posix_spawn_file_actions_adddup2(a, fd, to) kernel_dup2(fd, to)
 #define posix_spawn(pid, path, a, b, argv, env) \
     ((void)(env), kernel_spawn(pid, argv))

@@ -53,8 +53,6 @@ static struct {
     int clients, accepted, servers;
     bool refuse;
     struct channel *listen; /* ready while there is somebody to accept */
-    struct channel *ask[MAX_RESOLVERS], *tell[MAX_RESOLVERS];
-    int resolvers;
     int finale;             /* steps after the script's end */
     int idle;               /* turns in which nothing moved */
     unsigned long moves;    /* as they were in the turn before */
@@ -117,13 +115,6 @@ static int world_connect(struct desc *d, unsigned port)
     return 0;
 }
 
-static pid_t world_fork(void)
-{
-    world.ask[world.resolvers] = kernel.pair.in;
-    world.tell[world.resolvers++] = kernel.pair.out;
-    return ++kernel.last_pid;
-}
-
 /* The program writes its log, or, to descriptor 0, a capture. */
 static ssize_t world_log(int fd, const char *p, size_t n)
 {
@@ -136,29 +127,6 @@ static ssize_t world_log(int fd, const char *p, size_t n)
 }
 
 /* ---- who does something ------------------------------------------------ */
-
-/* Resolvers answer with 127.0.0.1, unless the name begins with x. */
-static void resolvers_act(void)
-{
-    for (int i = 0; i < world.resolvers; i++) {
-        struct answer a = { 0 };
-        struct channel *c = world.ask[i];
-        const char *name;
-
-        if (c->len == 0 || c->data[c->start + c->len - 1] != '\0' ||
-            c->len < 2 + strlen((char *)c->data + c->start))
-            continue;
-        name = strchr((char *)c->data + c->start, '\0') + 1;
-        a.addr[0].ss_family = AF_INET;
-        ((struct sockaddr_in *)a.addr)->sin_port =
-            htons((uint16_t)atoi((char *)c->data + c->start));
-        a.error = *name == 'x' ? EAI_NONAME : 0;
-        c->start = c->len = 0;
-        channel_put(world.tell[i], &a, *name == 'x'
-                    ? offsetof(struct answer, addr)
-                    : offsetof(struct answer, addr[1]));
-    }
-}
 
 /* A child prints n bytes. */
 static void proc_print(struct proc *p, const void *text, size_t n)
@@ -293,6 +261,19 @@ static void proc_act(struct proc *p)
         proc_exit(p, 0);
 }
 
+/* Names are looked up: all are 127.0.0.1, but those that begin with x. */
+static void lookup_act(struct proc *p, const char *name)
+{
+    struct sockaddr_storage a = { .ss_family = AF_INET };
+
+    if (*name == 'x') {
+        proc_puts(p, "!no such name\n");
+        return;
+    }
+    proc_puts(p, "128\n");
+    proc_print(p, &a, sizeof a);
+}
+
 /* A coprocess has the whole of a question, the n bytes at p->data of which
    the line is the first. */
 static void copro_act(struct proc *p, size_t line, size_t n)
@@ -302,6 +283,9 @@ static void copro_act(struct proc *p, size_t line, size_t n)
     p->step++;
     sprintf(text, "%zu\n", n - line);
     switch (*(const char *)p->command) {
+    case '@':
+        lookup_act(p, (const char *)p->data + line);
+        break;
     case 'n':
         proc_puts(p, "0\n");
         break;
@@ -395,7 +379,6 @@ static bool world_act(void)
 {
     unsigned long before = kernel.moves;
 
-    resolvers_act();
     procs_act();
     for (int i = 0; i < world.accepted; i++)
         conn_act(&world.client[i]);
@@ -646,7 +629,11 @@ static bool world_stuck(void)
    its end. */
 static void world_rest(double left)
 {
-    if (flows == NULL && runs == NULL)
+    const struct child *p = children;
+
+    while (p != NULL && p->filter->coprocess)
+        p = p->next;                /* they stay */
+    if (flows == NULL && p == NULL)
         longjmp(world.over, 1);
     if (!world_stuck() && flows != NULL && !world.timed)
         fault("all is said and done, but the flow stays: state %d, up %d, "
@@ -772,8 +759,6 @@ static void world_init(const unsigned char *p, size_t n)
     opt.reverse = opt.proxy.at = (struct target){ .port = 0 };
     opt.proxyauth = NULL;
     capture->fd = -1;
-    for (int i = 0; i < MAX_RESOLVERS; i++)
-        resolvers[i] = (struct resolver){ .fd = -1 };
     kernel_pipe(self_pipe);
     kernel.signals = desc_of(self_pipe[0])->in;
     world.listen = channel_new();
@@ -785,6 +770,8 @@ static void world_init(const unsigned char *p, size_t n)
         fds_make();
     accept_after = 0;
     world_filters();
+    lookups.next = opt.filters;
+    lookups.pause = lookups.not_before = 0;
     buf_put(&world.text, world_text, world_text_len);
 }
 
@@ -801,15 +788,17 @@ static void world_run(const unsigned char *p, size_t n, int pieces,
         run_loop();
     while (flows != NULL)
         flow_free(flows);
-    for (struct filter *f = opt.filters; f != NULL; f = f->next)
-        while (f->copros != NULL)
-            copro_end(f->copros, "the end");
+    for (struct child *p = children, *next; p != NULL; p = next) {
+        next = p->next;
+        if (p->filter->coprocess)
+            copro_end(p, "the end");
+    }
     reap();
     for (struct sink *s = sinks; s < sinks + SINKS; s++)
         sink_flush(s, true);
-    if (runs != NULL || waiting != NULL || nflows != 0)
+    if (children != NULL || chains != NULL || nflows != 0)
         fault("something is left");
-    for (struct filter *f = opt.filters; f != NULL; f = f->next)
+    for (struct filter *f = &lookups; f != NULL; f = f->next)
         if (f->running != 0)
             fault("%s: %d of its jobs are left", f->command, f->running);
 }
