@@ -6,7 +6,7 @@ every name there is (lab/origin.py), and commands as they are printed.
     with Lab() as lab:
         lab.run('mitmproxy --quiet -- curl -s https://weather.example/page')
 """
-import shlex
+import atexit, shlex
 from mitm import *
 from mitm import DEADLINE, HERE
 
@@ -15,25 +15,37 @@ PAGE = b'<title>Weather</title><p>one cloud over the hills, ' \
        b'no cloud over the sea</p>\n'
 
 
+_servers = []
+
+
+def servers():
+    """lab/origin.py, which stays until the tests are over: its directory and
+    its port."""
+    if not _servers:
+        at, stack = scratch('servers'), contextlib.ExitStack()
+        child = stack.enter_context(running(
+            os.path.join(ROOT, 'lab', 'origin.py'), at, ready=r'port (\d+)\n'))
+        atexit.register(stack.close)
+        _servers.extend((at, int(child.match[1])))
+    return _servers
+
+
 class Lab:
-    """lab/origin.py, and a directory in which commands are run: there is
-    filters/, and mitmproxy is a function of the shell that adds what leads to
-    these servers."""
+    """A directory in which commands are run: there is filters/, and mitmproxy
+    is a function of the shell that adds what leads to the servers."""
 
     def __enter__(self):
+        origin, self.port = servers()
         self.at, self.log = scratch('here'), ''
         os.mkdir(self.at)
-        os.symlink(os.path.join(ROOT, 'filters'), self.file('filters'))
-        os.symlink(os.path.join(ROOT, 'mitmproxy.1'), self.file('mitmproxy.1'))
-        self.servers = running(os.path.join(ROOT, 'lab', 'origin.py'),
-                               self.at, ready=r'port (\d+)\n')
-        self.port = int(self.servers.__enter__().match[1])
+        for place, name in ((ROOT, 'filters'), (ROOT, 'mitmproxy.1'),
+                            (origin, 'root.pem'), (origin, 'got')):
+            os.symlink(os.path.join(place, name), self.file(name))
         return self
 
-    def __exit__(self, *error):
-        if error[1] is not None:
-            tell(error[1], 'it said: ' + self.log[-2000:])
-        return self.servers.__exit__(*error)
+    def __exit__(self, kind, error, _):
+        if error is not None:
+            tell(error, 'it said: ' + self.log[-2000:])
 
     def file(self, name, content=None, mode=0o600):
         """The path of a file there; with content, it is made."""

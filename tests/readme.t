@@ -352,6 +352,69 @@ def _():
             check(option in known or option == '--body', option)
 
 
+@test('the lines for Java: the proxy is used, and its CA trusted')
+def _():
+    row = next(line for line in README.splitlines()
+               if line.startswith('| Java'))
+    proxy, make, trust = re.findall('`(.*?)`', row)
+    java = need('java')
+    need('keytool')
+    code = '''
+        public class Fetch {
+            public static void main(String[] args) throws Exception {
+                System.out.write(new java.net.URL(args[0]).openStream()
+                    .readAllBytes());
+                System.out.flush();
+            }
+        }'''
+    with Lab() as lab, \
+            lab.proxy("mitmproxy -R 'sed s/cloud/clown/g'") as child:
+        lab.file('Fetch.java', code.encode())
+        lab.run('openssl x509 -in cert.pem -out mitmproxy.crt')
+        lab.run(make)
+        got = lab.run(' '.join([java, proxy.replace(
+            '8080', child.proxy.split(':')[-1]), trust, 'Fetch.java',
+            URL + 'page']))
+        equal(got, CLOWN, 'the page')
+
+
+@test('the lines for Chromium: its database knows the CA, and forgets it')
+def _():
+    row = next(line for line in README.splitlines()
+               if line.startswith('| Chromium'))
+    _, add, directory, make = re.findall('`(.*?)`', row)
+    need('certutil')
+    with Lab() as lab, lab.proxy('mitmproxy') as child:
+        lab.run('openssl x509 -in cert.pem -out mitmproxy.crt')
+        listed = 'certutil -d sql:$HOME/.pki/nssdb -L'
+        home = 'HOME=$PWD; '
+        for line in directory, make, add:
+            lab.run(home + line)
+        like(lab.run(home + listed), rb'mitmproxy +C', 'the CA')
+        lab.run(home + 'certutil -d sql:$HOME/.pki/nssdb -D -n mitmproxy')
+        unlike(lab.run(home + listed), b'mitmproxy', 'the CA')
+
+
+@test('with the sed and awk of BusyBox, but for -u and I')
+def _():
+    box = need('busybox')
+    awk = re.search("`(awk '.*?)`", README)[1]
+    lines = [line for line in RECIPES + EXAMPLES
+             if re.search(r"'sed s/", line) and '~w' not in line]
+    lines.append('mitmproxy --response "%s"' % awk.replace('"', '\\"'))
+    for line in lines:
+        with Lab() as lab:
+            os.mkdir(lab.file('bin'))
+            for name in 'sed', 'awk', 'sh', 'cat', 'sleep':
+                os.symlink(box, lab.file('bin/' + name))
+            line = 'PATH=$PWD/bin:$PATH; ' + line.rstrip('&')
+            if ' -- ' in line:
+                equal(lab.run(line), CLOWN, line)
+                continue
+            with lab.proxy(line) as child:
+                clown(lab, child)
+
+
 @test('mandoc warns of nothing in the manual')
 def _():
     said = subprocess.run(
