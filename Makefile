@@ -3,6 +3,7 @@
 #   make            ./mitmproxy
 #   make demo       a page fetched through it, before and after
 #   make play       a server and a proxy to play with, until ^C
+#   make lab        servers for lab/README.md, a lesson of two hours
 #   make test       the unit and behaviour tests
 #   make asan       the same tests with the address and undefined sanitizers
 #   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
@@ -45,7 +46,7 @@ FUZZ   = $(ASAN) -fsanitize=address
 WIDE   = -D_FILE_OFFSET_BITS=64 $(if $(filter system,$(MBEDTLS)),, \
          -D_TIME_BITS=64)
 
-.PHONY: all demo play test asan fuzz soak bench static install deb clean \
+.PHONY: all demo play lab test asan fuzz soak bench static install deb clean \
         distclean FORCE
 all: mitmproxy
 
@@ -213,6 +214,10 @@ demo: mitmproxy
 play: mitmproxy
 	@tests/need curl openssl python3
 	@lab/play
+
+lab: mitmproxy
+	@tests/need curl openssl python3
+	@lab/start
 
 # ---- the rest --------------------------------------------------------------
 
