@@ -592,8 +592,16 @@ struct exchange {
     char host[MAX_HOST + 1];
 };
 
+/* What may happen to a flow, for the log. */
+enum event {
+    EV_OPEN, EV_DENY, EV_TLS, EV_REQUEST, EV_RESPONSE, EV_FILTER, EV_MESSAGE,
+    EV_CLOSE, EV_NOTE
+};
+
 /* A client's connection, and the server connection that it owns. */
 struct flow {
+    unsigned long number;   /* c1, c2 ... in the log */
+    double born;            /* when the client was accepted */
     struct flow *next, *prev;
     enum {
         FLOW_PROXIED,       /* waits for --proxy-protocol's header */
@@ -645,6 +653,7 @@ static struct {
     } *detours;             /* --connect-to; "" and 0: any, or the same */
     regex_t *only, *ignore, *tcp; /* --only-hosts, --ignore-hosts ... */
     const char *capture;    /* -w's file */
+    const char *log_json;   /* --log-json's; "-": standard output */
     int workers;
     bool insecure, pass_pinned;
     bool proxied;           /* --proxy-protocol */
@@ -674,7 +683,8 @@ static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
 static struct shared {              /* by all workers */
-    unsigned long last_id;          /* of the newest exchange */
+    unsigned long last_id;          /* of the newest exchange ... */
+    unsigned long last_flow;        /* ... and of the newest flow */
     uint32_t goes[65536];           /* where a connection of ours from that
                                        port goes: address_sum(); 0: none */
     bool capture_cut;               /* within a packet, as the disk is full */
@@ -1063,8 +1073,8 @@ static void buf_trim(struct buf *b)
 /* ==== 5 log =============================================================
    Messages go to standard output, everything else to standard error. Both
    wait in buffers that the loop empties when select() says it can, so that
-   a reader who sleeps holds up nobody; what it then misses is counted. -w's
-   file is a third of them, and SSLKEYLOGFILE a fourth. */
+   a reader who sleeps holds up nobody; what it then misses is counted.
+   --log-json's file, -w's and SSLKEYLOGFILE are three more of them. */
 
 static struct sink {
     int fd;
@@ -1077,9 +1087,11 @@ static struct sink {
     double pause;           /* until then, as its disk is full */
 } sinks[] = { { .fd = 1, .name = "standard output" },
               { .fd = 2, .name = "standard error" },
-              { .fd = -1 }, { .fd = -1, .name = "SSLKEYLOGFILE" } };
-enum { SINKS = 4 };
-static struct sink *const capture = &sinks[2], *const key_log = &sinks[3];
+              { .fd = -1 }, { .fd = -1 },
+              { .fd = -1, .name = "SSLKEYLOGFILE" } };
+enum { SINKS = 5 };
+static struct sink *const events = &sinks[2], *const capture = &sinks[3],
+                   *const key_log = &sinks[4];
 
 PRINTF(2, 3) static void say(int level, const char *format, ...);
 
@@ -1154,8 +1166,10 @@ static void sink_put(struct sink *s, const void *line, size_t n)
         say(0, "%s misses %lu %s: too slow a reader", s->name, s->lost,
             s == capture ? "packets" : "keys");
     else if (s->lost > 0)
-        buf_printf(&s->buf, "mitmproxy: %lu lines were lost: too slow a "
-                   "reader, or a full disk\n", s->lost);
+        buf_printf(&s->buf, s == events ?
+                   "{\"event\":\"lost\",\"lines\":%lu}\n" :
+                   "mitmproxy: %lu lines were lost: too slow a reader, or a "
+                   "full disk\n", s->lost);
     s->lost = 0;
     buf_put(&s->buf, line, n);
 }
@@ -1206,6 +1220,16 @@ static void sink_file(struct sink *s, const char *path, int flags)
         say(0, "others may read %s: %s", path, strerror(errno));
 }
 
+/* Opens --log-json's file; dies on failure. */
+static void events_open(const char *path)
+{
+    events->name = path;
+    if (strcmp(path, "-") == 0)
+        sink_share(events, 1);
+    else
+        sink_file(events, path, 0);
+}
+
 /* Writes a text with those bytes escaped that could forge a line or move a
    cursor; the characters written to line, which has room for 4 for each. */
 static size_t escape(char *line, const char *text)
@@ -1238,6 +1262,129 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
     sink_put(&sinks[1], line, n);
 }
 
+/* ---- events: what happens to a flow is said once, by tell(), in three forms:
+   a line of -v's, which goes on behind MORE for --explain, and one of JSON
+   (RFC 8259) for --log-json. In each are the numbers of the connection and of
+   the exchange. Limit: no bodies, and no values of header fields. */
+
+#define MORE "\v"
+
+static const char *const event_names[] = {
+    [EV_OPEN] = "open", [EV_DENY] = "deny", [EV_TLS] = "tls",
+    [EV_REQUEST] = "request", [EV_RESPONSE] = "response",
+    [EV_FILTER] = "filter", [EV_MESSAGE] = "message", [EV_CLOSE] = "close",
+    [EV_NOTE] = "note"
+};
+
+/* What is known of an exchange: pairs of a name and a text, "" for unknown,
+   ended by NULL; for a filter's environment, and for events. */
+struct facts {
+    char id[24], port[16], status[16];
+    const char *pairs[12][2];
+};
+
+static void facts_collect(struct facts *k, const struct flow *f,
+                          const char *direction, int status,
+                          const char *opcode);
+
+/* A line of JSON that is being written: always a valid one. */
+struct json { char text[PIPE_BUF]; size_t n; };
+
+/* Appends a member, unless it is empty: a text of n bytes, or a number. A text
+   that is too long for what the line has room for is cut. */
+static void json_put(struct json *j, const char *key, bool number,
+                     const char *text, size_t n)
+{
+    size_t limit = j->n + (sizeof j->text - j->n) / 2 - 150;
+
+    if (n == 0)
+        return;
+    j->n += (size_t)sprintf(j->text + j->n, "%s\"%s\":%s",
+                            j->n > 1 ? "," : "{", key, number ? "" : "\"");
+    for (; n > 0 && j->n < limit; n--, text++)
+        if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+            j->n += (size_t)sprintf(j->text + j->n, "\\u%04x",
+                                    (unsigned char)*text);
+        else
+            j->text[j->n++] = *text;
+    if (!number)
+        j->text[j->n++] = '"';
+}
+
+/* Appends a number, in this format. */
+PRINTF(3, 4) static void json_number(struct json *j, const char *key,
+                                     const char *format, ...)
+{
+    char text[64];
+
+    FORMAT(text, format);
+    json_put(j, key, true, text, strlen(text));
+}
+
+/* Begins the line of an event of f's: when, what, and whose. */
+static void event_begin(struct json *j, const struct flow *f, enum event what,
+                        const char *direction, int status)
+{
+    struct facts k;
+    struct timespec t;
+    struct tm utc;
+    char text[64];
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    gmtime_r(&t.tv_sec, &utc);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
+    j->n = 0;
+    json_put(j, "time", false, text, strlen(text));
+    json_put(j, "event", false, event_names[what], strlen(event_names[what]));
+    json_number(j, "flow", "%lu", f->number);
+    json_number(j, "ms", "%.3f", (clock_now() - f->born) * 1000);
+    facts_collect(&k, f, direction, status, NULL);
+    for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
+        const char *name = k.pairs[i][0], *value = k.pairs[i][1];
+        size_t n = strlen(name);
+
+        for (size_t c = 0; c <= n; c++)
+            text[c] = (char)tolower((unsigned char)name[c]);
+        json_put(j, strcmp(name, "ID") == 0 ? "exchange" : text,
+                 value == k.id || value == k.port || value == k.status, value,
+                 strlen(value));
+    }
+}
+
+/* Ends the line of an event, with the reason, n bytes, and writes it. */
+static void event_end(struct json *j, const char *reason, size_t n)
+{
+    json_put(j, "reason", false, reason, n);
+    memcpy(j->text + j->n, "}\n", 2);
+    sink_put(events, j->text, j->n + 2);
+}
+
+/* Says what has happened to f: to people, if they asked for as much (level as
+   for say()), and to --log-json. */
+PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
+                              const char *format, ...)
+{
+    char text[2048], id[32] = "", at[32] = "", *more;
+    struct json j;
+
+    if (level > opt.verbose && events->fd < 0)
+        return;
+    FORMAT(text, format);
+    more = strchr(text, *MORE);
+    if (events->fd >= 0) {
+        event_begin(&j, f, what, "", 0);
+        event_end(&j, text, more ? (size_t)(more - text) : strlen(text));
+    }
+    if (more != NULL)
+        *more = opt.verbose > 1 ? ' ' : '\0';
+    if (f->ex.id != 0)
+        sprintf(id, " #%lu", f->ex.id);
+    if (opt.verbose > 1)
+        sprintf(at, " +%.3f", clock_now() - f->born);
+    say(level, "c%lu%s%s %s", f->number, id, at, text);
+}
+
 /* Writes the n bytes at p as Python's repr() shows bytes, without its b;
    returns the characters written to line, which has room for 4n + 2. */
 static size_t repr(char *line, const char *p, size_t n)
@@ -1262,8 +1409,15 @@ static size_t repr(char *line, const char *p, size_t n)
     return (size_t)(o - line);
 }
 
-/* Prints the start of a message of exchange id, whose first n bytes are p:
-   on standard output, unless that is COMMAND's. */
+/* Where messages are shown: on standard output, unless that is COMMAND's or
+   for --log-json. */
+static struct sink *shown_at(void)
+{
+    return &sinks[opt.command != NULL ||
+                  (events->fd >= 0 && strcmp(events->name, "-") == 0)];
+}
+
+/* Prints the start of a message of exchange id, whose first n bytes are p. */
 static void show_message(unsigned long id, bool up, const char *p, size_t n)
 {
     char line[4 * SHOWN + 64];
@@ -1274,7 +1428,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
     len = (size_t)sprintf(line, "#%lu %s ", id, up ? ">>" : "<<");
     len += repr(line + len, p, n < SHOWN ? n : SHOWN);
     line[len++] = '\n';
-    sink_put(&sinks[opt.command != NULL], line, len);
+    sink_put(shown_at(), line, len);
 }
 
 /* ==== 6 options =========================================================
@@ -1359,6 +1513,8 @@ static const struct option {
     { TITLE, 0, "Output", 0, 0, 0, 0 },
     { TEXT, 'w', "write", "FILE", "everything decrypted, for Wireshark",
       &opt.capture, 0 },
+    { TEXT, 0, "log-json", "FILE", "a line of JSON for each event; -: stdout",
+      &opt.log_json, 0 },
     { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
     { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
       &opt.verbose, 1 },
@@ -5229,6 +5385,34 @@ static bool match_has_w(const struct match *m)
    The filters of one message run all at once, as in a shell's pipeline; a
    buffer lies before, between and behind them. */
 
+/* Collects what is known of f's exchange. Opcode is NULL but for a message of
+   WebSocket. */
+static void facts_collect(struct facts *k, const struct flow *f,
+                          const char *direction, int status,
+                          const char *opcode)
+{
+    const struct exchange *ex = &f->ex;
+    const struct target *to = *ex->host != '\0' ? &ex->to : &f->home;
+    const char *pairs[][2] = {
+        { "ID", k->id }, { "DIRECTION", direction },
+        { "SCHEME", *to->host == '\0' ? "" : to->tls ? "https" : "http" },
+        { "HOST", *ex->host != '\0' ? ex->host : to->host },
+        { "PORT", k->port }, { "METHOD", ex->method ? ex->method : "" },
+        { "URL", ex->url ? ex->url : "" }, { "STATUS", k->status },
+        { "CLIENT", f->peer }, { "SNI", f->hello.sni },
+        { opcode ? "OPCODE" : NULL, opcode }, { NULL, NULL }
+    };
+
+    *k->id = *k->port = *k->status = '\0';
+    if (ex->id != 0)
+        sprintf(k->id, "%lu", ex->id);
+    if (to->port != 0)
+        sprintf(k->port, "%u", to->port);
+    if (status != 0)
+        sprintf(k->status, "%d", status);
+    memcpy(k->pairs, pairs, sizeof pairs);
+}
+
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL,
    the last by another; to be freed. Bytes that are no ASCII text are escaped
    as in a URL, and so is what would end a word. */
@@ -5236,29 +5420,16 @@ static char *filter_vars(const struct reader *r, const char *direction,
                          int status)
 {
     static const char *const opcodes[16] = { NULL, "text", "binary" };
-    const struct exchange *ex = &r->flow->ex;
     struct buf *text = buf_scratch();
-    char number[32], port[8], code[8] = "";
+    struct facts k;
     size_t from;
-    const char *pairs[][2] = {
-        { "ID", number }, { "DIRECTION", direction },
-        { "SCHEME", ex->to.tls ? "https" : "http" },
-        { "HOST", ex->host }, { "PORT", port },
-        { "METHOD", ex->method }, { "URL", ex->url },
-        { "STATUS", code }, { "CLIENT", r->flow->peer },
-        { "OPCODE", opcodes[r->frames.opcode] }, /* of a message alone */
-    };
 
-    sprintf(number, "%lu", ex->id);
-    sprintf(port, "%u", ex->to.port);
-    if (status != 0)
-        sprintf(code, "%d", status);
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs - !r->frames.opcode;
-         i++) {
-        buf_printf(text, "MITM_%s=", pairs[i][0]);
+    facts_collect(&k, r->flow, direction, status, opcodes[r->frames.opcode]);
+    for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
+        buf_printf(text, "MITM_%s=", k.pairs[i][0]);
         from = text->len;            /* exec takes 128 KiB of each, no more */
-        for (const char *v = pairs[i][1] ? pairs[i][1] : "";
-             *v && text->len - from < 120 << 10; v++)
+        for (const char *v = k.pairs[i][1]; *v && text->len - from < 120 << 10;
+             v++)
             if ((unsigned char)*v <= ' ' || (unsigned char)*v >= 127)
                 buf_printf(text, "%%%02X", (unsigned char)*v);
             else
@@ -5855,7 +6026,7 @@ static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
 {
     if (attempt(work, it))
         return true;
-    say(0, "%s is closed: out of memory", f->peer);
+    tell(f, 0, EV_CLOSE, "%s is closed: out of memory", f->peer);
     flow_wake(f);
     f->over = true;
     return false;
@@ -5916,8 +6087,8 @@ static void answers_count(void)
         }
     if (waiting_len <= waiting_max() || held == NULL)
         return;
-    say(0, "#%lu is cut off, as its peer takes little of it: messages of %zu "
-        "bytes wait", held->flow->ex.id, waiting_max());
+    tell(held->flow, 0, EV_CLOSE, "is cut off, as its peer takes little of it: "
+         "messages of %zu bytes wait", waiting_max());
     flow_wake(held->flow);
     held->flow->over = true;
 }
@@ -6274,7 +6445,7 @@ static bool direct_target(const struct flow *f, const char *p,
         name_is_us(t->host))
         return false;
     t->port = t->port == address_parts(&here, &ip, &n) ? 80 : t->port;
-    say(1, "%s takes this for %s:%u", f->peer, t->host, t->port);
+    tell(f, 1, EV_OPEN, "%s takes this for %s:%u", f->peer, t->host, t->port);
     return true;
 }
 
@@ -6740,8 +6911,10 @@ static void server_connected(struct flow *f)
     f->server.end.ready = true;
     setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
                sizeof(int));
-    say(1, "connected to %s:%u", f->server.hop.host, f->server.hop.port);
-    say(2, "that connection is this client's alone: no other will share it");
+    tell(f, 1, EV_NOTE, "connected to %s:%u", f->server.hop.host,
+         f->server.hop.port);
+    tell(f, 2, EV_NOTE, "that connection is this client's alone: no other will "
+         "share it");
     if (opt.proxy.at.port != 0 && !f->server.target.forward)
         server_ask_proxy(f);
     else
@@ -6996,8 +7169,8 @@ static void server_tls_done(struct flow *f)
     if (mbedtls_ssl_get_version_number(s->end.ssl) ==
         MBEDTLS_SSL_VERSION_TLS1_2)
         tls_keep_session(&s->end);
-    say(1, "%s with %s", mbedtls_ssl_get_version(s->end.ssl),
-        server_name(f));
+    tell(f, 1, EV_TLS, "%s with %s", mbedtls_ssl_get_version(s->end.ssl),
+         server_name(f));
     server_enter(f, SERVER_UP);
 }
 
@@ -7074,51 +7247,71 @@ static bool chain_changed(const struct chain *c)
                          c->in.hash != c->out.hash);
 }
 
-/* Writes the line in which an exchange ends: what the client got, the bytes of
-   the answer's body before and behind the filters, what these have done. */
+/* How an exchange has ended: the status that the client got (0: none), the
+   bytes of the answer's body before and behind the filters, and what these have
+   done, "" without any. */
+struct upshot { int status; uint64_t before, behind; const char *word; };
+
+static struct upshot exchange_upshot(const struct flow *f)
+{
+    const struct exchange *ex = &f->ex;
+    const struct chain *asked = f->asks.chain, *c = f->down.chain;
+    struct upshot o = { f->answers.head.status, f->answers.bytes,
+                         f->answers.bytes, "" };
+    size_t head;
+
+    if (c != NULL) {                /* nobody has read the head of a raw one */
+        head = c->raw ? c->from->head.len : c->to->printed.len;
+        o.behind = c->out.bytes > head ? c->out.bytes - head : 0;
+        if (!c->raw)
+            o.status = c->to->printed.status;
+    }
+    if (!f->down.sent)
+        o.status = 0;
+    if (ex->status != 0) {
+        o.status = ex->status;
+        o.behind = ex->page;
+    }
+    if (ex->fate != NULL)
+        o.word = ex->fate;
+    else if (asked != NULL && !asked->to->request)
+        o.word = "answered";
+    else if (chain_is_busy(asked) || chain_is_busy(c))
+        o.word = "failed";
+    else if (asked != NULL || c != NULL)
+        o.word = chain_changed(asked) || chain_changed(c) ? "changed"
+                                                          : "unchanged";
+    return o;
+}
+
+/* Says how an exchange has ended: in a line behind ==, and to --log-json. */
 static void exchange_tell(struct flow *f)
 {
     struct exchange *ex = &f->ex;
-    const struct chain *asked = f->asks.chain, *c = f->down.chain;
-    uint64_t before = f->answers.bytes, behind = before;
-    const char *word = "";
+    struct upshot o = exchange_upshot(f);
+    double ms = (now - f->asks.begun) * 1000;
     char text[2048], line[4 * sizeof text];
-    int status = f->answers.head.status;
+    struct json j;
+    size_t n;
 
-    if (opt.quiet || ex->url == NULL || ex->told || f->stream)
+    if (ex->url == NULL || ex->told || f->stream)
         return;
     ex->told = true;
-    if (c != NULL) {
-        status = c->to->printed.status;
-        behind = c->out.bytes - c->to->printed.len;
-        if (c->raw) {               /* whose head nobody has read */
-            status = f->answers.head.status;
-            behind = c->out.bytes > c->from->head.len
-                     ? c->out.bytes - c->from->head.len : 0;
-        }
+    if (events->fd >= 0) {
+        event_begin(&j, f, EV_RESPONSE, "", o.status);
+        json_number(&j, "bytes", "%" PRIu64, o.behind);
+        json_number(&j, "came", "%" PRIu64, o.before);
+        json_number(&j, "took", "%.0f", ms);
+        event_end(&j, o.word, strlen(o.word));
     }
-    if (!f->down.sent)
-        status = 0;
-    if (ex->status != 0) {
-        status = ex->status;
-        behind = ex->page;
-    }
-    if (ex->fate != NULL)
-        word = ex->fate;
-    else if (asked != NULL && !asked->to->request)
-        word = "answered";
-    else if (chain_is_busy(asked) || chain_is_busy(c))
-        word = "failed";
-    else if (asked != NULL || c != NULL)
-        word = chain_changed(asked) || chain_changed(c) ? "changed"
-                                                        : "unchanged";
+    if (opt.quiet)
+        return;
     snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
-             PRIu64 " bytes, %.0f ms%s%s", ex->id, status, ex->method, ex->url,
-             before, behind, (now - f->asks.begun) * 1000, *word ? ", " : "",
-             word);
-    status = (int)escape(line, text);
-    line[status++] = '\n';
-    sink_put(&sinks[opt.command != NULL], line, (size_t)status);
+             PRIu64 " bytes, %.0f ms%s%s", ex->id, o.status, ex->method,
+             ex->url, o.before, o.behind, ms, *o.word ? ", " : "", o.word);
+    n = escape(line, text);
+    line[n++] = '\n';
+    sink_put(shown_at(), line, n);
 }
 
 /* Ends a flow from our side: what is in client.out still goes, and then the
@@ -7230,8 +7423,9 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
 
     if (!f->ex.begun && !f->stream)
         exchange_new(f);
-    say(0, "#%lu %s: %s%s", f->ex.id, page ? "answered by an error page" :
-        "cut off", why, secret);
+    tell(f, 0, *secret ? EV_FILTER : status == 403 || status == 407 ||
+         status == 421 ? EV_DENY : EV_NOTE, "%s: %s%s",
+         page ? "answered by an error page" : "cut off", why, secret);
     if (!page)
         return flow_cut(f);
     escape(text, why);
@@ -7276,8 +7470,10 @@ static void tell_unseen(const struct flow *f, bool requests, bool responses,
         if (g->request ? requests : responses)
             unseen |= as ? match == 3 : match & 1;
     }
-    say(unseen ? 0 : 1, "#%lu %s%s: %s", f->ex.id, how, !unseen ? "" : as ?
-        ", which is no message for filters" : ", which no filter sees", why);
+    tell(f, unseen ? 0 : 1, EV_NOTE, "%s%s: %s", how,
+         !unseen ? "" : as ? ", which is no message for filters" :
+         ", which no filter sees",
+         why);
 }
 
 /* From here on all bytes pass as they come, both ways. Filtered: through
@@ -7293,8 +7489,7 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
         return flow_fail(f, 400, "--only-hosts lets nothing pass that is not "
                          "clear: %s", why);
     if (busy || chain_is_busy(f->answers.chain)) {
-        say(0, "#%lu cut off, as a filter has a part of it: %s", f->ex.id,
-            why);
+        tell(f, 0, EV_NOTE, "cut off, as a filter has a part of it: %s", why);
         return flow_cut(f);
     }
     messages_reset(f);
@@ -7405,11 +7600,10 @@ static bool reader_ended(struct reader *r)
         r->to->last |= r->chain == NULL;
         return failed ? flow_cut(f) : true;
     }
-    say(0, "#%lu the %s ended within %s%s%s", f->ex.id,
-        r->request ? "client" : "server",
-        r->request ? "a request" : "an answer",
-        r->from->tls_error ? ": " : "",
-        r->from->tls_error ? tls_strerror(r->from->tls_error) : "");
+    tell(f, 0, EV_CLOSE, "the %s ended within %s%s%s",
+         r->request ? "client" : "server",
+         r->request ? "a request" : "an answer", r->from->tls_error ? ": " : "",
+         r->from->tls_error ? tls_strerror(r->from->tls_error) : "");
     if (!r->request || r->chain != NULL)
         return flow_cut(f);
     end_finish(&f->server.end, END_CUT);
@@ -7437,8 +7631,8 @@ static bool chain_failed(struct reader *r)
     snprintf(command, sizeof command, " (%.100s)", g->command);
     if (c->to->sent || what == FAIL || (what == PASS && !c->keep))
         return flow_refuse(f, 502, why, command);
-    say(0, "#%lu %s%s: %s", f->ex.id, why, command,
-        what == PASS ? "passed as it was" : "closed");
+    tell(f, 0, EV_FILTER, "%s%s: %s", why, command,
+         what == PASS ? "passed as it was" : "closed");
     if (what == CLOSE)
         return flow_cut(f);
     buf_move(&c->kept, in, in->len); /* what was taken goes back in front */
@@ -7885,8 +8079,8 @@ static bool write_print(struct writer *w)
     if (src->len < 5 && !whole)
         return false;
     if (src->len == 0) {
-        say(0, "#%lu dropped: the filter %s printed nothing", f->ex.id,
-            chain_silent(c)->command);
+        tell(f, 0, EV_FILTER, "dropped: the filter %s printed nothing",
+             chain_silent(c)->command);
         f->ex.fate = "dropped";
         return flow_cut(f);
     }
@@ -7900,8 +8094,8 @@ static bool write_print(struct writer *w)
     if (n > 0 && w->request)
         t = request_target(f, p, &w->printed, &absolute);
     if (n <= 0 && !c->raw)
-        say(0, "#%lu what the filters print does not begin with a head: "
-            "forwarded as it is, up to the connection's end", f->ex.id);
+        tell(f, 0, EV_FILTER, "what the filters print does not begin with a "
+             "head: forwarded as it is, up to the connection's end");
     if (n <= 0) {
         w->printed.len = 0;
         w->last |= !c->raw || (!w->request && (c->from->request ||
@@ -7951,9 +8145,9 @@ static bool reader_filter(struct reader *r)
         response_switches(f, &r->head) ||
         !chain_new(r, &r->head, r->request ? "request" : "response"))
         return false;
-    say(2, "#%lu the %s is given to %d filter(s); what the last one prints "
-        "goes on", f->ex.id, r->request ? "request" : "response",
-        r->chain->count);
+    tell(f, 2, EV_NOTE, "the %s is given to %d filter(s); what the last one "
+         "prints goes on", r->request ? "request" : "response",
+         r->chain->count);
     if (r->request && r->head.expect && r->head.minor > 0 && !r->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
@@ -7967,9 +8161,9 @@ static bool reader_filter(struct reader *r)
     if (!r->request && !r->chain->raw && !r->body.done &&
         r->head.coding.len > 0 &&
         !same_word(coding, r->head.coding.len, "identity"))
-        say(0, "#%lu the body is compressed (%.*s) although that was not asked "
-            "for: filters get it so", f->ex.id, (int)r->head.coding.len,
-            coding);
+        tell(f, 0, EV_NOTE, "the body is compressed (%.*s) although that was "
+             "not asked for: filters get it so", (int)r->head.coding.len,
+             coding);
     tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
     reader_take(r, r->head.len, &r->chain->buf[0]);
     r->to->state = WRITE_PRINT;
@@ -8019,7 +8213,8 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
    for, so that it can be told of failures inside TLS. */
 static bool tunnel_begin(struct flow *f, const struct target *t)
 {
-    say(1, "%s asks for a tunnel to %s:%u", f->peer, t->host, t->port);
+    tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u", f->peer, t->host,
+         t->port);
     buf_eat(&f->client.in, f->asks.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
@@ -8129,8 +8324,11 @@ static bool request_begin(struct reader *r)
                          ", or /path and a Host that is not this one");
     f->ex.to = t;
     exchange_name(f, p, &r->head);
-    if ((opt.filters != NULL || !opt.quiet) && !r->pass)
+    if ((opt.filters != NULL || !opt.quiet || events->fd >= 0) && !r->pass) {
         exchange_note(f, p, &r->head);
+        tell(f, 2, EV_REQUEST, "%s %.200s has come: a head of %zu bytes",
+             f->ex.method, f->ex.url, r->head.len);
+    }
     if (opt.only != NULL && opt.transparent) { /* by its name, and not to the
                                        address that the client took for it */
         strcpy(f->home.host, f->ex.host);
@@ -8236,8 +8434,8 @@ static bool server_idle(struct flow *f)
     if (e->in.len > 0 && !f->spoken)
         flow_stream(f, true, "the server spoke first");
     else if (e->in.len > 0) {
-        say(0, "#%lu the server sent something that nobody asked for: its "
-            "connection is closed", f->ex.id);
+        tell(f, 0, EV_NOTE, "the server sent something that nobody asked for: "
+             "its connection is closed");
         if (f->server.used)
             server_renew(f);
         else
@@ -8392,7 +8590,7 @@ static bool read_stream(struct reader *r)
         return false;
     }
     if (f->server.state == SERVER_FAILED) {
-        say(0, "a stream ends: %s", f->server.failure);
+        tell(f, 0, EV_DENY, "a stream ends: %s", f->server.failure);
         return flow_cut(f);
     }
     if (f->server.state != SERVER_UP)
@@ -8402,8 +8600,8 @@ static bool read_stream(struct reader *r)
     if (in->len > 0)
         f->heard = !r->request;
     if (in->len > 0 && reader_has_room(r) && fence_stops(r, &wait)) {
-        say(0, "a stream to %s:%u ends: there is HTTP in it, and --only-hosts "
-            "is to see that", f->home.host, f->home.port);
+        tell(f, 0, EV_DENY, "a stream to %s:%u ends: there is HTTP in it, and "
+             "--only-hosts is to see that", f->home.host, f->home.port);
         return flow_cut(f);
     }
     return wait ? false : reader_body(r);
@@ -8421,7 +8619,7 @@ static bool frames_begin(struct flow *f)
     f->answers.wanted = messages_wanted(f, false);
     if (!f->stream || !(f->asks.wanted || f->answers.wanted))
         return true;
-    say(1, "#%lu is WebSocket: its messages go through filters", f->ex.id);
+    tell(f, 1, EV_MESSAGE, "is WebSocket: its messages go through filters");
     f->asks.state = f->answers.state = READ_FRAMES;
     return true;
 }
@@ -8467,10 +8665,10 @@ static bool message_failed(struct reader *r)
     const struct filter *g = c->failed->filter;
     enum on_error what = g->on_error;
 
-    say(0, "#%lu the %s filter failed: %s (%.100s): %s", f->ex.id,
-        g->request ? "request" : "response", c->failure, g->command,
-        what == PASS ? "the message is passed as it was" :
-        what == FAIL ? "closed with code 1011" : "closed");
+    tell(f, 0, EV_MESSAGE, "the %s filter failed: %s (%.100s): %s",
+         g->request ? "request" : "response", c->failure, g->command,
+         what == PASS ? "the message is passed as it was" :
+         what == FAIL ? "closed with code 1011" : "closed");
     if (what == CLOSE)
         return flow_cut(f);
     if (what == FAIL) {
@@ -8537,8 +8735,8 @@ static bool write_message(struct writer *w)
     else if (src->len > 0)
         message_put(w, opcode, buf_at(src), src->len);
     else
-        say(1, "#%lu the filter printed nothing: a message is dropped",
-            w->flow->ex.id);
+        tell(w->flow, 1, EV_MESSAGE, "the filter printed nothing: a message is "
+             "dropped");
     message_over(c->from);
     return true;
 }
@@ -8687,8 +8885,8 @@ static bool flow_relay(struct flow *f)
 /* A SOCKS client has shown no user and password, or wrong ones. */
 static bool socks_refuse(struct flow *f)
 {
-    say(0, "%s asks by SOCKS%d without the right user and password", f->peer,
-        f->socks);
+    tell(f, 0, EV_DENY, "%s asks by SOCKS%d without the right user and "
+         "password", f->peer, f->socks);
     return flow_close(f);
 }
 
@@ -8752,12 +8950,13 @@ static bool socks_ask(struct flow *f)
         return socks_refuse(f);
     }
     if (n < 0 || t.port == 0) {
-        say(0, "%s asks by SOCKS for what there is not", f->peer);
+        tell(f, 0, EV_OPEN, "%s asks by SOCKS for what there is not", f->peer);
         socks_reply(&f->client.out, f->socks, code);
         return flow_close(f);
     }
     buf_eat(in, (size_t)n);
-    say(1, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks, t.host, t.port);
+    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks,
+         t.host, t.port);
     f->tunnel = true;
     f->home = t;
     server_want(f, &t);
@@ -8777,7 +8976,7 @@ static bool socks_answer(struct flow *f)
                                                : socks_code(s->error));
     if (good)
         return flow_enter(f, FLOW_FIRST);
-    say(0, "%s is told: %s", f->peer, s->failure);
+    tell(f, 0, EV_DENY, "%s is told: %s", f->peer, s->failure);
     return flow_close(f);
 }
 
@@ -8813,7 +9012,7 @@ static bool tunnel_first(struct flow *f)
     else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
     else if (f->client.ended && f->server.state == SERVER_FAILED) {
-        say(0, "a tunnel ends: %s", f->server.failure);
+        tell(f, 0, EV_CLOSE, "a tunnel ends: %s", f->server.failure);
         flow_cut(f);
     } else if (in->len > 0 || f->client.ended || f->server.end.in.len > 0 ||
                f->server.end.ended)
@@ -8860,8 +9059,8 @@ static void pinned_add(const struct flow *f)
     memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
     pinned[0] = pinned_new(f);
     if (opt.pass_pinned)
-        say(0, "what %s does there next is passed untouched for ten minutes",
-            f->peer);
+        tell(f, 0, EV_NOTE, "what %s does there next is passed untouched for "
+             "ten minutes", f->peer);
 }
 
 /* Whether the client offers HTTP/2 alone, but some filter might match what it
@@ -8879,9 +9078,10 @@ static bool hello_is_refused(struct flow *f)
     if (!f->hello.h2 || f->hello.http || (g == NULL && opt.only == NULL) ||
         host_matches(opt.tcp, f) || f->stream)
         return false;
-    say(0, "%s offers HTTP/2 alone to %s:%u, which %s cannot read: refused "
-        "(--tcp-hosts lets it pass as a stream, --ignore-hosts untouched)",
-        f->peer, flow_name(f), f->home.port, g ? g->command : "--only-hosts");
+    tell(f, 0, EV_DENY, "%s offers HTTP/2 alone to %s:%u, which %s cannot "
+         "read: refused (--tcp-hosts lets it pass as a stream, --ignore-hosts "
+         "untouched)", f->peer, flow_name(f), f->home.port,
+         g ? g->command : "--only-hosts");
     buf_put(&f->client.out, "\x15\3\3\0\2\2\x78", 7); /* RFC 7301, 3.2 */
     return flow_close(f);
 }
@@ -8900,12 +9100,13 @@ static bool direct_hello(struct flow *f, bool whole)
     }
     strcpy(f->home.host, sni);
     if (client_is_us(f->client.fd)) {
-        say(0, "%s is a connection of this proxy's own: the name %s leads back "
-            "to it (--connect-to tells where the server is)", f->peer, sni);
+        tell(f, 0, EV_OPEN, "%s is a connection of this proxy's own: the name "
+             "%s leads back to it (--connect-to tells where the server is)",
+             f->peer, sni);
         *own_goes(address_of(f->client.fd, true)) = 0; /* tells its flow */
         f->over = true;
     } else
-        say(1, "%s takes this for %s:443", f->peer, sni);
+        tell(f, 1, EV_OPEN, "%s takes this for %s:443", f->peer, sni);
     return !f->over;
 }
 
@@ -8929,8 +9130,8 @@ static bool tunnel_hello(struct flow *f)
         return true;
     }
     if (f->hello.absurd) {
-        say(0, "%s asks for a server name that cannot be one: closed",
-            f->peer);
+        tell(f, 0, EV_TLS, "%s asks for a server name that cannot be one: "
+             "closed", f->peer);
         f->over = true;
         return true;
     }
@@ -8947,15 +9148,15 @@ static bool tunnel_hello(struct flow *f)
     if (host_matches(opt.ignore, f))
         return tunnel_pass(f, "--ignore-hosts says so");
     if (opt.pass_pinned && pinned_has(f)) {
-        say(0, "%s is passed untouched: it has rejected our certificate for "
-            "%s (--pass-pinned)", f->peer, flow_name(f));
+        tell(f, 0, EV_TLS, "%s is passed untouched: it has rejected our "
+             "certificate for %s (--pass-pinned)", f->peer, flow_name(f));
         return tunnel_pass(f, "--pass-pinned says so");
     }
     if (hello_is_refused(f))
         return true;
-    say(2, "%s begins TLS and names '%s'; before it is answered, the server "
-        "is asked, so that its certificate can be copied", f->peer,
-        f->hello.sni);
+    tell(f, 2, EV_TLS, "%s begins TLS and names '%s'; before it is answered, "
+         "the server is asked, so that its certificate can be copied", f->peer,
+         f->hello.sni);
     t.tls |= opt.reverse.port == 0 || f->stream;
     flow_enter(f, FLOW_SERVER);
     if (f->server.state == SERVER_UP && !f->server.end.ended && t.tls &&
@@ -9010,13 +9211,13 @@ static bool tunnel_server(struct flow *f)
     alpn = client_alpn(f);
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
                                  f->leaf)) {
-        say(0, "cannot forge a certificate for %s: %s", name,
-            error ? tls_strerror(error) : "out of memory");
+        tell(f, 0, EV_TLS, "cannot forge a certificate for %s: %s", name,
+             error ? tls_strerror(error) : "out of memory");
         f->over = true;
         return true;
     }
-    say(2, "a certificate for %s is shown to the client: the subject and names "
-        "are the server's, the signature is our CA's", name);
+    tell(f, 2, EV_TLS, "a certificate for %s is shown to the client: the "
+         "subject and names are the server's, the signature is our CA's", name);
     f->home.tls |= opt.reverse.port == 0;
     return flow_enter(f, FLOW_CLIENT);
 }
@@ -9063,8 +9264,8 @@ static bool tunnel_client(struct flow *f)
     const char *alpn;
 
     if (f->client.ready) {
-        say(1, "%s with %s for %s", mbedtls_ssl_get_version(f->client.ssl),
-            f->peer, flow_name(f));
+        tell(f, 1, EV_TLS, "%s with %s for %s",
+             mbedtls_ssl_get_version(f->client.ssl), f->peer, flow_name(f));
         tunnel_relay(f);
         alpn = mbedtls_ssl_get_alpn_protocol(f->client.ssl);
         if (!f->stream && alpn != NULL && strcmp(alpn, "h2") == 0)
@@ -9073,11 +9274,12 @@ static bool tunnel_client(struct flow *f)
     }
     if (f->client.tls_error == 0)
         return false;
-    say(0, "the TLS handshake with %s for %s failed: %s (-0x%04x, alert %d)%s",
-        f->peer, flow_name(f), refusal(f->client.tls_error, f->client.alert),
-        (unsigned)-f->client.tls_error, f->client.alert,
-        is_rejection(&f->client) ? "; the CA to install in it: asked of this "
-        "proxy, http://mitm.it/ has it" : "");
+    tell(f, 0, EV_TLS, "the TLS handshake with %s for %s failed: %s (-0x%04x, "
+         "alert %d)%s", f->peer, flow_name(f),
+         refusal(f->client.tls_error, f->client.alert),
+         (unsigned)-f->client.tls_error, f->client.alert,
+         is_rejection(&f->client) ? "; the CA to install in it: asked of "
+         "this proxy, http://mitm.it/ has it" : "");
     if (opt.pass_pinned && is_rejection(&f->client))
         pinned_add(f);
     return flow_close(f);
@@ -9110,9 +9312,10 @@ static void client_left(struct flow *f)
         pinned_has(f) || (!opt.pass_pinned && c->ended != ENDED_WELL &&
                           client_accepts(f)))
         return;
-    say(0, "%s left without a word after the TLS handshake for %s: it may not "
-        "know our CA (asked of this proxy, http://mitm.it/ has it), or pin the "
-        "server's own key (--pass-pinned)", f->peer, flow_name(f));
+    tell(f, 0, EV_TLS, "%s left without a word after the TLS handshake for %s: "
+         "it may not know our CA (asked of this proxy, http://mitm.it/ has "
+         "it), or pin the server's own key (--pass-pinned)", f->peer,
+         flow_name(f));
     pinned_add(f);
 }
 
@@ -9123,8 +9326,9 @@ static bool client_proxied(struct flow *f)
     int n = proxied_parse(buf_at(in), in->len, &f->addr);
 
     if (n < 0 || (n == 0 && f->client.ended && in->len > 0))
-        say(0, "%s does not begin with the header for which --proxy-protocol "
-            "asks (send-proxy, proxy_protocol on): closed", f->peer);
+        tell(f, 0, EV_DENY, "%s does not begin with the header for which "
+             "--proxy-protocol asks (send-proxy, proxy_protocol on): closed",
+             f->peer);
     f->over |= n < 0 || f->client.ended;
     if (n <= 0)
         return false;
@@ -9304,20 +9508,20 @@ static void flow_expire(struct flow *f, enum wait w)
 
     flow_wake(f);
     if (f->state == FLOW_CLOSING && f->client.ending != END_SHUT) {
-        say(0, "%s: waited %g seconds for the client to take the rest: cut "
-            "off", f->peer, seconds);
+        tell(f, 0, EV_CLOSE, "%s: waited %g seconds for the client to take the "
+             "rest: cut off", f->peer, seconds);
         f->over = true;
         return;
     }
     switch (w) {
     case WAIT_SILENT:
-        say(1, "%s: waited %g seconds for %s: perhaps the server speaks first",
-            f->peer, seconds, what);
+        tell(f, 1, EV_CLOSE, "%s: waited %g seconds for %s: perhaps the server "
+             "speaks first", f->peer, seconds, what);
         server_want(f, &f->home);
         return;
     case WAIT_CONNECT_MORE:
-        say(1, "%s:%u: waited %g seconds for %s: the next is tried", t->host,
-            t->port, seconds, what);
+        tell(f, 1, EV_CLOSE, "%s:%u: waited %g seconds for %s: the next is "
+             "tried", t->host, t->port, seconds, what);
         /* fall through */
     case WAIT_CONNECT:
         server_late(f, seconds, what);
@@ -9338,15 +9542,15 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_BODY:
     case WAIT_STREAM:
     case WAIT_TAKE:
-        say(0, "#%lu waited %g seconds for %s: cut off", f->ex.id, seconds,
-            what);
+        tell(f, 0, EV_CLOSE, "waited %g seconds for %s: cut off", seconds,
+             what);
         flow_cut(f);
         return;
     default:
         if (f->state == FLOW_FIRST && f->server.state == SERVER_FAILED)
-            say(0, "a tunnel ends: %s", f->server.failure);
-        say(w != WAIT_PROXIED, "%s: waited %g seconds for %s: closed", f->peer,
-            seconds, what);
+            tell(f, 0, EV_CLOSE, "a tunnel ends: %s", f->server.failure);
+        tell(f, w != WAIT_PROXIED, EV_CLOSE, "%s: waited %g seconds for %s: "
+             "closed", f->peer, seconds, what);
         f->over = true;
     }
 }
@@ -9369,12 +9573,13 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     f->state = opt.proxied ? FLOW_PROXIED :
                f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->addr = *addr;
-    f->since = f->moved = f->woken = now;
+    f->since = f->moved = f->woken = f->born = now;
+    f->number = __atomic_add_fetch(&shared->last_flow, 1, __ATOMIC_RELAXED);
     print_address(f->peer, sizeof f->peer, addr);
     if (opt.transparent && client_is_us(fd)) {
-        say(0, "our own connection to %s:%u comes back to us: closed (the "
-            "packet filter must leave this proxy's user out)", f->home.host,
-            f->home.port);
+        tell(f, 0, EV_DENY, "our own connection to %s:%u comes back to us: "
+             "closed (the packet filter must leave this proxy's user out)",
+             f->home.host, f->home.port);
         f->over = true;
     }
     f->next = flows;
@@ -9382,6 +9587,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
         flows->prev = f;
     flows = f;
     nflows++;
+    tell(f, 1, EV_OPEN, "%s has connected", f->peer);
     return f;
 }
 
@@ -9403,6 +9609,7 @@ static void flow_free(struct flow *f)
     if (f->client.ending != END_SHUT)
         end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
     exchange_tell(f);
+    tell(f, 1, EV_CLOSE, "%s has gone", f->peer);
     messages_reset(f);
     server_drop(f);
     end_close(&f->client);
@@ -10411,6 +10618,8 @@ int main(int argc, char **argv)
     here = unix_path() ? opt.host : text;
     if (opt.capture != NULL)
         capture_open(opt.capture);
+    if (opt.log_json != NULL)
+        events_open(opt.log_json);
     fds_close_given();              /* filters are not to have that */
     signals_init();                 /* until here they end the program */
     if (opt.user != NULL)

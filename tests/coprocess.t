@@ -60,7 +60,7 @@ def _():
         like(client.read_message().body.decode(),
              r'^id=1 direction=response scheme=http host=localhost '
              r'port=%d method=PUT url=http://localhost:%d/a%%20b\?c=d '
-             r'status=200 client=127\.0\.0\.1:\d+\n$'
+             r'status=200 client=127\.0\.0\.1:\d+ sni=\n$'
              % (origin.port, origin.port), 'the line')
 
 
