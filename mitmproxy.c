@@ -654,6 +654,8 @@ static struct {
     regex_t *only, *ignore, *tcp; /* --only-hosts, --ignore-hosts ... */
     const char *capture;    /* -w's file */
     const char *log_json;   /* --log-json's; "-": standard output */
+    struct name_list { struct name_list *next; const char *name;
+    } *ca_for;              /* --ca-for's */
     int workers;
     bool insecure, pass_pinned;
     bool proxied;           /* --proxy-protocol */
@@ -1443,7 +1445,7 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
 
 enum option_kind {
     FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, REGEX, PROXY,
-    DETOUR, TITLE
+    DETOUR, NAME, TITLE
 };
 
 static const struct option {
@@ -1510,6 +1512,8 @@ static const struct option {
     { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
     { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)",
       &opt.ca_file, 0 },
+    { NAME, 0, "ca-for", "NAME", "a CA that is made may sign for no others",
+      0, 0 },
     { TITLE, 0, "Output", 0, 0, 0, 0 },
     { TEXT, 'w', "write", "FILE", "everything decrypted, for Wireshark",
       &opt.capture, 0 },
@@ -1649,6 +1653,23 @@ static void add_detour(const char *text)
     *end = d;
 }
 
+/* --ca-for: a host name, for which what is below it counts, too, or an
+   address. */
+static void add_name(const char *text)
+{
+    struct name_list *a = alloc(sizeof *a);
+    struct target t;
+    size_t n = strlen(text);
+
+    text += *text == '.';
+    n = strlen(text);
+    if (strchr(text, ':') == NULL && !(parse_authority(text, n, 1, &t) &&
+                                       strlen(t.host) == n))
+        misuse("--ca-for takes a name or an address, not '%s'", text);
+    *a = (struct name_list){ opt.ca_for, text };
+    opt.ca_for = a;
+}
+
 /* --ignore-hosts, --tcp-hosts: several of one are alternatives. */
 static void add_regex(const struct option *o, const char *text)
 {
@@ -1694,6 +1715,8 @@ static void option_apply(const struct option *o, const char *text)
         add_proxy(text);
     else if (o->kind == DETOUR)
         add_detour(text);
+    else if (o->kind == NAME)
+        add_name(text);
     else if (o->kind == SECONDS) {
         *(double *)o->value = strtod(text, &end);
         if (end == text || *end != '\0' || !(*(double *)o->value >= 0))
@@ -2336,6 +2359,7 @@ static struct {
     mbedtls_pk_context leaf_key; /* of all leaves, new at each start ... */
     mbedtls_pk_context rsa_key; /* ... and for clients without ECDSA */
     bool has_rsa;           /* ... made once the first has come */
+    const unsigned char *limits, *limits_end; /* crt's name constraints */
 } ca;
 
 /* SHA-256 of the n bytes at p, 32 bytes. */
@@ -2366,6 +2390,13 @@ static void key_make(mbedtls_pk_context *key, bool rsa)
         die("cannot make a key: is there no source of random numbers?");
     psa_destroy_key(id);
 }
+
+enum {
+    ERR_SLOW_KEY = -0x10000,        /* a key that would take it too long */
+    ERR_LIMITED = -0x10003,         /* our CA may not sign for it */
+    ERR_UNVERIFIED = -0x10001,      /* it waits for server_verify() */
+    ERR_KEY_UPDATE = -0x10002       /* TLS 1.3's new keys in mid-connection */
+};
 
 /* What the writer is to write. */
 struct cert {
@@ -2463,7 +2494,108 @@ static size_t parse_ip(const char *text, unsigned char *ip)
            inet_pton(AF_INET6, bare, ip) == 1 ? 16 : 0;
 }
 
-/* The GeneralNames of the leaf: the server's names, and the one asked for. */
+/* Whether a name, n bytes at p, lies within a base of the same kind, len bytes,
+   of which an address has a mask behind it (RFC 5280, 4.2.1.10). */
+static bool name_within(int kind, const unsigned char *p, size_t n,
+                        const unsigned char *base, size_t len)
+{
+    if (kind == SAN_IP) {
+        for (size_t i = 0; len == 2 * n && i < n; i++)
+            if (((p[i] ^ base[i]) & base[n + i]) != 0)
+                return false;
+        return len == 2 * n;
+    }
+    return len <= n && strncasecmp((char *)p + n - len, (char *)base, len) == 0
+           && (len == 0 || len == n || *base == '.' || p[n - len - 1] == '.');
+}
+
+/* Whether a CA's name constraints, p to end, leave it a name of n bytes. Those
+   that cannot be read leave it none. */
+static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
+                         const unsigned char *name, size_t n)
+{
+    enum { EXCLUDED = CONTEXT_OF | 1 }; /* else permitted */
+    size_t len;
+
+    if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE) != 0)
+        return false;
+    while (p < end) {
+        int tag = *p;
+        bool there = false, within = false;
+        unsigned char *next, *list_end;
+
+        if (mbedtls_asn1_get_tag(&p, end, &len, tag) != 0)
+            return false;
+        for (list_end = p + len; p < list_end; p = next) {
+            if (mbedtls_asn1_get_tag(&p, list_end, &len, SEQUENCE) != 0)
+                return false;
+            next = p + len;
+            if (p == next || *p != (CONTEXT | kind))
+                continue;
+            if (mbedtls_asn1_get_tag(&p, next, &len, CONTEXT | kind) != 0)
+                return false;
+            there = true;
+            within |= name_within(kind, name, n, p, len);
+        }
+        if (tag == EXCLUDED ? within : there && !within)
+            return false;
+    }
+    return true;
+}
+
+/* Whether our CA's name constraints, if it has some, leave it this name. */
+static bool ca_may_sign(int kind, const void *name, size_t n)
+{
+    return ca.limits == NULL ||
+           name_allowed((unsigned char *)ca.limits, ca.limits_end, kind, name,
+                        n);
+}
+
+/* Notes our CA's name constraints, which stay where they are. */
+static int ca_limits(void *p, const mbedtls_x509_crt *crt,
+                     const mbedtls_x509_buf *oid, int critical,
+                     const unsigned char *from, const unsigned char *end)
+{
+    (void)p, (void)crt, (void)critical;
+    if (oid->len == 3 && memcmp(oid->p, "\x55\x1d\x1e", 3) == 0) {
+        ca.limits = from;
+        ca.limits_end = end;
+    }
+    return 0;
+}
+
+/* --ca-for's names as name constraints (RFC 5280, 4.2.1.10): those are
+   permitted, and of the kind, DNS names or addresses, that none of them is of,
+   all are excluded. */
+static size_t der_limits(struct der *d)
+{
+    static const unsigned char all[32];
+    unsigned char ip[32];
+    size_t n = 0, none = 0, len;
+    bool there[2] = { false, false }; /* DNS names, addresses */
+
+    for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next)
+        there[parse_ip(a->name, ip) > 0] = true;
+    if (!there[0])
+        none += der_wrap(d, der_wrap(d, 0, CONTEXT | SAN_DNS), SEQUENCE);
+    for (len = 8; !there[1] && len <= 32; len *= 4)
+        none += der_wrap(d, der_wrap(d, der_raw(d, all, len),
+                                     CONTEXT | SAN_IP), SEQUENCE);
+    if (none > 0)
+        none = der_wrap(d, none, CONTEXT_OF | 1);
+    for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next) {
+        len = parse_ip(a->name, ip);
+        memset(ip + len, 255, len);
+        n += der_wrap(d, der_wrap(d, len ? der_raw(d, ip, 2 * len) :
+                                  der_raw(d, a->name, strlen(a->name)),
+                                  CONTEXT | (len ? SAN_IP : SAN_DNS)),
+                      SEQUENCE);
+    }
+    return der_wrap(d, der_wrap(d, n, CONTEXT_OF | 0) + none, SEQUENCE);
+}
+
+/* The GeneralNames of the leaf: the server's names, as far as our CA may sign
+   for them, and the one asked for. */
 static size_t der_alt_names(struct der *d, const struct cert *c)
 {
     unsigned char ip[16];
@@ -2474,7 +2606,8 @@ static size_t der_alt_names(struct der *d, const struct cert *c)
     for (const mbedtls_x509_sequence *s = c->names; s; s = s->next) {
         int kind = s->buf.tag & 0x1f;
 
-        if (kind != SAN_DNS && kind != SAN_IP)
+        if ((kind != SAN_DNS && kind != SAN_IP) ||
+            !ca_may_sign(kind, s->buf.p, s->buf.len))
             continue;
         n += der_wrap(d, der_raw(d, s->buf.p, s->buf.len), CONTEXT | kind);
         there |= kind == (len ? SAN_IP : SAN_DNS) && s->buf.len == size &&
@@ -2505,7 +2638,9 @@ static size_t der_extensions(struct der *d, const struct cert *c)
 
     if (c->is_ca)
         n = der_extension(d, der_key_id(d, c->key),
-                          MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false);
+                          MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false) +
+            (opt.ca_for == NULL ? 0 :
+             der_extension(d, der_limits(d), "\x55\x1d\x1e", true));
     else {
         /* critical when the subject is empty (RFC 5280, 4.2.1.6) */
         n = der_extension(d, der_alt_names(d, c),
@@ -2632,10 +2767,16 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
                       .issuer = ca.crt.subject_raw,
                       .from = t - 2 * DAY > ca_from ? t - 2 * DAY : ca_from,
                       .to = t + 90 * DAY < ca_to ? t + 90 * DAY : ca_to };
-    size_t size = 4096;
-    struct buf *out = buf_scratch();
+    size_t size = 4096, len;
+    unsigned char ip[16];
+    struct buf *out;
     int n;
 
+    len = parse_ip(name, ip);
+    if (!(len ? ca_may_sign(SAN_IP, ip, len)
+              : ca_may_sign(SAN_DNS, name, strlen(name))))
+        return ERR_LIMITED;
+    out = buf_scratch();
     if (server != NULL) {
         c.subject = server->subject_raw;
         c.names = &server->subject_alt_names;
@@ -2735,12 +2876,6 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
-enum {
-    ERR_SLOW_KEY = -0x10000,        /* a key that would take it too long */
-    ERR_UNVERIFIED = -0x10001,      /* it waits for server_verify() */
-    ERR_KEY_UPDATE = -0x10002       /* TLS 1.3's new keys in mid-connection */
-};
-
 /* Mbed TLS's words for one of its errors, without their prefix, or ours for
    ours. They stay until the next call. */
 static const char *tls_strerror(int error)
@@ -2751,6 +2886,8 @@ static const char *tls_strerror(int error)
     if (error == ERR_SLOW_KEY)
         return "its certificate or chain has an RSA key with an exponent of "
                "more than 64 bits"; /* MAX_EXPONENT */
+    if (error == ERR_LIMITED)
+        return "our CA may not sign for that name (--ca-for)";
     if (error == ERR_KEY_UPDATE)
         return "it took new keys (KeyUpdate), which Mbed TLS cannot follow "
                "(--ignore-hosts REGEX passes it untouched)";
@@ -2934,6 +3071,8 @@ static void ca_chain(void)
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
+    mbedtls_x509_crt again;
+
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         pid_t pid = fork();
         int status = 0;
@@ -2954,6 +3093,13 @@ static void ca_load(const char *path)
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
     ca_chain();
+    mbedtls_x509_crt_init(&again);  /* only so are the extensions told */
+    mbedtls_x509_crt_parse_der_with_ext_cb(&again, ca.crt.raw.p,
+                                           ca.crt.raw.len, 0, ca_limits, NULL);
+    mbedtls_x509_crt_free(&again);
+    if (opt.ca_for != NULL && ca.limits == NULL)
+        die("the CA in %s was made without --ca-for (remove it, and a new one "
+            "is made)", path);
 }
 
 /* ==== 9 TLS sessions ====================================================
@@ -3657,55 +3803,6 @@ static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
               name_matches((char *)s->buf.p, s->buf.len, host))
             return true;
     return false;
-}
-
-/* Whether a name, n bytes at p, lies within a base of the same kind, len bytes,
-   of which an address has a mask behind it (RFC 5280, 4.2.1.10). */
-static bool name_within(int kind, const unsigned char *p, size_t n,
-                        const unsigned char *base, size_t len)
-{
-    if (kind == SAN_IP) {
-        for (size_t i = 0; len == 2 * n && i < n; i++)
-            if (((p[i] ^ base[i]) & base[n + i]) != 0)
-                return false;
-        return len == 2 * n;
-    }
-    return len <= n && strncasecmp((char *)p + n - len, (char *)base, len) == 0
-           && (len == 0 || len == n || *base == '.' || p[n - len - 1] == '.');
-}
-
-/* Whether a CA's name constraints, p to end, leave it a name of n bytes. Those
-   that cannot be read leave it none. */
-static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
-                         const unsigned char *name, size_t n)
-{
-    enum { EXCLUDED = CONTEXT_OF | 1 }; /* else permitted */
-    size_t len;
-
-    if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE) != 0)
-        return false;
-    while (p < end) {
-        int tag = *p;
-        bool there = false, within = false;
-        unsigned char *next, *list_end;
-
-        if (mbedtls_asn1_get_tag(&p, end, &len, tag) != 0)
-            return false;
-        for (list_end = p + len; p < list_end; p = next) {
-            if (mbedtls_asn1_get_tag(&p, list_end, &len, SEQUENCE) != 0)
-                return false;
-            next = p + len;
-            if (p == next || *p != (CONTEXT | kind))
-                continue;
-            if (mbedtls_asn1_get_tag(&p, next, &len, CONTEXT | kind) != 0)
-                return false;
-            there = true;
-            within |= name_within(kind, name, n, p, len);
-        }
-        if (tag == EXCLUDED ? within : there && !within)
-            return false;
-    }
-    return true;
 }
 
 /* What cert_judge() finds out about a server's chain. */
