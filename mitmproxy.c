@@ -9530,12 +9530,38 @@ static bool chain_may_last(const struct chain *c)
     return false;
 }
 
+/* What messages that are under way wait for, and *since when. */
+static enum wait message_wait(const struct flow *f, double *since)
+{
+    bool asked = f->asks.body.done && f->up.state == WRITE_DONE;
+    bool held, wanted = false;
+
+    *since = f->moved;
+    if (f->down.state == WRITE_BODY && f->answers.head.unclear && asked &&
+        f->client.in.len > 0)
+        return WAIT_UNCLEAR;        /* the client may take it for whole */
+    if (!f->client.ended &&
+        (chain_may_last(f->asks.chain) || chain_may_last(f->answers.chain)))
+        return WAIT_PERSON;
+    held = chain_is_held(f->asks.chain, &wanted, since);
+    held |= chain_is_held(f->answers.chain, &wanted, since);
+    if (held || wanted)
+        return wanted ? WAIT_TAKE : f->stream ? WAIT_STREAM : WAIT_BODY;
+    if (f->stream || chain_at_work(f->asks.chain) ||
+        chain_at_work(f->answers.chain))
+        return WAIT_STREAM;
+    if (asked && !f->client.ended && f->client.out.len == 0 &&
+        f->client.wire_out.len == 0 &&
+        (f->down.state == WRITE_PRINT || f->down.state == WRITE_BODY))
+        return WAIT_STREAM;         /* an answer has begun: perhaps events */
+    return (asked || f->asks.head.unclear) && f->answers.state == READ_HEAD
+           ? WAIT_ANSWER : WAIT_BODY;
+}
+
 /* What a flow waits for, and *since when; its deadline follows from that. */
 static enum wait flow_wait(const struct flow *f, double *since)
 {
     const struct server *s = &f->server;
-    bool asked = f->asks.body.done && f->up.state == WRITE_DONE;
-    bool held, wanted = false;
 
     *since = f->since;
     switch (f->state) {
@@ -9574,26 +9600,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     if (f->asks.state == READ_FRAMES && f->client.ending && s->end.ending)
         return f->client.ending == END_SHUT && s->end.ending == END_SHUT
                ? WAIT_CLOSE : WAIT_BODY;
-    *since = f->moved;
-    if (f->down.state == WRITE_BODY && f->answers.head.unclear && asked &&
-        f->client.in.len > 0)
-        return WAIT_UNCLEAR;        /* the client may take it for whole */
-    if (!f->client.ended &&
-        (chain_may_last(f->asks.chain) || chain_may_last(f->answers.chain)))
-        return WAIT_PERSON;
-    held = chain_is_held(f->asks.chain, &wanted, since);
-    held |= chain_is_held(f->answers.chain, &wanted, since);
-    if (held || wanted)
-        return wanted ? WAIT_TAKE : f->stream ? WAIT_STREAM : WAIT_BODY;
-    if (f->stream || chain_at_work(f->asks.chain) ||
-        chain_at_work(f->answers.chain))
-        return WAIT_STREAM;
-    if (asked && !f->client.ended && f->client.out.len == 0 &&
-        f->client.wire_out.len == 0 &&
-        (f->down.state == WRITE_PRINT || f->down.state == WRITE_BODY))
-        return WAIT_STREAM;         /* an answer has begun: perhaps events */
-    return (asked || f->asks.head.unclear) && f->answers.state == READ_HEAD
-           ? WAIT_ANSWER : WAIT_BODY;
+    return message_wait(f, since);
 }
 
 /* A flow has waited too long. */
