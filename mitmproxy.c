@@ -4835,7 +4835,8 @@ static bool head_set(struct buf *b, size_t at, const char *field,
         bool fold = *p == ' ' || *p == '\t'; /* shares its field's fate */
 
         if (!fold)
-            ours = split_field(p, len, &name, &old, &n) &&
+            ours = tolower((unsigned char)*p) == tolower(*field) &&
+                   split_field(p, len, &name, &old, &n) &&
                    field_is(p, name, field);
         if (ours && !fold && was != NULL)
             buf_put(was, old, n);
@@ -7883,21 +7884,28 @@ static bool text_wanted(const struct flow *f)
     return false;
 }
 
-/* Decides where the request goes whose head h stands at p, and whether that is
-   its absolute target, which then must become origin-form: the target of a
-   proxy's client, or of a filter that sends a request elsewhere. In a tunnel
-   the client has no say: where it names more than a path, as a text that a
-   filter edits might become an absolute target, all goes where others go. */
+/* Whether the request whose head h stands at p goes where its absolute target
+   says, which is taken apart as by parse_absolute(): that of a proxy's client,
+   or of a filter that sends a request elsewhere. In a tunnel the client has no
+   say: where it names more than a path, as a text that a filter edits might
+   become an absolute target, all goes where others go. */
+static bool request_names(const struct flow *f, const char *p,
+                          const struct head *h, struct target *t,
+                          const char **rest, size_t *rest_len)
+{
+    return (!f->tunnel || (f->asks.chain != NULL && f->ex.path)) &&
+           parse_absolute(p + h->target.at, h->target.len, t, rest, rest_len);
+}
+
+/* Decides where the request goes whose head h stands at p. */
 static struct target request_target(const struct flow *f, const char *p,
-                                    const struct head *h, bool *absolute)
+                                    const struct head *h)
 {
     const char *target = p + h->target.at, *rest;
     struct target t = { .forward = false }, goal;
     size_t n;
 
-    *absolute = parse_absolute(target, h->target.len, &t, &rest, &n) &&
-                (!f->tunnel || (f->asks.chain != NULL && f->ex.path));
-    if (!*absolute)
+    if (!request_names(f, p, h, &t, &rest, &n))
         t = f->ex.to;
     goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
@@ -7921,12 +7929,11 @@ static void put_origin(struct buf *out, const struct target *t,
 static void request_edit(struct flow *f, struct buf *b, const struct head *h)
 {
     const char *p = (char *)buf_at(b), *rest, *credentials = NULL;
-    bool forward = f->server.target.forward, absolute;
+    bool forward = f->server.target.forward;
     struct buf *origin;
     struct target t;
     size_t n;
 
-    request_target(f, p, h, &absolute);
     exchange_method(f, p, h);
     if (forward && !method_is(p, h, "TRACE")) /* which would show them */
         credentials = proxy_credentials();
@@ -7944,18 +7951,18 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
     if (credentials != NULL)
         head_add(b, credentials);
     p = (char *)buf_at(b);
-    if (absolute && !forward) {
-        parse_absolute(p + h->target.at, h->target.len, &t, &rest, &n);
-        buf_splice(b, h->target.at, h->target.len - n,
-                   n == 0 && method_is(p, h, "OPTIONS") ? "*" : "/",
-                   n == 0 || *rest != '/');
-    } else if (forward && !absolute) {
+    if (!request_names(f, p, h, &t, &rest, &n)) {
+        if (!forward)
+            return;
         origin = buf_scratch();
         put_origin(origin, &f->ex.to, f->ex.host);
         n = p[h->target.at] == '*' ? h->target.len : 0;
         buf_splice(b, h->target.at, n, buf_at(origin), origin->len);
         buf_free(origin);
-    }
+    } else if (!forward)            /* it becomes origin-form */
+        buf_splice(b, h->target.at, h->target.len - n,
+                   n == 0 && method_is(p, h, "OPTIONS") ? "*" : "/",
+                   n == 0 || *rest != '/');
 }
 
 /* Puts a head into w's end: h, which stands at the front of src, the reader's
@@ -7963,8 +7970,14 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
 static void writer_put_head(struct writer *w, struct buf *src,
                             const struct head *h, int framing, uint64_t length)
 {
-    struct buf *b = buf_scratch();
+    struct buf *b;
 
+    w->sent = true;
+    if (!w->request && framing == STAYS) {
+        buf_put(&w->to->out, buf_at(src), h->len);
+        return;
+    }
+    b = buf_scratch();
     buf_put(b, buf_at(src), h->len);
     head_frame(b, h, framing, length);
     if (w->request)
@@ -7973,7 +7986,6 @@ static void writer_put_head(struct writer *w, struct buf *src,
         buf_move(&w->to->out, &w->chain->lead, w->chain->lead.len);
     buf_move(&w->to->out, b, b->len);
     buf_free(b);
-    w->sent = true;
 }
 
 /* Whether what the filters print may be sent in chunks (RFC 9112, 6.1). */
@@ -8169,7 +8181,7 @@ static bool write_print(struct writer *w)
     struct chain *c = w->chain;
     struct buf *src = chain_out(c);
     const char *p = (char *)buf_at(src);
-    bool whole = chain_done(c), absolute;
+    bool whole = chain_done(c);
     struct target t = f->ex.to;
     int n;
 
@@ -8189,7 +8201,7 @@ static bool write_print(struct writer *w)
     if (c->from->request && !w->request)
         show_message(f->ex.id, false, p, src->len);
     if (n > 0 && w->request)
-        t = request_target(f, p, &w->printed, &absolute);
+        t = request_target(f, p, &w->printed);
     if (n <= 0 && !c->raw)
         tell(f, 0, EV_FILTER, "what the filters print does not begin with a "
              "head: forwarded as it is, up to the connection's end");
@@ -8406,7 +8418,6 @@ static bool request_begin(struct reader *r)
     const char *why;
     struct target t = f->home;
     size_t n = r->head.target.len;
-    bool absolute;
 
     if (!f->tunnel && connect_target(p, &r->head, &t))
         return fence_allows(t.host, t.port) ? tunnel_begin(f, &t) :
@@ -8451,7 +8462,7 @@ static bool request_begin(struct reader *r)
         reader_unclear(r, r->head.unclear);
     if (f->state != FLOW_RELAY)
         return true;
-    t = request_target(f, p, &r->head, &absolute);
+    t = request_target(f, p, &r->head);
     server_want(f, &t);
     return true;
 }
