@@ -206,7 +206,7 @@ for step in 0, 1:
         for origin, proxy, client, base in ways(
                 '--match', '!~u next', '--request',
                 "sed '1s/old/new/; 2s/Host/Hist/'"):
-            for _ in range(2):          # the second waits in dir_turn()
+            for _ in range(2):          # the second waits in read_turn()
                 client.send(b'\r\n\r\n' + get(base + '/old'), step)
             server = origin.next()
             for _ in range(2):
