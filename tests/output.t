@@ -133,8 +133,10 @@ def _():
         client.send(get('a.test:443', method='CONNECT'))
         equal(client.read_message().status, 407, 'CONNECT')
         want = [('GET ' + target, status) for target, _, status in asked]
-        lines = wait_for(lambda: (proxy.out().count('\n') == 12 and
-                                  proxy.out().splitlines()), 'twelve lines')
+        def shown():
+            found = re.findall('(?m)^#\\d+ (?:>>|<<) .*$', proxy.out())
+            return len(found) == 12 and found
+        lines = wait_for(shown, 'twelve lines')
         for n, (target, status) in enumerate(want + [('CONNECT a.test:443',
                                                       407)], 1):
             like(lines[2 * n - 2], "^#%d >> '%s HTTP/1.1" % (
