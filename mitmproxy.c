@@ -8255,8 +8255,9 @@ static bool reader_filter(struct reader *r)
         !chain_new(r, &r->head, r->request ? "request" : "response"))
         return false;
     tell(f, 2, EV_NOTE, "the %s is given to %d filter(s); what the last one "
-         "prints goes on", r->request ? "request" : "response",
-         r->chain->count);
+         "prints takes its place%s", r->request ? "request" : "response",
+         r->chain->count, r->request ?
+         ", or, if that is a response, goes back to the client" : "");
     if (r->request && r->head.expect && r->head.minor > 0 && !r->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
@@ -9324,8 +9325,10 @@ static bool tunnel_server(struct flow *f)
         f->over = true;
         return true;
     }
-    tell(f, 2, EV_TLS, "a certificate for %s is shown to the client: the "
-         "subject and names are the server's, the signature is our CA's", name);
+    tell(f, 2, EV_TLS, "a certificate for %s is there for the client, unless "
+         "it resumes a session: %s, signed by our CA", name, crt != NULL ?
+         "with the server's subject and names" : s->end.ssl != NULL ?
+         "the one from before" : "a bare one, to speak inside TLS");
     f->home.tls |= opt.reverse.port == 0;
     return flow_enter(f, FLOW_CLIENT);
 }

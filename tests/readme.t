@@ -160,6 +160,12 @@ def pcap(lab, child):
              'the request in the file')
 
 
+def noted(lab, child):
+    see(lab, child)
+    wait_for(lambda: b'"event":"response"' in slurp(lab.file('events')),
+             'the answer among the events')
+
+
 def up(lab, child):
     """There is nobody where it leads, on this machine: it starts."""
 
@@ -179,6 +185,7 @@ PROBES = [
     ('--tcp-hosts', see),
     ('--pass-pinned', see),
     ('-w all.pcapng', pcap),
+    ('--log-json', noted),
     ('--only-hosts.*swap', login),
     ("response 'filters/body jq", admin),
     ('filters/edit .json', admin),
