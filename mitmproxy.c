@@ -9120,7 +9120,9 @@ static bool tunnel_first(struct flow *f)
         tunnel_pass(f, "--ignore-hosts says so");
     else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
-    else if (f->client.ended && f->server.state == SERVER_FAILED) {
+    else if (f->server.state == SERVER_FAILED &&
+             (f->client.ended || f->server.error == ELOOP)) { /* or it is us
+                                       who would wait for each other */
         tell(f, 0, EV_CLOSE, "a tunnel ends: %s", f->server.failure);
         flow_cut(f);
     } else if (in->len > 0 || f->client.ended || f->server.end.in.len > 0 ||

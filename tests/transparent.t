@@ -125,7 +125,7 @@ for way, family in WAYS:
                 network().nft('')
             equal(origin.conns, [], 'connections of the server')
 
-for family, workers in (4, 1), (6, 1):  # with 3, it hangs now and then
+for family, workers in (4, 1), (6, 1), (4, 3):
     @test("IPv%d: the router's own connections, and so the proxy's, come to "
           'the proxy of %d workers' % (family, workers))
     def _(family=family, workers=workers):
