@@ -125,6 +125,15 @@ def socks(request, answer, greeting=b''):
     return way
 
 
+def hello(name):
+    """A ClientHello."""
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(
+            into, out, server_hostname=name).do_handshake()
+    return out.read()
+
+
 IP = socket.inet_aton(DENIED)
 HI = b'\5\1\0'
 for what, way, args in (
@@ -141,9 +150,25 @@ for what, way, args in (
          ()),
         ('SOCKS5 by address', socks(b'\5\1\0\1' + IP + b'PORT', b'\5\2', HI),
          ()),
+        ('CONNECT, with TLS at once', status(get(
+            'denied.test:PORT', method='CONNECT') + hello('denied.test')), ()),
+        ('CONNECT, with HTTP at once', status(get(
+            'denied.test:PORT', method='CONNECT') + get('/')), ()),
+        ('CONNECT, with a stream at once', status(get(
+            'denied.test:PORT', method='CONNECT') + b'\0\1\2'), ()),
+        ('CONNECT for a name, with a Host that is allowed', status(get(
+            'denied.test:PORT', method='CONNECT', host='allowed.test')), ()),
+        ('SOCKS5 to an IPv6 address', socks(
+            b'\5\1\0\4' + socket.inet_pton(socket.AF_INET6, '::ffff:' + DENIED)
+            + b'PORT', b'\5\2', HI), ()),
+        ('a client that takes the proxy for the server', status(get(
+            '/', host='denied.test:PORT')), ()),
         ('an upgrade to WebSocket', status(get(
             'http://denied.test:PORT/', 'Connection: Upgrade',
             'Upgrade: websocket')), ()),
+        ('an upgrade to WebSocket, by another Host', status(get(
+            '/', 'Connection: Upgrade', 'Upgrade: websocket',
+            host='denied.test:PORT')), ()),
         ('a request filter that sends elsewhere',
          status(get('http://allowed.test:PORT/x', host='allowed.test:PORT')),
          ('--match', '~u /x', '--request', 'sed 1s,allowed,denied,')),
@@ -156,28 +181,93 @@ for what, way, args in (
          ('--tcp-hosts', 'denied')),
         ('--pass-pinned', status(get('denied.test:PORT', method='CONNECT')),
          ('--pass-pinned',)),
-        ('-x, which would be asked', status(get('http://denied.test:PORT/')),
-         ('-x', 'http://%s:9' % DENIED, '--connect-to', 'allowed.test::%s:'
-          % ALLOWED)),
+        ('a request filter that sends elsewhere, to an address', status(get(
+            'http://allowed.test:PORT/x', host='allowed.test:PORT')),
+         ('--match', '~u /x', '--request', 'sed 1s,allowed.test,%s,' % DENIED)),
+        *(('%s, which would be asked %s' % (proxy, what), way,
+           ('-x', proxy + '://%s:9' % DENIED))
+          for proxy in ('http', 'socks5', 'socks5h') for what, way in (
+              ('by HTTP', status(get('http://denied.test:PORT/'))),
+              ('by CONNECT', status(get('denied.test:PORT',
+                                        method='CONNECT'))),
+              ('by SOCKS', socks(b'\5\1\0\3\x0bdenied.testPORT', b'\5\2',
+                                 HI)))),
         ):
     @test('nothing leaves: ' + what)
     def _(way=way, args=args):
         with fenced(*args) as (origin, proxy, connect):
             way(connect(), origin, proxy)
-            if '-x' in args:
-                equal(DENIED in far().touched, False, 'packets to -x')
+            if '-x' in args:            # what may would go there, too
+                equal((far().asked, far().touched), ([], []), 'what has left')
             else:
                 far().untouched(allowed(origin, connect))
 
 
-@test('nothing leaves: reverse mode')
+# A test that could not see anything would always find nothing.
+@test('the name server and the sniffer see what the fence does not stop')
 def _():
-    with fenced('-m', 'reverse:http://denied.test:PORT') as (
-            origin, proxy, connect):
+    with fenced(only=()) as (origin, proxy, connect):
         client = connect()
-        client.send(get('/'))
-        equal(client.read_message().status, 403, 'the status')
+        client.send(get('http://denied.test:%d/' % origin.port))
+        equal(client.read_message().status, 200, 'the status')
+        equal('denied.test' in far().asked, True, 'the name')
+        wait_for(lambda: DENIED in far().touched, 'packets')
+
+
+for scheme in 'http', 'https':
+    @test('nothing leaves: reverse mode, ' + scheme)
+    def _(scheme=scheme):
+        with fenced('-m', 'reverse:%s://denied.test:PORT' % scheme,
+                    tls=scheme == 'https') as (origin, proxy, connect):
+            client = connect()
+            client.send(get('/', host='allowed.test'))
+            equal(client.read_message().status, 403, 'the status')
+            equal(connect().send(b'\0\1').read_all(), b'', 'a stream')
+            client = connect()
+            with contextlib.suppress(OSError, Failed):
+                client.start_tls(client_context(proxy.ca), 'allowed.test')
+                client.send(get('/', host='allowed.test'))
+                equal(client.read_message().status, 403, 'in TLS')
+            equal((far().asked, far().touched), ([], []), 'what has left')
+
+
+@test('nothing leaves: TLS of clients that take the proxy for the server')
+def _():
+    with fenced(tls=True) as (origin, proxy, connect):
+        client = connect()
+        client.start_tls(client_context(proxy.ca), 'denied.test')
+        client.send(get('/', host='denied.test'))
+        page = client.read_message()
+        equal(page.status, 403, 'the status')
+        like(page.body, rb'denied\.test:443 is not among', 'the page')
         equal((far().asked, far().touched), ([], []), 'what has left')
+
+
+@test('nothing leaves: another SNI behind STARTTLS')
+def _():
+    with fenced() as (origin, proxy, connect):
+        def behave(conn):
+            conn.send(b'220 ready\r\n')
+            conn.read_until(b'STARTTLS\r\n')
+            conn.send(b'220 go\r\n')
+            conn.read_all()
+        origin.behave = behave
+        client = connect()
+        auth = 'allowed.test:%d' % origin.port
+        client.send(get(auth, host=auth, method='CONNECT'))
+        like(client.read_head(), rb'^HTTP/1.. 200 ', 'CONNECT')
+        client.read_until(b'ready\r\n')
+        client.send(b'STARTTLS\r\n')
+        client.read_until(b'go\r\n')
+        client.start_tls(client_context(proxy.ca), 'denied.test')
+        with contextlib.suppress(OSError):
+            client.send(b'EHLO me\r\n')
+        equal(client.read_all(), b'', 'what the client hears in TLS')
+        proxy.wait_log('ClientHello asks for denied.test')
+        origin.conns[0].read_all()
+        equal(origin.rx, b'STARTTLS\r\n', 'what the server got')
+        equal((set(far().asked), DENIED in far().touched),
+              ({'allowed.test'}, False), 'what has left')
 
 
 @test('nothing leaves: another SNI in an allowed tunnel')
@@ -199,7 +289,7 @@ def _():
 @test('transparent: the name is looked up by us, and gone to')
 def _():
     net = far().net
-    with fenced('-m', 'transparent') as (origin, proxy, connect):
+    with fenced('-m', 'transparent', '-v') as (origin, proxy, connect):
         net.redirect(proxy.port)
         try:
             client = connect(DENIED, origin.port)
@@ -212,12 +302,19 @@ def _():
             client.send(b'hello\r\n')
             equal(client.read_all(), b'', 'a stream')
             equal((far().asked, far().touched), ([], []), 'what has left')
+            client = connect(DENIED, origin.port)   # nor does who only hears
+            proxy.wait_log('c4 .*perhaps the server speaks first')
+            client.finish()
+            proxy.wait_log('c4 .*has gone')
+            equal((far().asked, far().touched), ([], []), 'what has left')
             client = connect(DENIED, origin.port)   # a lie about the address
             client.send(get('/', host='allowed.test:%d' % origin.port))
             equal(client.read_message().status, 200, 'a name that is')
             equal((set(far().asked), DENIED in far().touched),
                   ({'allowed.test'}, False), 'looked up, and gone to')
         finally:
+            for client in proxy.clients:
+                client.finish()
             net.nft('')
 
 
@@ -238,7 +335,32 @@ def _():
             equal(client.read_message().status, 200, 'a name that is')
             equal(DENIED in far().touched, False, 'packets to the lie')
         finally:
+            for client in proxy.clients:
+                client.finish()
             net.nft('')
+
+
+@test('transparent: names that are allowed must agree, too')
+def _():
+    net = far().net
+    only = '--only-hosts', r'^(allowed|second)\.test:'
+    for tls in True, False:
+        with fenced('-m', 'transparent', tls=tls, only=only) as (
+                origin, proxy, connect):
+            net.redirect(proxy.port)
+            try:
+                client = connect(ALLOWED, origin.port)
+                if tls:
+                    client.start_tls(client_context(proxy.ca), 'allowed.test')
+                for name, status in ('allowed', 200), ('second', 421):
+                    client.send(get('/', host=name + '.test:%d'
+                                    % origin.port))
+                    equal(client.read_message().status, status, name)
+                equal(set(far().asked), {'allowed.test'}, 'looked up')
+            finally:
+                for client in proxy.clients:
+                    client.finish()
+                net.nft('')
 
 
 @test('a root dot and case do not count, and -j 2 is the same')
