@@ -21,21 +21,61 @@
    and that is all the flow control there is: a full buffer is not read
    into, and so a slow reader slows its writer and nobody else.
 
-   Sections, bottom-up:
-      1 platform and limits       11 resolver
-      2 types                     12 HTTP framing
-      3 utilities                 13 match expressions
-      4 buffers                   14 filters
-      5 log                       15 entry modes
-      6 options                   16 servers
-      7 sockets                   17 messages
-      8 certificates              18 flows
-      9 TLS sessions              19 loop
-     10 children                  20 main
+   Sections, bottom-up: what a function calls stands above it.
+      1 platform and limits     10 TLS sessions              19 targets
+      2 types                   11 ends                      20 exchanges
+      3 utilities               12 known servers             21 SOCKS
+      4 buffers                 13 children                  22 servers
+      5 log                     14 resolver                  23 messages
+      6 options                 15 HTTP framing              24 WebSocket
+      7 sockets                 16 other parsers             25 flows
+      8 capture                 17 match expressions         26 loop
+      9 certificates            18 filters                   27 main
 
-   To learn how it works, read 2, 20, 19, 18 and 17, in that order. */
+   The way of one request, as curl sends it for an https URL:
+     26 run_loop() hears of a connection, accept_new() takes it, and
+     25 flow_new() makes a flow. In each turn in which something came,
+     26 flow_read() and
+     11 end_read() fill the end's wire_in, and
+     26 flow_go() calls
+     25 flow_step() until nothing moves. What came first is an HTTP head:
+     23 read_head() finds its end, by
+     15 head_more(), and
+     23 request_begin() sees CONNECT: tunnel_begin() answers 200. Then comes a
+        ClientHello, which
+     25 tunnel_hello() reads, by
+     16 hello_parse(), and does not answer yet;
+     19 server_want() says whose certificate must be seen for that:
+     22 server_lookup(), server_connect(), server_tls(), server_verify().
+     25 tunnel_server() takes a leaf with the server's names from
+     12 known_leaf(), and
+     11 tls_shake() answers the client with it.
+     24 flow_relay() then steps two readers and two writers. What is read is
+     23 read_head()'s and request_begin()'s again, now for the GET;
+        reader_filter() gives it a chain, if a filter is for it, and
+        reader_body() fills that, or else the server's end as it is.
+     26 start_filters() starts the chain's commands, by
+     18 run_start() and
+     13 spawn_piped();
+     26 children_move() and
+     18 run_read() collect what they print.
+     23 write_print() finds a head in it, which is mended where its length
+        demands; write_body() lets the rest follow, to
+     11 tls_seal() and end_write().
+     24 exchange_end() begins the next exchange, once the answer has come by the
+        other reader and writer in the same way;
+     20 exchange_tell() writes a line about this one.
+     26 flow_settle() lets go of a flow that is over, by
+     25 flow_free().
 
-/* ==== 1 platform and limits ============================================= */
+   To learn how it works, read 2, 27, 26, 25, 23 and 18, in that order; then 22
+   and 19, how a server is reached, 11 and 10, how TLS is opened, 12 and 9,
+   what certificates are shown. */
+
+/* ==== 1 platform and limits =============================================
+   Headers, what differs between systems and between versions of Mbed TLS, and
+   every bound on bytes, seconds and counts. Limit: POSIX, and what Linux and
+   the BSDs add to it. */
 
 #define _GNU_SOURCE
 
@@ -244,7 +284,11 @@ static void memory_map(bool on)
 #endif
 }
 
-/* ==== 2 types =========================================================== */
+/* ==== 2 types ===========================================================
+   What flows is a struct buf; what it flows along is a struct flow: two ends,
+   two readers, two writers. A fact is held once, where it arises; what can be
+   derived is asked of a function. Limit: all of it but struct known belongs to
+   one flow. */
 
 /* Bytes on their way: those of data from start on, len of them. */
 struct buf {
@@ -640,6 +684,9 @@ struct flow {
     double moved;           /* when a byte last moved */
 };
 
+/* See section 26: whatever happens to a flow for others' doing ends in it. */
+static void flow_wake(struct flow *f);
+
 /* All that the command line settles. */
 static struct {
     const char *host, *port, *mode, *ca_file, *cacert, *cert, *key, *user;
@@ -694,7 +741,9 @@ static struct shared {              /* by all workers */
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;           /* the first of them */
 
-/* ==== 3 utilities ======================================================= */
+/* ==== 3 utilities =======================================================
+   What the C library lacks. Memory that runs out ends what is being attempted
+   (attempt()), never the program. Limit: until there are flows, it does. */
 
 /* Fills text, an array, with what a function's format and the arguments behind
    it make. */
@@ -795,6 +844,7 @@ static void fd_close(int *fd)
     errno = error;
 }
 
+/* Makes fd one that never blocks. False, with errno, if it cannot be. */
 static bool set_nonblocking(int fd)
 {
     return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
@@ -846,34 +896,6 @@ static void unescape(char *s)
         }
 }
 
-/* Something has happened to f: it is to be stepped, and goes to the front,
-   where those are that are awake. */
-static void flow_wake(struct flow *f)
-{
-    f->wake = true;
-    f->woken = now;
-    if (f->prev == NULL)
-        return;
-    f->prev->next = f->next;
-    if (f->next != NULL)
-        f->next->prev = f->prev;
-    f->prev = NULL;
-    f->next = flows;
-    flows->prev = f;
-    flows = f;
-}
-
-/* The flow behind f, or the first, if f is NULL, that is to be looked at in
-   this turn; NULL: there is none. Thousands that sleep would make each turn
-   slow: they are looked at now and then. */
-static struct flow *next_flow(const struct flow *f)
-{
-    struct flow *next = f ? f->next : flows;
-
-    return next != NULL && (full_turn || now - next->woken < AWAKE) ? next
-                                                                    : NULL;
-}
-
 /* The number in a control group's file, if that has a lower one than most. */
 static uint64_t cgroup_limit(const char *base, const char *group,
                              const char *file, uint64_t most)
@@ -923,7 +945,10 @@ static uint64_t memory_size(void)
     return size;
 }
 
-/* ==== 4 buffers ========================================================= */
+/* ==== 4 buffers =========================================================
+   Bytes come in at the back and leave at the front; what they leave there is
+   taken back when room is wanted. Limit: growing moves all of them, and so a
+   place in a buffer is kept as a struct span. */
 
 /* Makes room for n more bytes; false: there is no memory. */
 static bool buf_grow(struct buf *b, size_t n)
@@ -971,6 +996,7 @@ static void buf_put(struct buf *b, const void *p, size_t n)
     b->len += n;
 }
 
+/* Appends a text. */
 static void buf_puts(struct buf *b, const char *s)
 {
     buf_put(b, s, strlen(s));
@@ -1006,6 +1032,7 @@ static void buf_eat(struct buf *b, size_t n)
         b->start = 0;
 }
 
+/* Lets its memory go: it is empty then, and may be filled again. */
 static void buf_free(struct buf *b)
 {
     free(b->data);
@@ -1073,10 +1100,11 @@ static void buf_trim(struct buf *b)
 }
 
 /* ==== 5 log =============================================================
-   Messages go to standard output, everything else to standard error. Both
-   wait in buffers that the loop empties when select() says it can, so that
-   a reader who sleeps holds up nobody; what it then misses is counted.
-   --log-json's file, -w's and SSLKEYLOGFILE are three more of them. */
+   Messages go to standard output, everything else to standard error. Both wait
+   in buffers that the loop empties when select() says it can, so that a reader
+   who sleeps holds up nobody; what it then misses is counted. --log-json's
+   file, -w's and SSLKEYLOGFILE are three more of them. Limit: MAX_LOG bytes
+   wait. */
 
 static struct sink {
     int fd;
@@ -1434,7 +1462,8 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
 }
 
 /* ==== 6 options =========================================================
-   One table; --help is printed from it. */
+   One table; --help is printed from it. Limit: there is no configuration file;
+   a shell script is one. */
 
 static struct match *match_compile(const char *text, char *error);
 static char **split_command(const char *command);
@@ -1830,7 +1859,9 @@ static void options_parse(char **argv)
     options_check();
 }
 
-/* ==== 7 sockets ========================================================= */
+/* ==== 7 sockets =========================================================
+   Addresses, listeners, and the sets of descriptors that select() watches:
+   ours, as the C library's end at 1,024. Limit: TCP and Unix sockets. */
 
 /* Makes an IPv4 address in IPv6's clothes (RFC 4291, 2.5.5.2) a plain one. */
 static void unmap_address(struct sockaddr_storage *a)
@@ -1860,6 +1891,7 @@ static struct sockaddr_storage address_of(int fd, bool peer)
     return a;
 }
 
+/* The bytes of it that bind() and connect() take. */
 static socklen_t address_size(const struct sockaddr_storage *a)
 {
     return a->ss_family == AF_INET ? sizeof(struct sockaddr_in)
@@ -1892,6 +1924,7 @@ static unsigned address_parts(const struct sockaddr_storage *a,
     return ntohs(*n == 4 ? four->sin_port : six->sin6_port);
 }
 
+/* Whether both are the same IP address, whatever the ports. */
 static bool same_address(const struct sockaddr_storage *a,
                          const struct sockaddr_storage *b)
 {
@@ -1931,6 +1964,17 @@ static bool address_is_listener(struct sockaddr_storage a)
     return memcmp(p, any, n) == 0 ||
            (memcmp(q, any, m) == 0 ? address_is_ours(a)
                                    : same_address(&a, &here));
+}
+
+/* Reads an IP address into ip, without its zone (RFC 4007, 11); returns its 4
+   or 16 bytes' number, or 0. */
+static size_t parse_ip(const char *text, unsigned char *ip)
+{
+    char bare[64];                  /* longer than any */
+
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "%"), text);
+    return inet_pton(AF_INET, text, ip) == 1 ? 4 :
+           inet_pton(AF_INET6, bare, ip) == 1 ? 16 : 0;
 }
 
 /* Adds the n bytes at p, as 16-bit numbers, to an Internet checksum. */
@@ -2084,9 +2128,10 @@ static void fds_clear(void)
     highest = 0;
 }
 
-/* ---- capture: what passes between us and the servers, decrypted, goes into
-   -w's file as pcapng (draft-ietf-opsawg-pcapng): packets that never were, of
-   a connection from the client to the server. */
+/* ==== 8 capture =========================================================
+   What passes between us and the servers, decrypted, goes into -w's file as
+   pcapng (draft-ietf-opsawg-pcapng). Limit: the packets never were; their TCP
+   heads are made up. */
 
 enum { TCP_FIN = 1, TCP_SYN = 2, TCP_PUSH = 8, TCP_ACK = 16 };
 
@@ -2225,131 +2270,12 @@ static void capture_open(const char *path)
     sink_put(capture, start, sizeof start);
 }
 
-/* Reads what has come in on e's descriptor, as much as one call gives. */
-static bool end_read(struct end *e)
-{
-    struct buf *b = e->ssl ? &e->wire_in : &e->in;
-    ssize_t n = buf_read(b, e->fd, e->bulk ? BULK_SIZE : READ_SIZE);
-
-    e->bulk = n > 0 && b->start + b->len == b->cap;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return false;
-    if (n > 0) {
-        if (e->ssl == NULL)
-            tap_data(e->tap, 1, buf_at(b) + b->len - n, (size_t)n);
-        return true;
-    }
-    e->fd_done = true;
-    e->broken |= n < 0;             /* RST: the peer is gone altogether */
-    if (e->ssl == NULL)             /* else TLS tells, once it has read all */
-        e->ended = e->broken ? ENDED_CUT : ENDED_WELL;
-    return true;
-}
-
-/* Says whether e's connection, if there is one, is reset when it is closed, by
-   us or by our death, so that the peer does not take what it has for whole. */
-static void end_reset(const struct end *e, bool yes)
-{
-    if (e->fd >= 0)
-        setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
-                   &(struct linger){ .l_onoff = yes }, sizeof(struct linger));
-}
-
-/* Nothing more is put into e's out, behind which it ends so. */
-static void end_finish(struct end *e, unsigned how)
-{
-    if (e->ending < how && e->ending < END_SEALED)
-        e->ending = how;
-}
-
-/* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
-   RST would overtake that. select() does not tell when: the kernel is asked
-   now and then. */
-static bool end_lingers(struct end *e)
-{
-    struct pollfd gone = { e->fd, 0, 0 };
-    int left;
-
-    if (e->ending != END_RESET || e->broken || e->ssl != NULL || e->fd < 0)
-        return false;
-    if (now - e->asked >= LINGER) {
-        e->asked = now;
-        e->lingers = ioctl(e->fd, TIOCOUTQ, &left) == 0 && left > 0 &&
-                     poll(&gone, 1, 0) == 0;
-    }
-    return e->lingers;
-}
-
-/* Whether e's end, once all before it has been written, is to be passed on. */
-static bool end_is_due(struct end *e)
-{
-    return e->ssl ? e->ending == END_SEALED
-                  : e->ending > NOT_ENDING && e->ending < END_SHUT &&
-                    !end_lingers(e);
-}
-
-/* Writes what waits for e's descriptor, and passes on the end behind it. */
-static bool end_write(struct end *e)
-{
-    struct buf *b = e->ssl ? &e->wire_out : &e->out;
-    bool moved = false;
-
-    while (b->len > 0 && !e->broken) {
-        ssize_t n = send(e->fd, buf_at(b), b->len, MSG_NOSIGNAL);
-
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return moved;
-        if (n < 0)
-            e->broken = true;
-        else {
-            if (e->ssl == NULL)
-                tap_data(e->tap, 0, buf_at(b), (size_t)n);
-            buf_eat(b, (size_t)n);
-        }
-        e->wrote = now;
-        moved = true;
-    }
-    if (!e->broken && end_is_due(e)) {
-        e->broken = e->ending == END_RESET;
-        end_reset(e, e->broken);    /* at once, when it is closed */
-        if (!e->broken)
-            shutdown(e->fd, SHUT_WR);
-        e->ending = END_SHUT;
-        moved = true;
-    }
-    if (e->broken) {
-        buf_free(&e->out);
-        buf_free(&e->wire_out);
-    }
-    return moved;
-}
-
-/* Whether bytes wait to be written, or an end to be passed on. */
-static bool end_wants_write(struct end *e)
-{
-    return e->fd >= 0 && !e->broken &&
-           ((e->ssl ? e->wire_out.len : e->out.len) > 0 || end_is_due(e));
-}
-
-/* Whether there is room for more bytes from e's descriptor. */
-static bool end_wants_read(const struct end *e)
-{
-    return e->fd >= 0 && !e->fd_done &&
-           (e->ssl == NULL || e->wire_in.len < MAX_BUF / 2) &&
-           e->in.len <= MAX_HEAD;
-}
-
-/* Whether e has not ended but was broken off, without any doubt. */
-static bool end_failed(const struct end *e)
-{
-    return e->ended == ENDED_CUT && (e->ssl == NULL || e->broken);
-}
-
-/* ==== 8 certificates ====================================================
+/* ==== 9 certificates ====================================================
    One writer makes the CA's certificate and the leaves. It copies subject,
    issuer and names as the DER that they are in the certificates they come
    from, so that not a byte of them can change. Random bytes are of PSA, which
-   notices a fork(). */
+   notices a fork(). Limit: ECDSA with P-256, and RSA for clients without it.
+   */
 
 static struct {
     mbedtls_x509_crt crt;   /* the CA's certificate, and its chain's */
@@ -2397,6 +2323,8 @@ enum {
     ERR_UNVERIFIED = -0x10001,      /* it waits for server_verify() */
     ERR_KEY_UPDATE = -0x10002       /* TLS 1.3's new keys in mid-connection */
 };
+
+/* ---- DER (X.690), written backwards: the contents before their length */
 
 /* What the writer is to write. */
 struct cert {
@@ -2483,16 +2411,7 @@ static size_t der_extension(struct der *d, size_t n, const char *oid,
     return der_wrap(d, n, SEQUENCE);
 }
 
-/* Reads an IP address into ip, without its zone (RFC 4007, 11); returns its 4
-   or 16 bytes' number, or 0. */
-static size_t parse_ip(const char *text, unsigned char *ip)
-{
-    char bare[64];                  /* longer than any */
-
-    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "%"), text);
-    return inet_pton(AF_INET, text, ip) == 1 ? 4 :
-           inet_pton(AF_INET6, bare, ip) == 1 ? 16 : 0;
-}
+/* ---- which names a CA may sign (RFC 5280, 4.2.1.10: name constraints) */
 
 /* Whether a name, n bytes at p, lies within a base of the same kind, len bytes,
    of which an address has a mask behind it (RFC 5280, 4.2.1.10). */
@@ -2593,6 +2512,8 @@ static size_t der_limits(struct der *d)
     }
     return der_wrap(d, der_wrap(d, n, CONTEXT_OF | 0) + none, SEQUENCE);
 }
+
+/* ---- a certificate, and the leaf forged for a server */
 
 /* The GeneralNames of the leaf: the server's names, as far as our CA may sign
    for them, and the one asked for. */
@@ -2792,6 +2713,8 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
     buf_free(out);
     return n;
 }
+
+/* ---- the files of certificates and keys */
 
 /* Writes text to a new file of mode 0600 that appears all at once. Another
    process may be quicker: then its file stays. False, errno: failed. */
@@ -3102,10 +3025,10 @@ static void ca_load(const char *path)
             "is made)", path);
 }
 
-/* ==== 9 TLS sessions ====================================================
-   Mbed TLS reads and writes wire buffers, never a descriptor. There is one
-   configuration for each role; a session with ALPN has a copy of it, since
-   the names to offer or to answer live in it. */
+/* ==== 10 TLS sessions ===================================================
+   Mbed TLS has one configuration for each role, client and server; a session
+   with ALPN has a copy of it, since the names to offer or to answer live in
+   it. Limit: TLS 1.2 and 1.3. */
 
 static mbedtls_ssl_config tls_conf[2]; /* MBEDTLS_SSL_IS_CLIENT, _SERVER */
 
@@ -3120,100 +3043,6 @@ static mbedtls_ssl_ticket_context tls_tickets;
 static mbedtls_x509_crt trusted;
 static bool trusted_loaded;
 static struct known *all_known;
-
-/* The n bytes of the file that has the system's CAs, to be freed; NULL: there
-   is none. */
-static char *system_cas(size_t *n)
-{
-    static const char *const paths[] = {
-        "/etc/ssl/certs/ca-certificates.crt",   /* Debian, Alpine, OpenWrt */
-        "/etc/pki/tls/certs/ca-bundle.crt",     /* Fedora */
-        "/etc/ssl/ca-bundle.pem",               /* SUSE */
-        "/etc/ssl/cert.pem",                    /* BSDs, macOS */
-    };
-    struct stat st;
-    char *text = NULL;
-
-    for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
-        text = file_read(paths[i], n, &st);
-    return text;
-}
-
-/* Loads the CAs that servers' certificates are checked against: at the
-   first use, as few do without. False: there are none. Dies with one line on
-   what is wrong with those of --cacert. */
-static bool trusted_load(void)
-{
-    struct stat st;
-    size_t n;
-    char *text;
-
-    if (trusted_loaded)
-        return trusted.raw.p != NULL;
-    mbedtls_x509_crt_free(&trusted); /* of which memory had no room for all */
-    text = opt.cacert ? file_read(opt.cacert, &n, &st) : system_cas(&n);
-    if (text == NULL && opt.cacert != NULL)
-        die("cannot read %s: %s", opt.cacert, strerror(errno));
-    errno = 0;                      /* those that cannot be read are let be */
-    if (text != NULL)
-        certs_read(&trusted, opt.cacert, text);
-    trusted_loaded = errno != ENOMEM;
-    free(text);
-    if (!trusted_loaded)
-        no_memory();
-    return trusted.raw.p != NULL;
-}
-
-/* Sends: whatever Mbed TLS has for the wire, the buffer takes. */
-static int tls_send(void *p, const unsigned char *data, size_t n)
-{
-    struct end *e = p;
-
-    buf_put(&e->wire_out, data, n);
-    return (int)n;
-}
-
-/* Mbed TLS wants a handshake message's first four bytes in one record, RFC
-   8446, 5.1, does not: where a message begins e's wire_in, a shorter record is
-   joined to the next. False: of that the header has yet to come. */
-static bool tls_join(struct end *e)
-{
-    unsigned char *p;
-    size_t len, next;
-
-    while (p = buf_at(&e->wire_in), len = p[4], p[0] == 22 && p[3] == 0 &&
-           len > 0 && len < 4) {
-        if (e->wire_in.len < len + 10)
-            return false;
-        next = (size_t)p[len + 8] << 8 | p[len + 9];
-        if (p[len + 5] != 22 || next == 0 || len + next > 16384)
-            break;
-        memmove(p + 5, p, 5 + len);
-        put_number(p + 8, 2, (uint32_t)(len + next));
-        buf_eat(&e->wire_in, 5);
-    }
-    return true;
-}
-
-/* Receives: what is in the buffer, or "later", or the end. The number of an
-   alert in plain text is noted here, since no API tells it. */
-static int tls_recv(void *p, unsigned char *data, size_t n)
-{
-    struct end *e = p;
-    const unsigned char *w;
-
-    if (e->wire_in.len == 0 ||
-        (n == 5 && e->wire_in.len >= n && !e->ready &&
-         e->ssl->MBEDTLS_PRIVATE(in_hslen) == 0 && !tls_join(e)))
-        return e->fd_done ? 0 : MBEDTLS_ERR_SSL_WANT_READ;
-    w = buf_at(&e->wire_in);
-    if (n == 5 && e->wire_in.len >= 7 && w[0] == 21 && w[3] == 0 && w[4] == 2)
-        e->alert = w[6];
-    n = n < e->wire_in.len ? n : e->wire_in.len;
-    memcpy(data, w, n);
-    buf_eat(&e->wire_in, n);
-    return (int)n;
-}
 
 /* Gives the handshake the leaf forged for this flow. */
 static int tls_own_cert(mbedtls_ssl_context *ssl)
@@ -3355,6 +3184,186 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     line[len++] = '\n';
     sink_put(key_log, line, (size_t)len);
     mbedtls_platform_zeroize(line, sizeof line);
+}
+
+/* ==== 11 ends ===========================================================
+   The two connections of a flow, to its client and to its server. Bytes go
+   from the socket into wire_in and from wire_out into the socket; with TLS,
+   Mbed TLS works on these two through its BIO callbacks and never on a
+   descriptor, so that no call of it waits. Limit: a turn takes from an end
+   what its buffer has room for. */
+
+/* Reads what has come in on e's descriptor, as much as one call gives. */
+static bool end_read(struct end *e)
+{
+    struct buf *b = e->ssl ? &e->wire_in : &e->in;
+    ssize_t n = buf_read(b, e->fd, e->bulk ? BULK_SIZE : READ_SIZE);
+
+    e->bulk = n > 0 && b->start + b->len == b->cap;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n > 0) {
+        if (e->ssl == NULL)
+            tap_data(e->tap, 1, buf_at(b) + b->len - n, (size_t)n);
+        return true;
+    }
+    e->fd_done = true;
+    e->broken |= n < 0;             /* RST: the peer is gone altogether */
+    if (e->ssl == NULL)             /* else TLS tells, once it has read all */
+        e->ended = e->broken ? ENDED_CUT : ENDED_WELL;
+    return true;
+}
+
+/* Says whether e's connection, if there is one, is reset when it is closed, by
+   us or by our death, so that the peer does not take what it has for whole. */
+static void end_reset(const struct end *e, bool yes)
+{
+    if (e->fd >= 0)
+        setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
+                   &(struct linger){ .l_onoff = yes }, sizeof(struct linger));
+}
+
+/* Nothing more is put into e's out, behind which it ends so. */
+static void end_finish(struct end *e, unsigned how)
+{
+    if (e->ending < how && e->ending < END_SEALED)
+        e->ending = how;
+}
+
+/* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
+   RST would overtake that. select() does not tell when: the kernel is asked
+   now and then. */
+static bool end_lingers(struct end *e)
+{
+    struct pollfd gone = { e->fd, 0, 0 };
+    int left;
+
+    if (e->ending != END_RESET || e->broken || e->ssl != NULL || e->fd < 0)
+        return false;
+    if (now - e->asked >= LINGER) {
+        e->asked = now;
+        e->lingers = ioctl(e->fd, TIOCOUTQ, &left) == 0 && left > 0 &&
+                     poll(&gone, 1, 0) == 0;
+    }
+    return e->lingers;
+}
+
+/* Whether e's end, once all before it has been written, is to be passed on. */
+static bool end_is_due(struct end *e)
+{
+    return e->ssl ? e->ending == END_SEALED
+                  : e->ending > NOT_ENDING && e->ending < END_SHUT &&
+                    !end_lingers(e);
+}
+
+/* Writes what waits for e's descriptor, and passes on the end behind it. */
+static bool end_write(struct end *e)
+{
+    struct buf *b = e->ssl ? &e->wire_out : &e->out;
+    bool moved = false;
+
+    while (b->len > 0 && !e->broken) {
+        ssize_t n = send(e->fd, buf_at(b), b->len, MSG_NOSIGNAL);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return moved;
+        if (n < 0)
+            e->broken = true;
+        else {
+            if (e->ssl == NULL)
+                tap_data(e->tap, 0, buf_at(b), (size_t)n);
+            buf_eat(b, (size_t)n);
+        }
+        e->wrote = now;
+        moved = true;
+    }
+    if (!e->broken && end_is_due(e)) {
+        e->broken = e->ending == END_RESET;
+        end_reset(e, e->broken);    /* at once, when it is closed */
+        if (!e->broken)
+            shutdown(e->fd, SHUT_WR);
+        e->ending = END_SHUT;
+        moved = true;
+    }
+    if (e->broken) {
+        buf_free(&e->out);
+        buf_free(&e->wire_out);
+    }
+    return moved;
+}
+
+/* Whether bytes wait to be written, or an end to be passed on. */
+static bool end_wants_write(struct end *e)
+{
+    return e->fd >= 0 && !e->broken &&
+           ((e->ssl ? e->wire_out.len : e->out.len) > 0 || end_is_due(e));
+}
+
+/* Whether there is room for more bytes from e's descriptor. */
+static bool end_wants_read(const struct end *e)
+{
+    return e->fd >= 0 && !e->fd_done &&
+           (e->ssl == NULL || e->wire_in.len < MAX_BUF / 2) &&
+           e->in.len <= MAX_HEAD;
+}
+
+/* Whether e has not ended but was broken off, without any doubt. */
+static bool end_failed(const struct end *e)
+{
+    return e->ended == ENDED_CUT && (e->ssl == NULL || e->broken);
+}
+
+/* ---- TLS: the session, its handshake, its records */
+
+/* Sends: whatever Mbed TLS has for the wire, the buffer takes. */
+static int tls_send(void *p, const unsigned char *data, size_t n)
+{
+    struct end *e = p;
+
+    buf_put(&e->wire_out, data, n);
+    return (int)n;
+}
+
+/* Mbed TLS wants a handshake message's first four bytes in one record, RFC
+   8446, 5.1, does not: where a message begins e's wire_in, a shorter record is
+   joined to the next. False: of that the header has yet to come. */
+static bool tls_join(struct end *e)
+{
+    unsigned char *p;
+    size_t len, next;
+
+    while (p = buf_at(&e->wire_in), len = p[4], p[0] == 22 && p[3] == 0 &&
+           len > 0 && len < 4) {
+        if (e->wire_in.len < len + 10)
+            return false;
+        next = (size_t)p[len + 8] << 8 | p[len + 9];
+        if (p[len + 5] != 22 || next == 0 || len + next > 16384)
+            break;
+        memmove(p + 5, p, 5 + len);
+        put_number(p + 8, 2, (uint32_t)(len + next));
+        buf_eat(&e->wire_in, 5);
+    }
+    return true;
+}
+
+/* Receives: what is in the buffer, or "later", or the end. The number of an
+   alert in plain text is noted here, since no API tells it. */
+static int tls_recv(void *p, unsigned char *data, size_t n)
+{
+    struct end *e = p;
+    const unsigned char *w;
+
+    if (e->wire_in.len == 0 ||
+        (n == 5 && e->wire_in.len >= n && !e->ready &&
+         e->ssl->MBEDTLS_PRIVATE(in_hslen) == 0 && !tls_join(e)))
+        return e->fd_done ? 0 : MBEDTLS_ERR_SSL_WANT_READ;
+    w = buf_at(&e->wire_in);
+    if (n == 5 && e->wire_in.len >= 7 && w[0] == 21 && w[3] == 0 && w[4] == 2)
+        e->alert = w[6];
+    n = n < e->wire_in.len ? n : e->wire_in.len;
+    memcpy(data, w, n);
+    buf_eat(&e->wire_in, n);
+    return (int)n;
 }
 
 /* A copy of the configuration that has these ALPN names, if any. Each is ended
@@ -3643,6 +3652,12 @@ static void end_close(struct end *e)
     *e = (struct end){ .fd = -1 };
 }
 
+/* ==== 12 known servers ==================================================
+   What is remembered of a server for the next connection: the leaf forged for
+   it, its TLS session. And how its certificate is verified (RFC 5280, RFC
+   9525). Limit: MAX_KNOWN of them, the oldest go; no revocation lists, no
+   OCSP. */
+
 /* Gives back a reference; k may be NULL. */
 static void known_drop(struct known *k)
 {
@@ -3712,6 +3727,51 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
     }
     memcpy((*k)->of, of, sizeof of);
     return leaf_forge(&(*k)->leaf, server, name, rsa);
+}
+
+/* ---- verification */
+
+/* The n bytes of the file that has the system's CAs, to be freed; NULL: there
+   is none. */
+static char *system_cas(size_t *n)
+{
+    static const char *const paths[] = {
+        "/etc/ssl/certs/ca-certificates.crt",   /* Debian, Alpine, OpenWrt */
+        "/etc/pki/tls/certs/ca-bundle.crt",     /* Fedora */
+        "/etc/ssl/ca-bundle.pem",               /* SUSE */
+        "/etc/ssl/cert.pem",                    /* BSDs, macOS */
+    };
+    struct stat st;
+    char *text = NULL;
+
+    for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
+        text = file_read(paths[i], n, &st);
+    return text;
+}
+
+/* Loads the CAs that servers' certificates are checked against: at the
+   first use, as few do without. False: there are none. Dies with one line on
+   what is wrong with those of --cacert. */
+static bool trusted_load(void)
+{
+    struct stat st;
+    size_t n;
+    char *text;
+
+    if (trusted_loaded)
+        return trusted.raw.p != NULL;
+    mbedtls_x509_crt_free(&trusted); /* of which memory had no room for all */
+    text = opt.cacert ? file_read(opt.cacert, &n, &st) : system_cas(&n);
+    if (text == NULL && opt.cacert != NULL)
+        die("cannot read %s: %s", opt.cacert, strerror(errno));
+    errno = 0;                      /* those that cannot be read are let be */
+    if (text != NULL)
+        certs_read(&trusted, opt.cacert, text);
+    trusted_loaded = errno != ENOMEM;
+    free(text);
+    if (!trusted_loaded)
+        no_memory();
+    return trusted.raw.p != NULL;
 }
 
 /* Whether its key may be used in TLS, by the extension that says for what. */
@@ -3939,137 +3999,10 @@ static bool tls_verify(mbedtls_x509_crt *crt, const char *name, time_t *until,
     return flags == 0;
 }
 
-static unsigned char hello_msg[MAX_HELLO];
-
-/* Glues a ClientHello, which may come in any number of records (RFC 8446,
-   5.1), together from the n bytes at p in hello_msg. Returns the bytes of the
-   records, 0: need more, *glued at least; -1: it is none, or too long. */
-static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
-{
-    unsigned char *msg = hello_msg;
-    size_t len = 0, want = 4, i = 0, piece;
-
-    for (; len < want; i += 5 + piece) {
-        *glued = i + 5 + want - len; /* one more record must come, or all of
-                                       the rest in one */
-        if (n - i < 5)
-            return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
-                   ? -1 : 0;
-        piece = (size_t)p[i + 3] << 8 | p[i + 4];
-        if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
-            len + piece > MAX_HELLO)
-            return -1;
-        if (len == 0 && n - i > 5 && p[i + 5] != 1)
-            return -1;
-        if (n - i < 5 + piece)
-            return 0;
-        memcpy(msg + len, p + i + 5, piece);
-        len += piece;
-        if (len >= 4)
-            want = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
-        if (want > MAX_HELLO)
-            return -1;
-    }
-    *glued = len;
-    return (int)i;
-}
-
-/* Notes the name in a server_name extension, n bytes at p (RFC 6066, 3).
-   False: it is malformed. */
-static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
-{
-    size_t size;
-
-    if (n < 5)
-        return true;
-    size = (size_t)p[3] << 8 | p[4];
-    if (5 + size > n)
-        return false;
-    h->absurd = size > MAX_HOST || size == 0;
-    for (size_t i = 5; i < 5 + size && !h->absurd; i++)
-        h->absurd = !isalnum(p[i]) && (!p[i] || !strchr("-._:", p[i]));
-    size -= size > 1 && p[4 + size] == '.'; /* the root's: RFC 6066 has none */
-    if (!h->absurd)
-        snprintf(h->sni, sizeof h->sni, "%.*s", (int)size, (char *)p + 5);
-    return true;
-}
-
-/* Notes the names in an ALPN extension, n bytes at p (RFC 7301, 3.1). */
-static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
-{
-    for (size_t i = 2; i < n && i + p[i] < n; i += 1u + p[i]) {
-        const char *name = (char *)p + i + 1;
-
-        h->http |= same_word(name, p[i], "http/1.1");
-        h->h2 |= same_word(name, p[i], "h2");
-        if (p[i] > 0 && memchr(name, 0, p[i]) == NULL &&
-            h->alpn.len + p[i] < (int)sizeof h->alpn.names - 1) {
-            memcpy(h->alpn.names + h->alpn.len, p + i, 1u + p[i]);
-            h->alpn.len += (unsigned char)(1 + p[i]);
-        }
-    }
-}
-
-/* Whether the n bytes at p, numbers of two, have one that stands for ECDSA: a
-   cipher suite, which those of TLS 1.3 do, too, or a signature algorithm. */
-static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
-{
-    static const unsigned char of_12[] = { 0x09, 0x0a, 0x23, 0x24, 0x2b, 0x2c,
-                                           0xa9 };
-
-    for (size_t i = 0; i + 1 < n; i += 2)
-        if (suites ? p[i] == 0x13 || ((p[i] == 0xc0 || p[i] == 0xcc) &&
-                                      memchr(of_12, p[i + 1], sizeof of_12))
-                   : p[i] >= 4 && p[i] <= 6 && p[i + 1] == 3)
-            return true;
-    return false;
-}
-
-/* Reads a ClientHello off the n bytes at p (RFC 8446, 4.1.2). 1: h is
-   filled; 0: need more; -1: it is none. */
-static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
-{
-    const unsigned char *msg = hello_msg;
-    size_t len, i = 4 + 2 + 32, end;    /* behind version and random */
-    int whole = hello_glue(p, n, &len);
-
-    *h = (struct hello){ .enough = whole == 0 ? len : 0 };
-    if (whole <= 0)
-        return whole;
-    len = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
-    /* skip session id, cipher suites, compression */
-    for (int k = 0; k < 3; k++) {
-        size_t width = k == 1 ? 2 : 1;
-
-        if (i + width > len)
-            return -1;
-        end = i + width + (k == 1 ? (size_t)msg[i] << 8 | msg[i + 1] : msg[i]);
-        if (end > len)
-            return -1;
-        h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
-        i = end;
-    }
-    if (i + 2 > len)
-        return i == len ? 1 : -1;   /* no extensions at all */
-    for (i += 2; i + 4 <= len; i = end) {
-        unsigned type = (unsigned)msg[i] << 8 | msg[i + 1];
-
-        end = i + 4 + ((size_t)msg[i + 2] << 8 | msg[i + 3]);
-        if (end > len)
-            return -1;
-        if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
-            return -1;              /* server_name */
-        if (type == 13 && end > i + 6) /* signature_algorithms */
-            h->rsa |= !has_ecdsa(msg + i + 6, end - i - 6, false);
-        if (type == 16)             /* ALPN */
-            hello_alpn(h, msg + i + 4, end - i - 4);
-    }
-    return 1;
-}
-
-/* ==== 10 children =======================================================
+/* ==== 13 children =======================================================
    SIGCHLD writes a byte into a pipe and nothing else. The end of file of a
-   child's output decides about data, waitpid() only about its status. */
+   child's output decides about data, waitpid() only about its status. Limit: a
+   child that leaves its process group is on its own. */
 
 /* Any signal that matters: wakes the loop with its number. */
 static void on_signal(int number)
@@ -4336,10 +4269,11 @@ static void rsa_take(void)
     }
 }
 
-/* ==== 11 resolver =======================================================
+/* ==== 14 resolver =======================================================
    getaddrinfo() blocks: so names are looked up by coprocesses, which are this
    program under another option. A message is a name, and becomes addresses:
-   each a struct sockaddr_storage. */
+   each a struct sockaddr_storage. Limit: nothing is kept for the next
+   question; that is the system resolver's business. */
 
 static struct filter lookups = {
     .command = "mitmproxy --lookup", .path = (char *)"/proc/self/exe",
@@ -4390,9 +4324,12 @@ static _Noreturn void lookup_run(void)
     exit(0);
 }
 
-/* ==== 12 HTTP framing ===================================================
+/* ==== 15 HTTP framing ===================================================
    Pure functions over bytes, with one contract: n > 0 consumed, 0 need more,
-   -1 malformed. */
+   -1 malformed. Limit: HTTP/1.0 and 1.1 (RFC 9112); of a head, what frames its
+   body and names its target is understood, and no more. */
+
+/* ---- heads */
 
 /* The next line of the n bytes at p: its bytes with its line end, which is
    LF or CRLF; *len is those without it. 0: it is not complete. */
@@ -4695,6 +4632,8 @@ static bool head_is_all(const struct head *h, bool by_head)
                               h->status == 204 || h->status == 304);
 }
 
+/* ---- bodies */
+
 /* How the body is framed that follows this head (RFC 9112, 6.3). Ex tells of
    the request when h is a response. */
 static struct body body_begin(const struct head *h, const struct exchange *ex)
@@ -4817,6 +4756,8 @@ static int chunks_begin(const char *p, size_t n)
     return body_next(&b, p, n, &data) < 0 ? -1 : b.step == CHUNK_DATA ||
                                                  b.step >= TRAILER_START;
 }
+
+/* ---- heads that are changed: in place, and no more of them than must be */
 
 /* Gives the fields of this name, in the head that b begins with and whose field
    lines begin at offset at, this value: the first of them has it then, and the
@@ -4941,6 +4882,8 @@ static void head_frame(struct buf *b, const struct head *h, int framing,
         head_add(b, "Transfer-Encoding: chunked");
 }
 
+/* ---- targets (RFC 9112, 3.2) */
+
 /* Splits "host:port" of n bytes, or "[v6]:port", or a host alone, which then
    has the port given (0: one must be there). The zone of an IPv6 address may
    stand behind "%25", as in a URL (RFC 6874). False: it is none. */
@@ -5013,6 +4956,219 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
     *rest = path;
     *rest_len = (size_t)(end - path);
     return parse_authority(p, (size_t)(path - p), t->tls ? 443 : 80, t);
+}
+
+/* ==== 16 other parsers ==================================================
+   Of TLS the ClientHello, of HAProxy's PROXY protocol the first line, of
+   WebSocket the frames; under the same contract. Limit: a ClientHello within
+   MAX_HELLO bytes. */
+
+static unsigned char hello_msg[MAX_HELLO];
+
+/* Glues a ClientHello, which may come in any number of records (RFC 8446,
+   5.1), together from the n bytes at p in hello_msg. Returns the bytes of the
+   records, 0: need more, *glued at least; -1: it is none, or too long. */
+static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
+{
+    unsigned char *msg = hello_msg;
+    size_t len = 0, want = 4, i = 0, piece;
+
+    for (; len < want; i += 5 + piece) {
+        *glued = i + 5 + want - len; /* one more record must come, or all of
+                                       the rest in one */
+        if (n - i < 5)
+            return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
+                   ? -1 : 0;
+        piece = (size_t)p[i + 3] << 8 | p[i + 4];
+        if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
+            len + piece > MAX_HELLO)
+            return -1;
+        if (len == 0 && n - i > 5 && p[i + 5] != 1)
+            return -1;
+        if (n - i < 5 + piece)
+            return 0;
+        memcpy(msg + len, p + i + 5, piece);
+        len += piece;
+        if (len >= 4)
+            want = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
+        if (want > MAX_HELLO)
+            return -1;
+    }
+    *glued = len;
+    return (int)i;
+}
+
+/* Notes the name in a server_name extension, n bytes at p (RFC 6066, 3).
+   False: it is malformed. */
+static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
+{
+    size_t size;
+
+    if (n < 5)
+        return true;
+    size = (size_t)p[3] << 8 | p[4];
+    if (5 + size > n)
+        return false;
+    h->absurd = size > MAX_HOST || size == 0;
+    for (size_t i = 5; i < 5 + size && !h->absurd; i++)
+        h->absurd = !isalnum(p[i]) && (!p[i] || !strchr("-._:", p[i]));
+    size -= size > 1 && p[4 + size] == '.'; /* the root's: RFC 6066 has none */
+    if (!h->absurd)
+        snprintf(h->sni, sizeof h->sni, "%.*s", (int)size, (char *)p + 5);
+    return true;
+}
+
+/* Notes the names in an ALPN extension, n bytes at p (RFC 7301, 3.1). */
+static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
+{
+    for (size_t i = 2; i < n && i + p[i] < n; i += 1u + p[i]) {
+        const char *name = (char *)p + i + 1;
+
+        h->http |= same_word(name, p[i], "http/1.1");
+        h->h2 |= same_word(name, p[i], "h2");
+        if (p[i] > 0 && memchr(name, 0, p[i]) == NULL &&
+            h->alpn.len + p[i] < (int)sizeof h->alpn.names - 1) {
+            memcpy(h->alpn.names + h->alpn.len, p + i, 1u + p[i]);
+            h->alpn.len += (unsigned char)(1 + p[i]);
+        }
+    }
+}
+
+/* Whether the n bytes at p, numbers of two, have one that stands for ECDSA: a
+   cipher suite, which those of TLS 1.3 do, too, or a signature algorithm. */
+static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
+{
+    static const unsigned char of_12[] = { 0x09, 0x0a, 0x23, 0x24, 0x2b, 0x2c,
+                                           0xa9 };
+
+    for (size_t i = 0; i + 1 < n; i += 2)
+        if (suites ? p[i] == 0x13 || ((p[i] == 0xc0 || p[i] == 0xcc) &&
+                                      memchr(of_12, p[i + 1], sizeof of_12))
+                   : p[i] >= 4 && p[i] <= 6 && p[i + 1] == 3)
+            return true;
+    return false;
+}
+
+/* Reads a ClientHello off the n bytes at p (RFC 8446, 4.1.2). 1: h is
+   filled; 0: need more; -1: it is none. */
+static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
+{
+    const unsigned char *msg = hello_msg;
+    size_t len, i = 4 + 2 + 32, end;    /* behind version and random */
+    int whole = hello_glue(p, n, &len);
+
+    *h = (struct hello){ .enough = whole == 0 ? len : 0 };
+    if (whole <= 0)
+        return whole;
+    len = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
+    /* skip session id, cipher suites, compression */
+    for (int k = 0; k < 3; k++) {
+        size_t width = k == 1 ? 2 : 1;
+
+        if (i + width > len)
+            return -1;
+        end = i + width + (k == 1 ? (size_t)msg[i] << 8 | msg[i + 1] : msg[i]);
+        if (end > len)
+            return -1;
+        h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
+        i = end;
+    }
+    if (i + 2 > len)
+        return i == len ? 1 : -1;   /* no extensions at all */
+    for (i += 2; i + 4 <= len; i = end) {
+        unsigned type = (unsigned)msg[i] << 8 | msg[i + 1];
+
+        end = i + 4 + ((size_t)msg[i + 2] << 8 | msg[i + 3]);
+        if (end > len)
+            return -1;
+        if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
+            return -1;              /* server_name */
+        if (type == 13 && end > i + 6) /* signature_algorithms */
+            h->rsa |= !has_ecdsa(msg + i + 6, end - i - 6, false);
+        if (type == 16)             /* ALPN */
+            hello_alpn(h, msg + i + 4, end - i - 4);
+    }
+    return 1;
+}
+
+/* ---- the PROXY protocol, versions 1 and 2 */
+
+/* Fills a with an address of the family and a port, of which the n bytes at ip
+   and port are in network byte order. */
+static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
+                         const void *port)
+{
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)a;
+    struct sockaddr_in *four = (struct sockaddr_in *)a;
+
+    memset(a, 0, sizeof *a);
+    a->ss_family = n == 4 ? AF_INET : AF_INET6;
+    memcpy(n == 4 ? (void *)&four->sin_addr : &six->sin6_addr, ip, n);
+    memcpy(n == 4 ? &four->sin_port : &six->sin6_port, port, 2);
+    unmap_address(a);
+}
+
+/* The PROXY protocol, version 1: "PROXY TCP4 from to port port" on a line of
+   at most 107 bytes. Contract as in 12; *a becomes the client's address, if
+   that is told. */
+static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
+{
+    const char *end = memchr(p, '\n', n < 107 ? n : 107);
+    char line[108], again[128], family[8], from[48], to[48];
+    unsigned char ip[16];
+    unsigned port, at;
+    size_t len = end ? (size_t)(end + 1 - p) : n;
+
+    if (memcmp(p, "PROXY ", n < 6 ? n : 6) != 0 || (!end && n >= 107))
+        return -1;
+    if (end == NULL)
+        return 0;
+    snprintf(line, sizeof line, "%.*s", (int)len, p);
+    if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
+        (line[13] == ' ' || len == 15) && end[-1] == '\r')
+        return (int)len;
+    if (sscanf(line, "PROXY %7s %47s %47s %u %u", family, from, to, &port,
+               &at) != 5 || port > 65535 || at > 65535)
+        return -1;
+    snprintf(again, sizeof again, "PROXY %s %s %s %u %u\r\n", family, from, to,
+             port, at);
+    if (strcmp(line, again) != 0 || strlen(line) != len ||
+        strncmp(family, "TCP", 3) != 0 || strspn(family + 3, "46") != 1 ||
+        family[4] != '\0')
+        return -1;
+    n = family[3] == '4' ? 4 : 16;
+    if (inet_pton(n == 4 ? AF_INET : AF_INET6, to, ip) != 1 ||
+        inet_pton(n == 4 ? AF_INET : AF_INET6, from, ip) != 1)
+        return -1;
+    address_make(a, ip, n, &(uint16_t){ htons((uint16_t)port) });
+    return (int)len;
+}
+
+/* The PROXY protocol's header, of version 1 or 2 (HAProxy's
+   proxy-protocol.txt), at the beginning of the n bytes at p. Contract as
+   above. */
+static int proxied_parse(const unsigned char *p, size_t n,
+                         struct sockaddr_storage *a)
+{
+    static const char start[] = "\r\n\r\n\0\r\nQUIT\n";
+    size_t len, ip;
+
+    if (n == 0)
+        return 0;
+    if (memcmp(p, start, n < 12 ? n : 12) != 0)
+        return proxied_line((const char *)p, n, a);
+    if (n < 16)
+        return 0;
+    len = 16 + ((size_t)p[14] << 8 | p[15]);
+    ip = p[13] == 0x11 ? 4 : p[13] == 0x21 ? 16 : 0; /* TCP and IPv4, IPv6 */
+    if ((p[12] != 0x20 && p[12] != 0x21) || len > MAX_BUF / 2 ||
+        (p[12] == 0x21 && ip > 0 && len < 16 + 2 * ip + 4))
+        return -1;
+    if (n < len)
+        return 0;
+    if (p[12] == 0x21 && ip > 0)    /* else its own: a check of its health */
+        address_make(a, p + 16, ip, p + 16 + 2 * ip);
+    return (int)len;
 }
 
 /* ---- WebSocket (RFC 6455): frames, and what messages are made of */
@@ -5138,10 +5294,10 @@ static bool is_utf8(const unsigned char *p, size_t n)
     return true;
 }
 
-/* ==== 13 match expressions ==============================================
-   ~d host, ~u URL, ~m method, ~t Content-Type, ~c status, ~h header line,
-   ~q request, ~s response, ~w WebSocket message; ! & | ( ); a bare REGEX
-   means ~u. */
+/* ==== 17 match expressions ==============================================
+   ~d host, ~u URL, ~m method, ~t Content-Type, ~c status, ~h header line, ~q
+   request, ~s response, ~w WebSocket message; ! & | ( ); a bare REGEX means
+   ~u. Limit: of the body nothing is asked; that is a filter's business. */
 
 struct match {
     char kind;              /* a letter above, or one of ! & | */
@@ -5168,6 +5324,7 @@ struct subject {
    it, as operands come first. */
 struct parser { const char *start, *p; char *error; struct match *made; };
 
+/* A node over a and b, in the list of those made, by which all are freed. */
 static struct match *match_new(struct parser *p, char kind, struct match *a,
                                struct match *b)
 {
@@ -5177,6 +5334,7 @@ static struct match *match_new(struct parser *p, char kind, struct match *a,
     return p->made = m;
 }
 
+/* Frees the node and all that were made before. */
 static void match_free(struct match *m)
 {
     for (struct match *made; m != NULL; m = made) {
@@ -5355,6 +5513,7 @@ static struct match *match_and(struct parser *p)
     return m;
 }
 
+/* a | b, which binds less. NULL: an error, which was told. */
 static struct match *match_or(struct parser *p)
 {
     struct match *m = match_and(p), *b;
@@ -5479,9 +5638,10 @@ static bool match_has_w(const struct match *m)
     return m != NULL;
 }
 
-/* ==== 14 filters ========================================================
+/* ==== 18 filters ========================================================
    The filters of one message run all at once, as in a shell's pipeline; a
-   buffer lies before, between and behind them. */
+   buffer lies before, between and behind them. Limit: --jobs of them at a
+   time. */
 
 /* Collects what is known of f's exchange. Opcode is NULL but for a message of
    WebSocket. */
@@ -5627,6 +5787,8 @@ static void chain_queue(struct chain *c)
     c->next = NULL;
 }
 
+/* Takes a chain out of the queue of those that wait for a coprocess, if it is
+   in one. */
 static void chain_unqueue(struct chain *c)
 {
     struct chain **p = &chains;
@@ -5780,6 +5942,8 @@ static void copro_read(void *it)
     else
         buf_trim(&p->answer);
 }
+
+/* ---- chains and their runs */
 
 /* Run r is not waited for any more. The answer of a coprocess that serves it is
    read and dropped; one that failed by making no progress ends, and one that
@@ -6003,7 +6167,6 @@ static size_t waiting_max(void)
                                            : MAX_WAITING;
 }
 
-
 /* Moves bytes into run i's standard input; closes that behind the last. */
 static void run_write(struct chain *c, int i)
 {
@@ -6118,364 +6281,10 @@ static void chain_start(void *it)
             run_start(&c->run[i]);
 }
 
-/* Does work on it, which is, or belongs to, the flow f. False: there is no
-   memory for f, which ends, so that others may have what it had. */
-static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
-{
-    if (attempt(work, it))
-        return true;
-    tell(f, 0, EV_CLOSE, "%s is closed: out of memory", f->peer);
-    flow_wake(f);
-    f->over = true;
-    return false;
-}
-
-/* Does work on each flow that is to be looked at in this turn. */
-static void each_flow(void (*work)(void *))
-{
-    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
-        next = next_flow(f);        /* work may move f, or free it */
-        flow_attempt(f, work, f);
-    }
-}
-
-/* About how many descriptors are in use. A flow may want two. */
-static int fds_used(void)
-{
-    int n = 16 + 2 * nflows;        /* standard ones, listener, pipes, files */
-
-    for (const struct child *p = children; p != NULL; p = p->next)
-        n += (p->in >= 0) + (p->out >= 0);
-    return n;
-}
-
-/* Whether there are processes and descriptors for the filters of c now. When
-   none of the latter, others will give some back. */
-static bool chain_may_start(const struct chain *c)
-{
-    bool others = false;
-
-    for (int i = 0; i < c->count; i++)
-        if (!c->run[i].filter->coprocess &&
-            !filter_is_free(c->run[i].filter, !chain_has_room(c), c->fed))
-            return false;
-    for (const struct child *p = children; p != NULL; p = p->next)
-        others |= !p->filter->coprocess;
-    return !others || fds_used() + 2 * c->count + 2 < fd_limit;
-}
-
-/* Counts the bytes that wait for coprocesses and that these have answered. When
-   there are too many, the message whose peers have given and taken too little
-   for longest ends with its flow, as others that are to be asked would fail. */
-static void answers_count(void)
-{
-    struct chain *held = NULL;
-
-    waiting_len = 0;
-    for (struct chain *c = chains; c != NULL; c = c->next)
-        for (int i = 0; i < c->count; i++) {
-            const struct buf *b = &c->buf[i];
-
-            if (!c->run[i].filter->coprocess)
-                continue;
-            waiting_len += b->len + b[1].len + b[1].start; /* still in memory */
-            if (c->run[i].exited && b[1].len > MAX_BUF &&
-                (held == NULL || c->since < held->since))
-                held = c;
-        }
-    if (waiting_len <= waiting_max() || held == NULL)
-        return;
-    tell(held->flow, 0, EV_CLOSE, "is cut off, as its peer takes little of it: "
-         "messages of %zu bytes wait", waiting_max());
-    flow_wake(held->flow);
-    held->flow->over = true;
-}
-
-/* Whether the name that c asks for may be looked up now: its client has fewer
-   at work than are left, so that names which are stuck do not keep others from
-   being looked up. If not, one of the client's own that has taken 3 s gives
-   way, the oldest one - or, of a client that has none, anybody's. */
-static bool lookup_is_due(const struct chain *c)
-{
-    const char *peer = c->flow->peer;
-    size_t n = (size_t)(strrchr(peer, ':') - peer) + 1;
-    struct child *oldest[2] = { NULL, NULL }, *p;
-    int own = 0;
-
-    for (p = children; p != NULL; p = p->next)
-        if (p->filter == &lookups && p->run != NULL) {
-            bool same = strncmp(p->run->chain->flow->peer, peer, n) == 0;
-
-            own += same;
-            for (int i = 0; i <= same; i++)
-                if (oldest[i] == NULL || p->moved < oldest[i]->moved)
-                    oldest[i] = p;
-        }
-    p = oldest[own > 0];
-    if (own >= MAX_RESOLVERS - lookups.running && p != NULL &&
-        now - p->moved >= GIVES_WAY * SECOND) {
-        own -= own > 0;
-        lookup_again(p->run);
-        copro_end(p, "others wait");
-    }
-    return own < MAX_RESOLVERS - lookups.running;
-}
-
-/* Starts the filters of those messages that wait for --jobs and whose turn has
-   come. One that cannot start yet keeps its place before others that want its
-   filters. Coprocesses are given to whole messages alone, so that no peer that
-   stalls holds one. */
-static void start_filters(void)
-{
-    for (struct chain *c = chains; c != NULL; c = c->next) {
-        bool good = true;
-
-        if (!c->started && chain_may_start(c))
-            good = flow_attempt(c->flow, chain_start, c);
-        for (int i = 0; good && c->failed == NULL && i < c->count; i++) {
-            struct run *r = &c->run[i];
-
-            if (c->started && run_waits(r) && run_fed(c, i) &&
-                filter_is_free(r->filter, true, true) &&
-                (r->filter != &lookups || lookup_is_due(c)))
-                good = flow_attempt(c->flow, run_start, r);
-        }
-    }
-}
-
-/* Takes note of a child's end. */
-static void child_exited(struct child *p, int status)
-{
-    struct run *r = p->run;
-
-    p->pid = 0;
-    p->moved = now;
-    if (p->filter->coprocess)
-        return;                     /* its end of file tells the rest */
-    if (p->killed != 0)             /* what it started and left behind */
-        group_kill(0, p->group, SIGKILL);
-    child_done(p);
-    if (r == NULL)
-        child_free(p);
-    if (r == NULL || r->unread)
-        return;                     /* it may have minded that: as in a shell */
-    if (WIFSIGNALED(status))
-        chain_fail(r->chain, r, "killed by signal %d (%s)",
-                   WTERMSIG(status), strsignal(WTERMSIG(status)));
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        chain_fail(r->chain, r, "exit status 127: not found?");
-    else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
-        chain_fail(r->chain, r, "exit status %d", WEXITSTATUS(status));
-}
-
-/* ==== 15 entry modes ====================================================
-   Every way in ends in a target: a proxy client's request, its CONNECT, and
-   SOCKS, which the first byte tells from them. */
-
-enum {
-    SOCKS_OK = 0, SOCKS_FAILED = 1, SOCKS_FORBIDDEN = 2, SOCKS_NETWORK = 3,
-    SOCKS_HOST = 4, SOCKS_REFUSED = 5, SOCKS_TIMEOUT = 6, SOCKS_COMMAND = 7,
-    SOCKS_ADDRESS = 8
-};
-
-/* Makes a host of the n bytes at p, which must be a name's, or IPv6 address's,
-   in brackets or not. */
-static bool socks_name(const char *p, size_t n, unsigned port,
-                       struct target *t)
-{
-    char text[MAX_HOST + 3];
-    bool v6 = memchr(p, ':', n) != NULL, bare = v6 && *p != '[';
-    unsigned char ip[16];
-    size_t len = n + 2 * bare;
-
-    if (n == 0 || len > sizeof text)
-        return false;
-    *text = '[';
-    text[len - 1] = ']';
-    memcpy(text + bare, p, n);
-    return (*text == '[') == v6 && (!v6 || text[len - 1] == ']') &&
-           parse_authority(text, len, port, t) &&
-           (!v6 || parse_ip(t->host, ip));
-}
-
-/* SOCKS4 and 4a: reads a request off the n bytes at p. Contract as in 12. */
-static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
-{
-    const unsigned char *user = p + 8, *name, *end;
-
-    if (n < 9)
-        return 0;
-    t->port = (unsigned)p[2] << 8 | p[3];
-    name = memchr(user, 0, n - 8);
-    if (p[1] != 1 || (name ? name - user : (ssize_t)n - 8) > MAX_HOST)
-        return -1;
-    if (name == NULL)
-        return 0;
-    name++;
-    if (p[4] != 0 || p[5] != 0 || p[6] != 0 || p[7] == 0) {
-        inet_ntop(AF_INET, p + 4, t->host, sizeof t->host);
-        return (int)(name - p);
-    }
-    end = memchr(name, 0, n - (size_t)(name - p));
-    if (end == NULL)
-        return n - (size_t)(name - p) > MAX_HOST ? -1 : 0;
-    return socks_name((const char *)name, (size_t)(end - name), t->port, t)
-           ? (int)(end + 1 - p) : -1;
-}
-
-/* SOCKS5 (RFC 1928, 4): reads a request off the n bytes at p. Contract as in
-   12, and *code tells what is wrong. */
-static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
-                        int *code)
-{
-    size_t len, at;
-
-    *code = SOCKS_FAILED;
-    if (n < 5)
-        return 0;
-    len = p[3] == 1 ? 4 : p[3] == 4 ? 16 : p[4];
-    at = p[3] == 3 ? 5 : 4;
-    if (p[0] != 5)
-        return -1;
-    *code = SOCKS_COMMAND;
-    if (p[1] != 1)
-        return -1;
-    *code = SOCKS_ADDRESS;
-    if (p[3] != 1 && p[3] != 3 && p[3] != 4)
-        return -1;
-    if (n < at + len + 2)
-        return 0;
-    t->port = (unsigned)p[at + len] << 8 | p[at + len + 1];
-    if (p[3] != 3)
-        inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
-                  sizeof t->host);
-    else if (!socks_name((const char *)p + at, len, t->port, t))
-        return -1;
-    return (int)(at + len + 2);
-}
-
-/* Tells a SOCKS client how it went. */
-static void socks_reply(struct buf *out, int version, int code)
-{
-    const char v4[8] = { 0, code == SOCKS_OK ? 90 : 91 };
-    const char v5[10] = { 5, (char)code, 0, 1 };
-
-    if (version == 4)
-        buf_put(out, v4, sizeof v4);
-    else
-        buf_put(out, v5, sizeof v5);
-}
-
-/* Whether the n bytes at login are --proxyauth's, in a time that does not tell
-   how much of them is right. */
-static bool is_authorized(const void *login, size_t n)
-{
-    unsigned char shown[32], wanted[32];
-
-    sha256(login, n, shown);
-    sha256(opt.proxyauth, strlen(opt.proxyauth), wanted);
-    return mbedtls_ct_memcmp(shown, wanted, sizeof wanted) == 0;
-}
-
-/* Whether the value of a Proxy-Authorization field is (RFC 7617). */
-static bool basic_is_authorized(const struct buf *value)
-{
-    unsigned char login[512];
-    size_t n;
-
-    return value->len > 6 &&
-           strncasecmp((char *)buf_at(value), "Basic ", 6) == 0 &&
-           mbedtls_base64_decode(login, sizeof login, &n, buf_at(value) + 6,
-                                 value->len - 6) == 0 &&
-           is_authorized(login, n);
-}
-
-/* Fills a with an address of the family and a port, of which the n bytes at ip
-   and port are in network byte order. */
-static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
-                         const void *port)
-{
-    struct sockaddr_in6 *six = (struct sockaddr_in6 *)a;
-    struct sockaddr_in *four = (struct sockaddr_in *)a;
-
-    memset(a, 0, sizeof *a);
-    a->ss_family = n == 4 ? AF_INET : AF_INET6;
-    memcpy(n == 4 ? (void *)&four->sin_addr : &six->sin6_addr, ip, n);
-    memcpy(n == 4 ? &four->sin_port : &six->sin6_port, port, 2);
-    unmap_address(a);
-}
-
-/* The PROXY protocol, version 1: "PROXY TCP4 from to port port" on a line of
-   at most 107 bytes. Contract as in 12; *a becomes the client's address, if
-   that is told. */
-static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
-{
-    const char *end = memchr(p, '\n', n < 107 ? n : 107);
-    char line[108], again[128], family[8], from[48], to[48];
-    unsigned char ip[16];
-    unsigned port, at;
-    size_t len = end ? (size_t)(end + 1 - p) : n;
-
-    if (memcmp(p, "PROXY ", n < 6 ? n : 6) != 0 || (!end && n >= 107))
-        return -1;
-    if (end == NULL)
-        return 0;
-    snprintf(line, sizeof line, "%.*s", (int)len, p);
-    if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
-        (line[13] == ' ' || len == 15) && end[-1] == '\r')
-        return (int)len;
-    if (sscanf(line, "PROXY %7s %47s %47s %u %u", family, from, to, &port,
-               &at) != 5 || port > 65535 || at > 65535)
-        return -1;
-    snprintf(again, sizeof again, "PROXY %s %s %s %u %u\r\n", family, from, to,
-             port, at);
-    if (strcmp(line, again) != 0 || strlen(line) != len ||
-        strncmp(family, "TCP", 3) != 0 || strspn(family + 3, "46") != 1 ||
-        family[4] != '\0')
-        return -1;
-    n = family[3] == '4' ? 4 : 16;
-    if (inet_pton(n == 4 ? AF_INET : AF_INET6, to, ip) != 1 ||
-        inet_pton(n == 4 ? AF_INET : AF_INET6, from, ip) != 1)
-        return -1;
-    address_make(a, ip, n, &(uint16_t){ htons((uint16_t)port) });
-    return (int)len;
-}
-
-/* The PROXY protocol's header, of version 1 or 2 (HAProxy's
-   proxy-protocol.txt), at the beginning of the n bytes at p. Contract as
-   above. */
-static int proxied_parse(const unsigned char *p, size_t n,
-                         struct sockaddr_storage *a)
-{
-    static const char start[] = "\r\n\r\n\0\r\nQUIT\n";
-    size_t len, ip;
-
-    if (n == 0)
-        return 0;
-    if (memcmp(p, start, n < 12 ? n : 12) != 0)
-        return proxied_line((const char *)p, n, a);
-    if (n < 16)
-        return 0;
-    len = 16 + ((size_t)p[14] << 8 | p[15]);
-    ip = p[13] == 0x11 ? 4 : p[13] == 0x21 ? 16 : 0; /* TCP and IPv4, IPv6 */
-    if ((p[12] != 0x20 && p[12] != 0x21) || len > MAX_BUF / 2 ||
-        (p[12] == 0x21 && ip > 0 && len < 16 + 2 * ip + 4))
-        return -1;
-    if (n < len)
-        return 0;
-    if (p[12] == 0x21 && ip > 0)    /* else its own: a check of its health */
-        address_make(a, p + 16, ip, p + 16 + 2 * ip);
-    return (int)len;
-}
-
-/* The reply code for an errno of connect(). */
-static int socks_code(int error)
-{
-    return error == EACCES ? SOCKS_FORBIDDEN :
-           error == ECONNREFUSED ? SOCKS_REFUSED :
-           error == ENETUNREACH ? SOCKS_NETWORK :
-           error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
-}
+/* ==== 19 targets ========================================================
+   Every way in ends in a target: a proxy client's request, its CONNECT, SOCKS,
+   what the kernel or a ClientHello tells. server_want() is the one way from
+   there to a server. Limit: one server at a time for a flow. */
 
 /* Where a client of transparent mode wanted to go: REDIRECT keeps that in
    the kernel's table of connections, and TPROXY lets the socket have it. */
@@ -6490,6 +6299,7 @@ static struct sockaddr_storage original_address(int fd)
     return a;
 }
 
+/* A target with this address and port. */
 static struct target address_target(struct sockaddr_storage a)
 {
     struct target t = { .host = "" };
@@ -6555,11 +6365,6 @@ static bool connect_target(const char *p, const struct head *h,
     return same_word(p + h->method.at, h->method.len, "CONNECT") &&
            parse_authority(p + h->target.at, h->target.len, 0, t);
 }
-
-/* ==== 16 servers =========================================================
-   How a flow reaches its server, or comes to know why it cannot: a name is
-   looked up, a hop connected to, a proxy asked, a handshake made. Each step
-   is a state of the server; whoever waits for it looks at that. */
 
 /* A number for a new exchange: the count is one of all workers. */
 static unsigned long next_id(void)
@@ -6800,44 +6605,372 @@ static const struct alpn *server_alpn(const struct flow *f)
                                                        : &f->hello.alpn;
 }
 
-/* Begins the handshake with the server, on an open connection. */
-static void server_tls(struct flow *f)
-{
-    struct server *s = &f->server;
-    const char *name = server_name(f);
-    const struct alpn *alpn = server_alpn(f);
-    unsigned char ip[16];
-    char key[3 * MAX_HOST + 300];
-    struct known *old = s->known;
+/* ==== 20 exchanges ======================================================
+   A request and its answer: how they came out, what is told of them, and how a
+   flow is ended, with a page or without. Limit: one exchange at a time; a
+   client that sends the next one early is not read on. */
 
-    s->target.tls = true;
-    snprintf(key, sizeof key, "%s:%u/%s/%s/%d/%.*s", s->target.host,
-             s->target.port, name, flow_name(f), f->hello.rsa, /* the leaf's */
-             alpn->len, (const char *)alpn->names);
-    s->known = known_get(key);
-    known_drop(old);
-    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
-        mbedtls_ssl_set_hostname(s->end.ssl,
-                                 parse_ip(name, ip) ? NULL : name) != 0) {
-        server_fail(f, "cannot start TLS with %s: out of memory", name);
-        return;
-    }
-    /* for a new leaf the certificate is needed, which a session may lack; and
-       a stream that upgrades to TLS cannot be begun again */
-    s->resumed = s->known->has_session && !f->stream &&
-                 (opt.insecure || time(NULL) < s->known->until) &&
-                 (known_is_fresh(s->known) || f->state != FLOW_SERVER) &&
-                 mbedtls_ssl_set_session(s->end.ssl, &s->known->session) == 0;
-    server_enter(f, SERVER_TLS);
+/* Makes a direction's reader and writer ready for their next message. */
+static void direction_reset(struct flow *f, bool request)
+{
+    struct reader *r = request ? &f->asks : &f->answers;
+    struct writer *w = request ? &f->up : &f->down;
+    struct end *client = &f->client, *server = &f->server.end;
+
+    chain_free(r->chain);
+    buf_free(&r->message);
+    *r = (struct reader){ .flow = f, .from = request ? client : server,
+                          .to = w, .request = request };
+    *w = (struct writer){ .flow = f, .to = request ? server : client,
+                          .request = request };
 }
 
-/* The way to the server is open: TLS next, or it is up. */
-static void server_reached(struct flow *f)
+/* Forgets all messages that are under way. */
+static void messages_reset(struct flow *f)
 {
-    if (f->server.target.tls)
-        server_tls(f);
+    direction_reset(f, true);
+    direction_reset(f, false);
+}
+
+/* Moves a flow to another state. */
+static bool flow_enter(struct flow *f, int state)
+{
+    f->state = state;
+    f->since = now;
+    return true;
+}
+
+/* Whether filters have not read or printed all of their message. */
+static bool chain_is_busy(const struct chain *c)
+{
+    return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
+}
+
+/* Whether filters have made something else of their message, or of NULL. */
+static bool chain_changed(const struct chain *c)
+{
+    return c != NULL && (c->in.bytes != c->out.bytes ||
+                         c->in.hash != c->out.hash);
+}
+
+/* How an exchange has ended: the status that the client got (0: none), the
+   bytes of the answer's body before and behind the filters, and what these have
+   done, "" without any. */
+struct upshot { int status; uint64_t before, behind; const char *word; };
+
+/* How f's exchange has ended, or would if it ended now. */
+static struct upshot exchange_upshot(const struct flow *f)
+{
+    const struct exchange *ex = &f->ex;
+    const struct chain *asked = f->asks.chain, *c = f->down.chain;
+    struct upshot o = { f->answers.head.status, f->answers.bytes,
+                         f->answers.bytes, "" };
+    size_t head;
+
+    if (c != NULL) {                /* nobody has read the head of a raw one */
+        head = c->raw ? c->from->head.len : c->to->printed.len;
+        o.behind = c->out.bytes > head ? c->out.bytes - head : 0;
+        if (!c->raw)
+            o.status = c->to->printed.status;
+    }
+    if (!f->down.sent)
+        o.status = 0;
+    if (ex->status != 0) {
+        o.status = ex->status;
+        o.behind = ex->page;
+    }
+    if (ex->fate != NULL)
+        o.word = ex->fate;
+    else if (asked != NULL && !asked->to->request)
+        o.word = "answered";
+    else if (chain_is_busy(asked) || chain_is_busy(c))
+        o.word = "failed";
+    else if (asked != NULL || c != NULL)
+        o.word = chain_changed(asked) || chain_changed(c) ? "changed"
+                                                          : "unchanged";
+    return o;
+}
+
+/* Says how an exchange has ended: in a line behind ==, and to --log-json. */
+static void exchange_tell(struct flow *f)
+{
+    struct exchange *ex = &f->ex;
+    struct upshot o = exchange_upshot(f);
+    double ms = (now - f->asks.begun) * 1000;
+    char text[2048], line[4 * sizeof text];
+    struct json j;
+    size_t n;
+
+    if (ex->url == NULL || ex->told || f->stream)
+        return;
+    ex->told = true;
+    if (events->fd >= 0) {
+        event_begin(&j, f, EV_RESPONSE, "", o.status);
+        json_number(&j, "bytes", "%" PRIu64, o.behind);
+        json_number(&j, "came", "%" PRIu64, o.before);
+        json_number(&j, "took", "%.0f", ms);
+        event_end(&j, o.word, strlen(o.word));
+    }
+    if (opt.quiet)
+        return;
+    snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
+             PRIu64 " bytes, %.0f ms%s%s", ex->id, o.status, ex->method,
+             ex->url, o.before, o.behind, ms, *o.word ? ", " : "", o.word);
+    n = escape(line, text);
+    line[n++] = '\n';
+    sink_put(shown_at(), line, n);
+}
+
+/* Ends a flow from our side: what is in client.out still goes, and then the
+   client has a little while to take it and to close. */
+static bool flow_close(struct flow *f)
+{
+    exchange_tell(f);
+    messages_reset(f);
+    server_drop(f);
+    end_finish(&f->client, f->client.ssl != NULL && !f->client.ready
+                           ? END_SEALED : END_WELL); /* nothing to seal yet */
+    return flow_enter(f, FLOW_CLOSING);
+}
+
+/* Ends a flow so that the client does not take what it has for whole: TLS
+   ends without close_notify, and TCP with RST where its end would be the
+   message's; not where a length or chunks tell as much, since RST may destroy
+   what was delivered. */
+static bool flow_cut(struct flow *f)
+{
+    const struct writer *w = &f->down;
+    bool open = f->answers.body.framing == UNTIL_CLOSE ||
+                (w->chain != NULL && w->state != WRITE_DONE &&
+                 (w->chain->raw || (w->last && w->out == OUT_COPY)));
+
+    end_finish(&f->client, f->stream || (w->sent && open) ? END_RESET
+                                                          : END_CUT);
+    return flow_close(f);
+}
+
+/* The reason phrase (RFC 9110, 15) of a status of ours. */
+static const char *status_text(int status)
+{
+    return status == 400 ? "400 Bad Request" :
+           status == 403 ? "403 Forbidden" :
+           status == 421 ? "421 Misdirected Request" :
+           status == 407 ? "407 Proxy Authentication Required" :
+           status == 408 ? "408 Request Timeout" :
+           status == 431 ? "431 Request Header Fields Too Large" :
+           status == 504 ? "504 Gateway Timeout" : "502 Bad Gateway";
+}
+
+/* Ends a flow with an answer of our own, with a body of n bytes. */
+static bool flow_answer(struct flow *f, const char *status, const char *fields,
+                        const void *body, size_t n)
+{
+    struct buf *out = &f->client.out;
+    size_t before = out->len;       /* of an answer that is on its way */
+
+    f->ex.status = atoi(status);
+    f->ex.page = f->ex.client_head ? 0 : n;
+    buf_printf(out, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %zu\r\n"
+               "Connection: close\r\n\r\n", status, fields, n);
+    show_message(f->ex.id, false, (char *)buf_at(out) + before,
+                 out->len - before);
+    if (!f->ex.client_head)
+        buf_put(out, body, n);
+    return flow_close(f);
+}
+
+/* Forgets the exchange, but for its number. */
+static void exchange_free(struct exchange *ex)
+{
+    free(ex->method);
+    free(ex->url);
+    *ex = (struct exchange){ .id = ex->id };
+}
+
+/* Shows the message that r's end has the beginning of: its head, and of its
+   body what has come with that. */
+static void reader_show(const struct reader *r)
+{
+    const char *p = (char *)buf_at(&r->from->in);
+    size_t len = r->from->in.len, n = r->head.unclear ? len : r->head.len;
+    struct body b = r->body;
+    ssize_t piece = 1;
+    bool data;
+
+    for (; n < len && n < SHOWN && !b.done && piece > 0; n += (size_t)piece) {
+        piece = body_next(&b, p + n, len - n, &data);
+        piece = piece < 0 ? 0 : piece;
+    }
+    show_message(r->flow->ex.id, r->request, p, n);
+}
+
+/* A request's head is there, or what of it has come is to be refused. */
+static void exchange_new(struct flow *f)
+{
+    struct reader *r = &f->asks;
+    bool head = f->ex.client_head;
+
+    exchange_free(&f->ex);
+    f->ex.id = next_id();
+    f->ex.client_head = head;
+    f->ex.begun = true;
+    r->body = body_begin(&r->head, &f->ex);
+    if (r->head.len > 0)
+        reader_show(r);
+}
+
+/* Ends a flow with a page that says why, or, when the client has been sent
+   a part of an answer already, without the rest. The log is told, too, and
+   also what is not for the client. */
+static bool flow_refuse(struct flow *f, int status, const char *why,
+                        const char *secret)
+{
+    char text[4 * 1024], body[sizeof text + 100];
+    int n;
+    bool page = !f->down.sent && !f->stream;
+
+    if (!f->ex.begun && !f->stream)
+        exchange_new(f);
+    tell(f, 0, *secret ? EV_FILTER : status == 403 || status == 407 ||
+         status == 421 ? EV_DENY : EV_NOTE, "%s: %s%s",
+         page ? "answered by an error page" : "cut off", why, secret);
+    if (!page)
+        return flow_cut(f);
+    escape(text, why);
+    n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), text);
+    return flow_answer(f, status_text(status), status == 407 ?
+                       "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n"
+                       "Content-Type: text/plain; charset=utf-8" :
+                       "Content-Type: text/plain; charset=utf-8",
+                       body, (size_t)n);
+}
+
+/* The same, where all may be told to both. */
+PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
+                                   const char *format, ...)
+{
+    char why[1024];
+
+    FORMAT(why, format);
+    return flow_refuse(f, status, why, "");
+}
+
+/* ==== 21 SOCKS ==========================================================
+   Versions 4, 4a and 5 (RFC 1928, 1929), as the server of our client and as
+   the client of a proxy on the way. Limit: CONNECT alone. */
+
+enum {
+    SOCKS_OK = 0, SOCKS_FAILED = 1, SOCKS_FORBIDDEN = 2, SOCKS_NETWORK = 3,
+    SOCKS_HOST = 4, SOCKS_REFUSED = 5, SOCKS_TIMEOUT = 6, SOCKS_COMMAND = 7,
+    SOCKS_ADDRESS = 8
+};
+
+/* Makes a host of the n bytes at p, which must be a name's, or IPv6 address's,
+   in brackets or not. */
+static bool socks_name(const char *p, size_t n, unsigned port,
+                       struct target *t)
+{
+    char text[MAX_HOST + 3];
+    bool v6 = memchr(p, ':', n) != NULL, bare = v6 && *p != '[';
+    unsigned char ip[16];
+    size_t len = n + 2 * bare;
+
+    if (n == 0 || len > sizeof text)
+        return false;
+    *text = '[';
+    text[len - 1] = ']';
+    memcpy(text + bare, p, n);
+    return (*text == '[') == v6 && (!v6 || text[len - 1] == ']') &&
+           parse_authority(text, len, port, t) &&
+           (!v6 || parse_ip(t->host, ip));
+}
+
+/* SOCKS4 and 4a: reads a request off the n bytes at p. Contract as in 12. */
+static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
+{
+    const unsigned char *user = p + 8, *name, *end;
+
+    if (n < 9)
+        return 0;
+    t->port = (unsigned)p[2] << 8 | p[3];
+    name = memchr(user, 0, n - 8);
+    if (p[1] != 1 || (name ? name - user : (ssize_t)n - 8) > MAX_HOST)
+        return -1;
+    if (name == NULL)
+        return 0;
+    name++;
+    if (p[4] != 0 || p[5] != 0 || p[6] != 0 || p[7] == 0) {
+        inet_ntop(AF_INET, p + 4, t->host, sizeof t->host);
+        return (int)(name - p);
+    }
+    end = memchr(name, 0, n - (size_t)(name - p));
+    if (end == NULL)
+        return n - (size_t)(name - p) > MAX_HOST ? -1 : 0;
+    return socks_name((const char *)name, (size_t)(end - name), t->port, t)
+           ? (int)(end + 1 - p) : -1;
+}
+
+/* SOCKS5 (RFC 1928, 4): reads a request off the n bytes at p. Contract as in
+   12, and *code tells what is wrong. */
+static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
+                        int *code)
+{
+    size_t len, at;
+
+    *code = SOCKS_FAILED;
+    if (n < 5)
+        return 0;
+    len = p[3] == 1 ? 4 : p[3] == 4 ? 16 : p[4];
+    at = p[3] == 3 ? 5 : 4;
+    if (p[0] != 5)
+        return -1;
+    *code = SOCKS_COMMAND;
+    if (p[1] != 1)
+        return -1;
+    *code = SOCKS_ADDRESS;
+    if (p[3] != 1 && p[3] != 3 && p[3] != 4)
+        return -1;
+    if (n < at + len + 2)
+        return 0;
+    t->port = (unsigned)p[at + len] << 8 | p[at + len + 1];
+    if (p[3] != 3)
+        inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
+                  sizeof t->host);
+    else if (!socks_name((const char *)p + at, len, t->port, t))
+        return -1;
+    return (int)(at + len + 2);
+}
+
+/* Tells a SOCKS client how it went. */
+static void socks_reply(struct buf *out, int version, int code)
+{
+    const char v4[8] = { 0, code == SOCKS_OK ? 90 : 91 };
+    const char v5[10] = { 5, (char)code, 0, 1 };
+
+    if (version == 4)
+        buf_put(out, v4, sizeof v4);
     else
-        server_enter(f, SERVER_UP);
+        buf_put(out, v5, sizeof v5);
+}
+
+/* Whether the n bytes at login are --proxyauth's, in a time that does not tell
+   how much of them is right. */
+static bool is_authorized(const void *login, size_t n)
+{
+    unsigned char shown[32], wanted[32];
+
+    sha256(login, n, shown);
+    sha256(opt.proxyauth, strlen(opt.proxyauth), wanted);
+    return mbedtls_ct_memcmp(shown, wanted, sizeof wanted) == 0;
+}
+
+/* The reply code for an errno of connect(). */
+static int socks_code(int error)
+{
+    return error == EACCES ? SOCKS_FORBIDDEN :
+           error == ECONNREFUSED ? SOCKS_REFUSED :
+           error == ENETUNREACH ? SOCKS_NETWORK :
+           error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
 }
 
 /* The steps of the conversation with -x's proxy: that is, of a SOCKS proxy's
@@ -6913,6 +7046,150 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
         return 0;
     s->step = TUNNEL_OPEN;
     return (int)len;
+}
+
+/* A SOCKS client has shown no user and password, or wrong ones. */
+static bool socks_refuse(struct flow *f)
+{
+    tell(f, 0, EV_DENY, "%s asks by SOCKS%d without the right user and "
+         "password", f->peer, f->socks);
+    return flow_close(f);
+}
+
+/* A SOCKS5 client greets, and is told whether it must log in (RFC 1928, 3). */
+static bool socks_greet(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    const unsigned char *p = buf_at(in);
+    unsigned char reply[2] = { 5, 255 };    /* 255: it cannot come in */
+
+    if (in->len < 2 || in->len < 2u + p[1])
+        return false;
+    if (opt.proxyauth == NULL && memchr(p + 2, 0, p[1]) != NULL)
+        reply[1] = 0;
+    else if (memchr(p + 2, 2, p[1]) != NULL)
+        reply[1] = 2;               /* by name and password */
+    buf_put(&f->client.out, reply, 2);
+    buf_eat(in, 2u + p[1]);
+    f->greeted = reply[1] == 0 ? 2 : 1;
+    return reply[1] == 255 ? socks_refuse(f) : true;
+}
+
+/* A SOCKS5 client logs in, by its name and password (RFC 1929, 2). */
+static bool socks_admit(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    const unsigned char *p = buf_at(in);
+    size_t user = in->len < 2 ? 0 : p[1], word;
+    char login[512];
+    bool good;
+
+    if (in->len < 3 + user || in->len < 3 + user + p[2 + user])
+        return false;
+    word = p[2 + user];
+    memcpy(login, p + 2, user);
+    login[user] = ':';
+    memcpy(login + user + 1, p + 3 + user, word);
+    good = opt.proxyauth == NULL || is_authorized(login, user + 1 + word);
+    buf_put(&f->client.out, good ? "\1\0" : "\1\1", 2);
+    buf_eat(in, 3 + user + word);
+    f->greeted = 2;
+    return good || socks_refuse(f);
+}
+
+/* A SOCKS client asks for a connection, once it has greeted. */
+static bool socks_ask(struct flow *f)
+{
+    struct buf *in = &f->client.in;
+    const unsigned char *p = buf_at(in);
+    struct target t = { .host = "" };
+    int code = SOCKS_FAILED, n;
+
+    if (f->socks == 5 && f->greeted < 2)
+        return f->greeted == 0 ? socks_greet(f) : socks_admit(f);
+    n = f->socks == 4 ? socks4_parse(p, in->len, &t)
+                      : socks5_parse(p, in->len, &t, &code);
+    if (n == 0)
+        return false;
+    if (f->socks == 4 && opt.proxyauth != NULL) {
+        socks_reply(&f->client.out, 4, SOCKS_FAILED);
+        return socks_refuse(f);
+    }
+    if (n < 0 || t.port == 0) {
+        tell(f, 0, EV_OPEN, "%s asks by SOCKS for what there is not", f->peer);
+        socks_reply(&f->client.out, f->socks, code);
+        return flow_close(f);
+    }
+    buf_eat(in, (size_t)n);
+    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks,
+         t.host, t.port);
+    f->tunnel = true;
+    f->home = t;
+    server_want(f, &t);
+    return flow_enter(f, FLOW_REACH);
+}
+
+/* A SOCKS client is answered when the server has been reached, or not. */
+static bool socks_answer(struct flow *f)
+{
+    struct server *s = &f->server;
+    bool good;
+
+    if (s->state != SERVER_UP && s->state != SERVER_FAILED)
+        return false;
+    good = s->state == SERVER_UP || is_mitm_it(f->home.host);
+    socks_reply(&f->client.out, f->socks, good ? SOCKS_OK
+                                               : socks_code(s->error));
+    if (good)
+        return flow_enter(f, FLOW_FIRST);
+    tell(f, 0, EV_DENY, "%s is told: %s", f->peer, s->failure);
+    return flow_close(f);
+}
+
+/* ==== 22 servers ========================================================
+   How a flow reaches its server, or comes to know why it cannot: a name is
+   looked up, a hop connected to, a proxy asked, a handshake made. Each step is
+   a state of the server; whoever waits for it looks at that. Limit: addresses
+   are tried one after the other. */
+
+/* Begins the handshake with the server, on an open connection. */
+static void server_tls(struct flow *f)
+{
+    struct server *s = &f->server;
+    const char *name = server_name(f);
+    const struct alpn *alpn = server_alpn(f);
+    unsigned char ip[16];
+    char key[3 * MAX_HOST + 300];
+    struct known *old = s->known;
+
+    s->target.tls = true;
+    snprintf(key, sizeof key, "%s:%u/%s/%s/%d/%.*s", s->target.host,
+             s->target.port, name, flow_name(f), f->hello.rsa, /* the leaf's */
+             alpn->len, (const char *)alpn->names);
+    s->known = known_get(key);
+    known_drop(old);
+    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
+        mbedtls_ssl_set_hostname(s->end.ssl,
+                                 parse_ip(name, ip) ? NULL : name) != 0) {
+        server_fail(f, "cannot start TLS with %s: out of memory", name);
+        return;
+    }
+    /* for a new leaf the certificate is needed, which a session may lack; and
+       a stream that upgrades to TLS cannot be begun again */
+    s->resumed = s->known->has_session && !f->stream &&
+                 (opt.insecure || time(NULL) < s->known->until) &&
+                 (known_is_fresh(s->known) || f->state != FLOW_SERVER) &&
+                 mbedtls_ssl_set_session(s->end.ssl, &s->known->session) == 0;
+    server_enter(f, SERVER_TLS);
+}
+
+/* The way to the server is open: TLS next, or it is up. */
+static void server_reached(struct flow *f)
+{
+    if (f->server.target.tls)
+        server_tls(f);
+    else
+        server_enter(f, SERVER_UP);
 }
 
 /* Reads an HTTP proxy's answer to CONNECT; the contract is the same. */
@@ -7294,256 +7571,16 @@ static bool server_step(struct flow *f)
     return true;
 }
 
-/* ==== 17 messages ========================================================
+/* ==== 23 messages =======================================================
    One message in one direction: a reader finds its head and its body, filters
    get that, and a writer mends what they print; without filters the reader
    gives all to the writer's end as it is. All this is the same for requests
-   and responses. What is not is what a head means: request_begin(),
+   and responses; only what a head means is not: request_begin(),
    response_begin(). What ends a flow, or makes it another, is a step: it
-   returns true. */
+   returns true. Limit: HTTP/1; all else is a stream, which goes through as it
+   is. */
 
-/* Makes a direction's reader and writer ready for their next message. */
-static void direction_reset(struct flow *f, bool request)
-{
-    struct reader *r = request ? &f->asks : &f->answers;
-    struct writer *w = request ? &f->up : &f->down;
-    struct end *client = &f->client, *server = &f->server.end;
-
-    chain_free(r->chain);
-    buf_free(&r->message);
-    *r = (struct reader){ .flow = f, .from = request ? client : server,
-                          .to = w, .request = request };
-    *w = (struct writer){ .flow = f, .to = request ? server : client,
-                          .request = request };
-}
-
-/* Forgets all messages that are under way. */
-static void messages_reset(struct flow *f)
-{
-    direction_reset(f, true);
-    direction_reset(f, false);
-}
-
-/* Moves a flow to another state. */
-static bool flow_enter(struct flow *f, int state)
-{
-    f->state = state;
-    f->since = now;
-    return true;
-}
-
-/* Whether filters have not read or printed all of their message. */
-static bool chain_is_busy(const struct chain *c)
-{
-    return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
-}
-
-/* Whether filters have made something else of their message, or of NULL. */
-static bool chain_changed(const struct chain *c)
-{
-    return c != NULL && (c->in.bytes != c->out.bytes ||
-                         c->in.hash != c->out.hash);
-}
-
-/* How an exchange has ended: the status that the client got (0: none), the
-   bytes of the answer's body before and behind the filters, and what these have
-   done, "" without any. */
-struct upshot { int status; uint64_t before, behind; const char *word; };
-
-static struct upshot exchange_upshot(const struct flow *f)
-{
-    const struct exchange *ex = &f->ex;
-    const struct chain *asked = f->asks.chain, *c = f->down.chain;
-    struct upshot o = { f->answers.head.status, f->answers.bytes,
-                         f->answers.bytes, "" };
-    size_t head;
-
-    if (c != NULL) {                /* nobody has read the head of a raw one */
-        head = c->raw ? c->from->head.len : c->to->printed.len;
-        o.behind = c->out.bytes > head ? c->out.bytes - head : 0;
-        if (!c->raw)
-            o.status = c->to->printed.status;
-    }
-    if (!f->down.sent)
-        o.status = 0;
-    if (ex->status != 0) {
-        o.status = ex->status;
-        o.behind = ex->page;
-    }
-    if (ex->fate != NULL)
-        o.word = ex->fate;
-    else if (asked != NULL && !asked->to->request)
-        o.word = "answered";
-    else if (chain_is_busy(asked) || chain_is_busy(c))
-        o.word = "failed";
-    else if (asked != NULL || c != NULL)
-        o.word = chain_changed(asked) || chain_changed(c) ? "changed"
-                                                          : "unchanged";
-    return o;
-}
-
-/* Says how an exchange has ended: in a line behind ==, and to --log-json. */
-static void exchange_tell(struct flow *f)
-{
-    struct exchange *ex = &f->ex;
-    struct upshot o = exchange_upshot(f);
-    double ms = (now - f->asks.begun) * 1000;
-    char text[2048], line[4 * sizeof text];
-    struct json j;
-    size_t n;
-
-    if (ex->url == NULL || ex->told || f->stream)
-        return;
-    ex->told = true;
-    if (events->fd >= 0) {
-        event_begin(&j, f, EV_RESPONSE, "", o.status);
-        json_number(&j, "bytes", "%" PRIu64, o.behind);
-        json_number(&j, "came", "%" PRIu64, o.before);
-        json_number(&j, "took", "%.0f", ms);
-        event_end(&j, o.word, strlen(o.word));
-    }
-    if (opt.quiet)
-        return;
-    snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
-             PRIu64 " bytes, %.0f ms%s%s", ex->id, o.status, ex->method,
-             ex->url, o.before, o.behind, ms, *o.word ? ", " : "", o.word);
-    n = escape(line, text);
-    line[n++] = '\n';
-    sink_put(shown_at(), line, n);
-}
-
-/* Ends a flow from our side: what is in client.out still goes, and then the
-   client has a little while to take it and to close. */
-static bool flow_close(struct flow *f)
-{
-    exchange_tell(f);
-    messages_reset(f);
-    server_drop(f);
-    end_finish(&f->client, f->client.ssl != NULL && !f->client.ready
-                           ? END_SEALED : END_WELL); /* nothing to seal yet */
-    return flow_enter(f, FLOW_CLOSING);
-}
-
-/* Ends a flow so that the client does not take what it has for whole: TLS
-   ends without close_notify, and TCP with RST where its end would be the
-   message's; not where a length or chunks tell as much, since RST may destroy
-   what was delivered. */
-static bool flow_cut(struct flow *f)
-{
-    const struct writer *w = &f->down;
-    bool open = f->answers.body.framing == UNTIL_CLOSE ||
-                (w->chain != NULL && w->state != WRITE_DONE &&
-                 (w->chain->raw || (w->last && w->out == OUT_COPY)));
-
-    end_finish(&f->client, f->stream || (w->sent && open) ? END_RESET
-                                                          : END_CUT);
-    return flow_close(f);
-}
-
-static const char *status_text(int status)
-{
-    return status == 400 ? "400 Bad Request" :
-           status == 403 ? "403 Forbidden" :
-           status == 421 ? "421 Misdirected Request" :
-           status == 407 ? "407 Proxy Authentication Required" :
-           status == 408 ? "408 Request Timeout" :
-           status == 431 ? "431 Request Header Fields Too Large" :
-           status == 504 ? "504 Gateway Timeout" : "502 Bad Gateway";
-}
-
-/* Ends a flow with an answer of our own, with a body of n bytes. */
-static bool flow_answer(struct flow *f, const char *status, const char *fields,
-                        const void *body, size_t n)
-{
-    struct buf *out = &f->client.out;
-    size_t before = out->len;       /* of an answer that is on its way */
-
-    f->ex.status = atoi(status);
-    f->ex.page = f->ex.client_head ? 0 : n;
-    buf_printf(out, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %zu\r\n"
-               "Connection: close\r\n\r\n", status, fields, n);
-    show_message(f->ex.id, false, (char *)buf_at(out) + before,
-                 out->len - before);
-    if (!f->ex.client_head)
-        buf_put(out, body, n);
-    return flow_close(f);
-}
-
-/* Forgets the exchange, but for its number. */
-static void exchange_free(struct exchange *ex)
-{
-    free(ex->method);
-    free(ex->url);
-    *ex = (struct exchange){ .id = ex->id };
-}
-
-/* Shows the message that r's end has the beginning of: its head, and of its
-   body what has come with that. */
-static void reader_show(const struct reader *r)
-{
-    const char *p = (char *)buf_at(&r->from->in);
-    size_t len = r->from->in.len, n = r->head.unclear ? len : r->head.len;
-    struct body b = r->body;
-    ssize_t piece = 1;
-    bool data;
-
-    for (; n < len && n < SHOWN && !b.done && piece > 0; n += (size_t)piece) {
-        piece = body_next(&b, p + n, len - n, &data);
-        piece = piece < 0 ? 0 : piece;
-    }
-    show_message(r->flow->ex.id, r->request, p, n);
-}
-
-/* A request's head is there, or what of it has come is to be refused. */
-static void exchange_new(struct flow *f)
-{
-    struct reader *r = &f->asks;
-    bool head = f->ex.client_head;
-
-    exchange_free(&f->ex);
-    f->ex.id = next_id();
-    f->ex.client_head = head;
-    f->ex.begun = true;
-    r->body = body_begin(&r->head, &f->ex);
-    if (r->head.len > 0)
-        reader_show(r);
-}
-
-/* Ends a flow with a page that says why, or, when the client has been sent
-   a part of an answer already, without the rest. The log is told, too, and
-   also what is not for the client. */
-static bool flow_refuse(struct flow *f, int status, const char *why,
-                        const char *secret)
-{
-    char text[4 * 1024], body[sizeof text + 100];
-    int n;
-    bool page = !f->down.sent && !f->stream;
-
-    if (!f->ex.begun && !f->stream)
-        exchange_new(f);
-    tell(f, 0, *secret ? EV_FILTER : status == 403 || status == 407 ||
-         status == 421 ? EV_DENY : EV_NOTE, "%s: %s%s",
-         page ? "answered by an error page" : "cut off", why, secret);
-    if (!page)
-        return flow_cut(f);
-    escape(text, why);
-    n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), text);
-    return flow_answer(f, status_text(status), status == 407 ?
-                       "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n"
-                       "Content-Type: text/plain; charset=utf-8" :
-                       "Content-Type: text/plain; charset=utf-8",
-                       body, (size_t)n);
-}
-
-/* The same, where all may be told to both. */
-PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
-                                   const char *format, ...)
-{
-    char why[1024];
-
-    FORMAT(why, format);
-    return flow_refuse(f, status, why, "");
-}
+/* ---- readers: whom they give what they read, and how they end */
 
 /* Lets all bytes that r reads pass, up to the end of its connection. */
 static void stream_begin(struct reader *r)
@@ -7854,6 +7891,8 @@ static bool reader_body(struct reader *r)
     return moved;
 }
 
+/* ---- heads on their way to a server */
+
 /* Whether a request's method is this one; methods know upper from lower. */
 static bool method_is(const char *p, const struct head *h, const char *name)
 {
@@ -7987,6 +8026,8 @@ static void writer_put_head(struct writer *w, struct buf *src,
     buf_move(&w->to->out, b, b->len);
     buf_free(b);
 }
+
+/* ---- writers: what filters print is framed anew, where it must be */
 
 /* Whether what the filters print may be sent in chunks (RFC 9112, 6.1). */
 static bool mend_may_chunk(const struct writer *w)
@@ -8240,6 +8281,8 @@ static bool write_head(struct writer *w)
     return true;
 }
 
+/* ---- what a head means */
+
 /* Gives the message to its filters, if it has any that match; if not, to the
    writer. */
 static bool reader_filter(struct reader *r)
@@ -8367,6 +8410,19 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
                                        curl -O would write over the CA's file */
     return flow_answer(f, "404 Not Found", "Content-Type: text/plain", no,
                        sizeof no - 1);
+}
+
+/* Whether the value of a Proxy-Authorization field is (RFC 7617). */
+static bool basic_is_authorized(const struct buf *value)
+{
+    unsigned char login[512];
+    size_t n;
+
+    return value->len > 6 &&
+           strncasecmp((char *)buf_at(value), "Basic ", 6) == 0 &&
+           mbedtls_base64_decode(login, sizeof login, &n, buf_at(value) + 6,
+                                 value->len - 6) == 0 &&
+           is_authorized(login, n);
 }
 
 /* Whether a proxy's client may come in: asks for --proxyauth's credentials.
@@ -8500,6 +8556,8 @@ static bool response_begin(struct reader *r)
     reader_filter(r);
     return true;
 }
+
+/* ---- reading: heads, one after the other, or a stream */
 
 /* The source ended where a head might have begun. */
 static bool reader_left(struct reader *r)
@@ -8716,10 +8774,12 @@ static bool read_stream(struct reader *r)
     return wait ? false : reader_body(r);
 }
 
-/* ---- WebSocket: messages are read from their frames, and go through filters
-   one after the other in each direction, while the next ones wait in the
-   buffer. A direction of which no filter wants any is read, too: so that a
-   CLOSE of ours does not come within a frame. */
+/* ==== 24 WebSocket ======================================================
+   Messages are read from their frames (RFC 6455), and go through filters one
+   after the other in each direction, while the next ones wait in the buffer. A
+   direction of which no filter wants any is read, too: so that a CLOSE of ours
+   does not come within a frame. Limit: no extensions: where a filter wants
+   messages, the server is offered none. */
 
 /* A connection has become WebSocket's. True. */
 static bool frames_begin(struct flow *f)
@@ -8902,6 +8962,8 @@ static bool read_frames(struct reader *r)
     return writer_done(r->to, r);
 }
 
+/* ---- a turn of a flow's messages, of whatever kind */
+
 /* Reads what can be read of a message; whether anything moved. */
 static bool reader_step(struct reader *r)
 {
@@ -8986,108 +9048,11 @@ static bool flow_relay(struct flow *f)
     return moved;
 }
 
-/* ==== 18 flows ===========================================================
-   What a client's connection goes through before messages pass: SOCKS, the
-   first bytes of a tunnel, the two handshakes of an intercepted one. And how
-   long it may wait for what, its birth, and its end. */
-
-/* A SOCKS client has shown no user and password, or wrong ones. */
-static bool socks_refuse(struct flow *f)
-{
-    tell(f, 0, EV_DENY, "%s asks by SOCKS%d without the right user and "
-         "password", f->peer, f->socks);
-    return flow_close(f);
-}
-
-/* A SOCKS5 client greets, and is told whether it must log in (RFC 1928, 3). */
-static bool socks_greet(struct flow *f)
-{
-    struct buf *in = &f->client.in;
-    const unsigned char *p = buf_at(in);
-    unsigned char reply[2] = { 5, 255 };    /* 255: it cannot come in */
-
-    if (in->len < 2 || in->len < 2u + p[1])
-        return false;
-    if (opt.proxyauth == NULL && memchr(p + 2, 0, p[1]) != NULL)
-        reply[1] = 0;
-    else if (memchr(p + 2, 2, p[1]) != NULL)
-        reply[1] = 2;               /* by name and password */
-    buf_put(&f->client.out, reply, 2);
-    buf_eat(in, 2u + p[1]);
-    f->greeted = reply[1] == 0 ? 2 : 1;
-    return reply[1] == 255 ? socks_refuse(f) : true;
-}
-
-/* A SOCKS5 client logs in, by its name and password (RFC 1929, 2). */
-static bool socks_admit(struct flow *f)
-{
-    struct buf *in = &f->client.in;
-    const unsigned char *p = buf_at(in);
-    size_t user = in->len < 2 ? 0 : p[1], word;
-    char login[512];
-    bool good;
-
-    if (in->len < 3 + user || in->len < 3 + user + p[2 + user])
-        return false;
-    word = p[2 + user];
-    memcpy(login, p + 2, user);
-    login[user] = ':';
-    memcpy(login + user + 1, p + 3 + user, word);
-    good = opt.proxyauth == NULL || is_authorized(login, user + 1 + word);
-    buf_put(&f->client.out, good ? "\1\0" : "\1\1", 2);
-    buf_eat(in, 3 + user + word);
-    f->greeted = 2;
-    return good || socks_refuse(f);
-}
-
-/* A SOCKS client asks for a connection, once it has greeted. */
-static bool socks_ask(struct flow *f)
-{
-    struct buf *in = &f->client.in;
-    const unsigned char *p = buf_at(in);
-    struct target t = { .host = "" };
-    int code = SOCKS_FAILED, n;
-
-    if (f->socks == 5 && f->greeted < 2)
-        return f->greeted == 0 ? socks_greet(f) : socks_admit(f);
-    n = f->socks == 4 ? socks4_parse(p, in->len, &t)
-                      : socks5_parse(p, in->len, &t, &code);
-    if (n == 0)
-        return false;
-    if (f->socks == 4 && opt.proxyauth != NULL) {
-        socks_reply(&f->client.out, 4, SOCKS_FAILED);
-        return socks_refuse(f);
-    }
-    if (n < 0 || t.port == 0) {
-        tell(f, 0, EV_OPEN, "%s asks by SOCKS for what there is not", f->peer);
-        socks_reply(&f->client.out, f->socks, code);
-        return flow_close(f);
-    }
-    buf_eat(in, (size_t)n);
-    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks,
-         t.host, t.port);
-    f->tunnel = true;
-    f->home = t;
-    server_want(f, &t);
-    return flow_enter(f, FLOW_REACH);
-}
-
-/* A SOCKS client is answered when the server has been reached, or not. */
-static bool socks_answer(struct flow *f)
-{
-    struct server *s = &f->server;
-    bool good;
-
-    if (s->state != SERVER_UP && s->state != SERVER_FAILED)
-        return false;
-    good = s->state == SERVER_UP || is_mitm_it(f->home.host);
-    socks_reply(&f->client.out, f->socks, good ? SOCKS_OK
-                                               : socks_code(s->error));
-    if (good)
-        return flow_enter(f, FLOW_FIRST);
-    tell(f, 0, EV_DENY, "%s is told: %s", f->peer, s->failure);
-    return flow_close(f);
-}
+/* ==== 25 flows ==========================================================
+   What a client's connection goes through before messages pass: the first
+   bytes of a tunnel, the two handshakes of an intercepted one. How long it may
+   wait, and for what; its birth, and its end. Limit: a flow has one client,
+   and ends with it. */
 
 /* A tunnel is not to be opened: its bytes pass as they are, TLS and all. A
    stream's filters have had the plain text that came before. */
@@ -9484,6 +9449,8 @@ static bool flow_step(struct flow *f)
     return moved;
 }
 
+/* ---- how long a flow may wait, and for what */
+
 /* Whether nothing more can happen. */
 static bool flow_over(const struct flow *f)
 {
@@ -9675,6 +9642,8 @@ static void flow_expire(struct flow *f, enum wait w)
     }
 }
 
+/* ---- birth and end */
+
 /* A flow for a client that has connected; NULL: there is no memory. */
 static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
 {
@@ -9742,7 +9711,166 @@ static void flow_free(struct flow *f)
     free(f);
 }
 
-/* ==== 19 loop ============================================================ */
+/* ==== 26 loop ===========================================================
+   Arm, select(), accept, read, let each flow go as far as it can, start what
+   waits, settle: once around is a turn. Interest and the nearest deadline are
+   computed afresh in each. Limit: most turns look at the flows that are awake
+   alone. */
+
+/* Something has happened to f: it is to be stepped, and goes to the front,
+   where those are that are awake. */
+static void flow_wake(struct flow *f)
+{
+    f->wake = true;
+    f->woken = now;
+    if (f->prev == NULL)
+        return;
+    f->prev->next = f->next;
+    if (f->next != NULL)
+        f->next->prev = f->prev;
+    f->prev = NULL;
+    f->next = flows;
+    flows->prev = f;
+    flows = f;
+}
+
+/* The flow behind f, or the first, if f is NULL, that is to be looked at in
+   this turn; NULL: there is none. Thousands that sleep would make each turn
+   slow: they are looked at now and then. */
+static struct flow *next_flow(const struct flow *f)
+{
+    struct flow *next = f ? f->next : flows;
+
+    return next != NULL && (full_turn || now - next->woken < AWAKE) ? next
+                                                                    : NULL;
+}
+
+/* Does work on it, which is, or belongs to, the flow f. False: there is no
+   memory for f, which ends, so that others may have what it had. */
+static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
+{
+    if (attempt(work, it))
+        return true;
+    tell(f, 0, EV_CLOSE, "%s is closed: out of memory", f->peer);
+    flow_wake(f);
+    f->over = true;
+    return false;
+}
+
+/* Does work on each flow that is to be looked at in this turn. */
+static void each_flow(void (*work)(void *))
+{
+    for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
+        next = next_flow(f);        /* work may move f, or free it */
+        flow_attempt(f, work, f);
+    }
+}
+
+/* About how many descriptors are in use. A flow may want two. */
+static int fds_used(void)
+{
+    int n = 16 + 2 * nflows;        /* standard ones, listener, pipes, files */
+
+    for (const struct child *p = children; p != NULL; p = p->next)
+        n += (p->in >= 0) + (p->out >= 0);
+    return n;
+}
+
+/* Whether there are processes and descriptors for the filters of c now. When
+   none of the latter, others will give some back. */
+static bool chain_may_start(const struct chain *c)
+{
+    bool others = false;
+
+    for (int i = 0; i < c->count; i++)
+        if (!c->run[i].filter->coprocess &&
+            !filter_is_free(c->run[i].filter, !chain_has_room(c), c->fed))
+            return false;
+    for (const struct child *p = children; p != NULL; p = p->next)
+        others |= !p->filter->coprocess;
+    return !others || fds_used() + 2 * c->count + 2 < fd_limit;
+}
+
+/* Counts the bytes that wait for coprocesses and that these have answered. When
+   there are too many, the message whose peers have given and taken too little
+   for longest ends with its flow, as others that are to be asked would fail. */
+static void answers_count(void)
+{
+    struct chain *held = NULL;
+
+    waiting_len = 0;
+    for (struct chain *c = chains; c != NULL; c = c->next)
+        for (int i = 0; i < c->count; i++) {
+            const struct buf *b = &c->buf[i];
+
+            if (!c->run[i].filter->coprocess)
+                continue;
+            waiting_len += b->len + b[1].len + b[1].start; /* still in memory */
+            if (c->run[i].exited && b[1].len > MAX_BUF &&
+                (held == NULL || c->since < held->since))
+                held = c;
+        }
+    if (waiting_len <= waiting_max() || held == NULL)
+        return;
+    tell(held->flow, 0, EV_CLOSE, "is cut off, as its peer takes little of it: "
+         "messages of %zu bytes wait", waiting_max());
+    flow_wake(held->flow);
+    held->flow->over = true;
+}
+
+/* Whether the name that c asks for may be looked up now: its client has fewer
+   at work than are left, so that names which are stuck do not keep others from
+   being looked up. If not, one of the client's own that has taken 3 s gives
+   way, the oldest one - or, of a client that has none, anybody's. */
+static bool lookup_is_due(const struct chain *c)
+{
+    const char *peer = c->flow->peer;
+    size_t n = (size_t)(strrchr(peer, ':') - peer) + 1;
+    struct child *oldest[2] = { NULL, NULL }, *p;
+    int own = 0;
+
+    for (p = children; p != NULL; p = p->next)
+        if (p->filter == &lookups && p->run != NULL) {
+            bool same = strncmp(p->run->chain->flow->peer, peer, n) == 0;
+
+            own += same;
+            for (int i = 0; i <= same; i++)
+                if (oldest[i] == NULL || p->moved < oldest[i]->moved)
+                    oldest[i] = p;
+        }
+    p = oldest[own > 0];
+    if (own >= MAX_RESOLVERS - lookups.running && p != NULL &&
+        now - p->moved >= GIVES_WAY * SECOND) {
+        own -= own > 0;
+        lookup_again(p->run);
+        copro_end(p, "others wait");
+    }
+    return own < MAX_RESOLVERS - lookups.running;
+}
+
+/* Starts the filters of those messages that wait for --jobs and whose turn has
+   come. One that cannot start yet keeps its place before others that want its
+   filters. Coprocesses are given to whole messages alone, so that no peer that
+   stalls holds one. */
+static void start_filters(void)
+{
+    for (struct chain *c = chains; c != NULL; c = c->next) {
+        bool good = true;
+
+        if (!c->started && chain_may_start(c))
+            good = flow_attempt(c->flow, chain_start, c);
+        for (int i = 0; good && c->failed == NULL && i < c->count; i++) {
+            struct run *r = &c->run[i];
+
+            if (c->started && run_waits(r) && run_fed(c, i) &&
+                filter_is_free(r->filter, true, true) &&
+                (r->filter != &lookups || lookup_is_due(c)))
+                good = flow_attempt(c->flow, run_start, r);
+        }
+    }
+}
+
+/* ---- what select() is asked */
 
 /* What an end waits for. */
 static void end_arm(struct end *e)
@@ -9899,6 +10027,8 @@ static double arm(void)
         sooner(&left, 0.1);
     return left;
 }
+
+/* ---- accept, read, write */
 
 /* Reads what a new client has sent along: mostly it is there. */
 static void flow_hear(void *it)
@@ -10101,6 +10231,33 @@ static void flow_settle(void *it)
         flow_free(f);
 }
 
+/* ---- signals and children that have ended */
+
+/* Takes note of a child's end. */
+static void child_exited(struct child *p, int status)
+{
+    struct run *r = p->run;
+
+    p->pid = 0;
+    p->moved = now;
+    if (p->filter->coprocess)
+        return;                     /* its end of file tells the rest */
+    if (p->killed != 0)             /* what it started and left behind */
+        group_kill(0, p->group, SIGKILL);
+    child_done(p);
+    if (r == NULL)
+        child_free(p);
+    if (r == NULL || r->unread)
+        return;                     /* it may have minded that: as in a shell */
+    if (WIFSIGNALED(status))
+        chain_fail(r->chain, r, "killed by signal %d (%s)",
+                   WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+        chain_fail(r->chain, r, "exit status 127: not found?");
+    else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+        chain_fail(r->chain, r, "exit status %d", WEXITSTATUS(status));
+}
+
 /* Takes note of the children that have ended. */
 static void reap(void)
 {
@@ -10162,6 +10319,8 @@ static bool stopped(void)
             waits[WAIT_FINISH].what);
     return true;
 }
+
+/* ---- the loop */
 
 /* One turn after the other, until a signal ends it. */
 static void run_loop(void)
@@ -10232,7 +10391,9 @@ static void end_children(void)
         }
 }
 
-/* ==== 20 main ============================================================ */
+/* ==== 27 main ===========================================================
+   The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
+   what is opened or read here is never opened or read again. */
 
 /* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
 static void fix_stdio(void)
