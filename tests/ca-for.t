@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """--ca-for NAME: a CA that is made signs for NAME and what is below it only."""
-from mitm import *
+from browser import *
 
 
 @test('critical name constraints, of every kind')
@@ -30,6 +30,71 @@ def _():
         except (ssl.SSLError, Failed, OSError) as error:
             check('forged' not in str(error), 'no handshake')
         proxy.wait_log(r'cannot forge a certificate for other\.test: .*'
+                       r'--ca-for')
+
+
+def stolen(proxy, name):
+    """A leaf for this name that somebody signs by hand with the CA's key."""
+    ca = scratch('stolen.pem', slurp(proxy.ca), 0o600)
+    shutil.copy(ca, ca[:-4] + '.key')
+    return make_leaf(names='DNS:' + name, ca=ca)
+
+
+def by_openssl(proxy, origin, name, home):
+    """Whether openssl takes this server for name."""
+    said = command('openssl', 's_client', '-connect', '127.0.0.1:%d'
+                   % origin.port, '-servername', name, '-verify_hostname', name,
+                   '-CAfile', proxy.ca)
+    like(said, rb'Verify return code: (0 |47 .permitted subtree)', 'what for')
+    return b'Verify return code: 0 ' in said
+
+
+def by_curl(proxy, origin, name, home):
+    done = subprocess.run(
+        [need('curl'), '-sS', '--noproxy', '*', '--cacert', proxy.ca,
+         '--resolve', '%s:%d:127.0.0.1' % (name, origin.port),
+         'https://%s:%d/' % (name, origin.port)], stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, timeout=2 * DEADLINE)
+    check(done.returncode in (0, 60), "curl's status", done.returncode)
+    return done.stdout == b'a page'
+
+
+def by_chromium(proxy, origin, name, home):
+    return b'a page' in visit('https://%s:%d/' % (name, origin.port), home,
+                              '--host-resolver-rules=MAP %s 127.0.0.1' % name,
+                              *trust(proxy.ca, home))
+
+
+for client in by_openssl, by_curl, by_chromium:
+    @test('what is signed by hand for another name, is refused: '
+          + client.__name__)
+    def _(client=client):
+        if client == by_chromium:
+            browser(), need('certutil')
+        with Proxy('--ca-for', 'inside.test') as proxy:
+            for name, good in (('inside.test', True), ('www.inside.test', True),
+                               ('outside.test', False)):
+                with Origin(answer(reply(b'a page')), tls=True,
+                            cert=stolen(proxy, name)) as origin:
+                    home = scratch('home')
+                    os.mkdir(home)
+                    equal(client(proxy, origin, name, home), good, name)
+
+
+@test('Chromium, through the proxy: a name that is permitted, and another')
+def _():
+    browser(), need('certutil')
+    cert = make_leaf(names='DNS:inside.test,DNS:outside.test')
+    with Origin(answer(reply(b'a page')), tls=True, cert=cert) as origin, \
+            Proxy('--ca-for', 'inside.test', '--connect-to',
+                  ':443:localhost:%d' % origin.port) as proxy:
+        for name in 'inside.test', 'outside.test':
+            home = scratch('home')
+            os.mkdir(home)
+            shown = visit('https://%s/' % name, home, '--proxy-server=http://'
+                          '127.0.0.1:%d' % proxy.port, *trust(proxy.ca, home))
+            equal(b'a page' in shown, name == 'inside.test', name)
+        proxy.wait_log(r'cannot forge a certificate for outside\.test: .*'
                        r'--ca-for')
 
 
