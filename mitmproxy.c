@@ -303,7 +303,8 @@ struct span { size_t at, len; };
 /* How the body of a message is framed (RFC 9112, 6.3). */
 enum framing { NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE };
 
-/* A body being read: what is left of it, and where in its chunks we are. */
+/* A body being read: what is left of it, and the place within its chunked
+   coding (RFC 9112, 7.1). */
 struct body {
     enum framing framing;
     enum {
@@ -321,27 +322,28 @@ struct body {
     } step;
     uint64_t left;          /* of BY_LENGTH, or of the chunk */
     bool strict;            /* only CRLF ends a chunk's line */
-    bool begun, done;       /* some of it has come; all has */
+    bool begun, done;       /* some bytes of the body have come; all have */
 };
 
 /* A message's head: where its parts are, and what frames its body. */
 struct head {
     size_t len;             /* all of it, empty line included */
     size_t lead;            /* empty lines before it: bytes */
-    size_t at, seen;        /* read so far, as lines; no line ends further on
-                               up to here */
+    size_t at;              /* what lies before has been read, as lines */
+    size_t seen;            /* between at and here no line ends */
     size_t fields;          /* where the first field line begins */
-    bool frames;            /* the last field read does: no fold may follow */
+    bool frames;            /* the field read last is about framing: obs-fold
+                               (RFC 9112, 5.2) behind it is unclear */
     struct span method, target; /* of a request */
     int status;             /* of a response; 0: this is a request */
     int minor;              /* of HTTP/1.minor */
-    bool has_length, chunked, coded; /* Content-Length; Transfer-Encoding
-                               that ends in chunked; any at all */
+    bool has_length;        /* Content-Length is there ... */
+    uint64_t length;        /* ... with this value */
+    bool coded, chunked;    /* Transfer-Encoding is there; it ends in chunked */
     bool expect;            /* Expect: 100-continue, or a fold of that */
-    bool upgrade, websocket; /* Upgrade is there; and names that */
-    bool h2c, h2c_alone;    /* ... and HTTP/2, or nothing else */
-    bool close, keep_alive; /* as Connection has it; close is stronger */
-    uint64_t length;
+    bool upgrade, websocket; /* Upgrade is there; it names websocket */
+    bool h2c, h2c_alone;    /* Upgrade names h2c; it names nothing else */
+    bool close, keep_alive; /* options of Connection; close is stronger */
     const char *unclear;    /* why nobody can tell where the body ends */
     struct span host, type, coding; /* values of Host, Content-Type and
                                Content-Encoding */
@@ -357,44 +359,46 @@ struct frame {
     uint64_t length;        /* of the payload behind */
 };
 
-/* One direction's frames being read: where in a message we are. */
+/* One direction's frames being read: the place within a message. */
 struct frames {
     struct frame frame;     /* the one under way, or the last */
-    uint64_t left;          /* of it yet to come, its head included */
+    uint64_t left;          /* bytes of the frame yet to come, head included */
     bool open;              /* the message goes on in another frame */
-    unsigned char opcode;   /* of the message: its first frame's */
-    uint64_t length;        /* of its payload, in all frames begun so far */
-    const char *wrong;      /* why it is none to be read; NULL: it is one */
+    unsigned char opcode;   /* the message's: that of its first frame */
+    uint64_t length;        /* the message's payload in all frames so far */
+    const char *wrong;      /* why no filter can get the message; NULL: one
+                               can */
 };
 
-/* Where a request goes. Of a flow's targets each is the one before, where
-   nothing makes another of it:
+/* Where a request goes. A flow has five targets, each a copy of the one before
+   unless the reason named here makes it another:
 
-     flow.home      where the client's connection goes: by CONNECT, SOCKS, the
-                    packet filter, reverse:URL; of a proxy's plain client, what
-                    its last request named
-     ex.to          where its request goes; ex.host is that host's name, which
-                    SNI or Host tell where ex.to has an address
-     server.target  where what the filters made of the request goes
-     server.goal    what --connect-to has in the place of that
-     server.hop     what is connected to: -x's proxy, if there is one */
+     flow.home      where the client's connection leads: by CONNECT, SOCKS, the
+                    packet filter or reverse:URL; without a tunnel, what the
+                    last request named
+     ex.to          where the request leads that is under way; ex.host is the
+                    name of that host, by SNI or Host where ex.to has an address
+     server.target  where the request leads that the filters printed
+     server.goal    what --connect-to puts in the place of server.target
+     server.hop     what is connected to: -x's proxy instead of server.goal */
 struct target {
-    char host[MAX_HOST + 1]; /* without the root's dot ... */
-    bool rooted;            /* ... which it had: look-ups are given that */
+    char host[MAX_HOST + 1]; /* without the root's dot at the end ... */
+    bool rooted;            /* ... that was there: getaddrinfo() is given it */
     unsigned port;
     bool tls;
-    bool forward;           /* an upstream HTTP proxy is given the request
-                               itself, and not a CONNECT first */
+    bool forward;           /* -x's proxy gets the request in absolute-form,
+                               not a CONNECT first */
 };
 
 /* What a ClientHello asks for. ALPN's names (RFC 7301) each stand behind a
    byte that is their length, as on the wire. */
 struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
-    bool absurd;            /* the name cannot be one: not to be forged */
-    size_t enough;          /* with fewer bytes it cannot be whole */
-    bool rsa;               /* no ECDSA: the leaf's key must be RSA */
-    bool http, h2;          /* http/1.1, h2 is among its ALPN names: */
+    bool absurd;            /* sni is no host name: no leaf is forged for it */
+    size_t enough;          /* with fewer bytes the message cannot be whole */
+    bool rsa;               /* the client takes no ECDSA: the leaf's key must
+                               be RSA */
+    bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
 
@@ -404,53 +408,56 @@ struct known {
     struct known *next;     /* most recently used first */
     int refs;
     mbedtls_x509_crt leaf;  /* version 0: none yet */
-    unsigned char of[32];   /* SHA-256 of the certificate it was made from */
-    time_t born;
-    unsigned char trusted[32]; /* SHA-256 of a certificate that was verified */
-    time_t until;           /* ... which counts for so long */
+    unsigned char of[32];   /* SHA-256 of the certificate that leaf copies */
+    time_t born;            /* when leaf was forged */
+    unsigned char trusted[32]; /* SHA-256 of a certificate that was verified,
+                               ... */
+    time_t until;           /* ... and need not be again until then */
     bool has_session;
-    bool only_tls12;        /* is offered to the server (PSS_BUG) */
+    bool only_tls12;        /* the server is offered TLS 1.2 alone (PSS_BUG) */
     mbedtls_ssl_session session;
     char key[];             /* "host:port/name/the leaf's/rsa/ALPN" */
 };
 
-/* One end of a flow: the connection to the client or to the server. How each
-   half of it ends, from what follows what:
+/* One end of a flow: the connection to the client or to the server. A TCP
+   connection has two halves, and each of them ends by itself.
 
-     read() gives 0      fd_done    without TLS, ENDED_WELL
-     close_notify comes             ENDED_WELL; FIN alone is ENDED_CUT
-     RST, or TLS fails   broken     ENDED_CUT
+   The input, by what comes:            fd_done   broken   ended
+     FIN, without TLS                     yes              ENDED_WELL
+     close_notify (RFC 8446, 6.1)                          ENDED_WELL
+     FIN without a close_notify           yes              ENDED_CUT
+     RST, or an error of TLS                       yes     ENDED_CUT
 
-     END_WELL            all of out goes, then close_notify, then FIN
-     END_CUT             all of out goes, no close_notify, then FIN
-     END_RESET           the same; without TLS the peer takes all, then RST
-     END_SEALED          with TLS: what ends it is in wire_out, FIN follows
-     END_SHUT            FIN or RST was sent
+   The output, by what it is to end with; all of out goes before:
+     END_WELL    close_notify if there is TLS, then FIN
+     END_CUT     FIN; the peer of a TLS session takes it for a cut
+     END_RESET   as END_CUT; without TLS the peer acknowledges all, then RST
+     END_SEALED  with TLS: wire_out has the last record, FIN is left to send
+     END_SHUT    FIN or RST was sent
 
-   The first that is further down counts: an END_WELL that has not been sent
-   yet may become a cut. Nothing of it happens to an end that is broken. */
+   ending only moves down this list: an END_WELL that waits for out to go may
+   become END_CUT, and not the other way. Nothing is sent to a broken end. */
 struct end {
     int fd;                 /* -1: none */
     struct buf wire_in, wire_out; /* as on the wire; unused without TLS */
-    struct buf in, out;     /* opened, and to be sealed */
+    struct buf in, out;     /* plaintext: what came, and what is to go */
     mbedtls_ssl_context *ssl; /* NULL: no TLS */
-    struct own *own;        /* what only its TLS session uses; or NULL */
-    struct tap *tap;        /* where what passes is captured; or NULL */
+    struct own *own;        /* the TLS session's copy of tls_conf; or NULL */
+    struct tap *tap;        /* -w's place for what passes; or NULL */
     bool ready;             /* bytes may pass: no handshake is under way */
-    int tls_error;          /* why TLS failed; 0: it did not */
-    bool later;             /* its handshake goes on in the next turn */
-    bool vouched;           /* a server's certificate has been verified */
-    unsigned char tickets;  /* that a server gave, of which it was kept */
+    int tls_error;          /* why TLS failed; 0: it has not */
+    bool later;             /* the handshake goes on in the next turn */
+    bool vouched;           /* the server's certificate has been verified */
+    unsigned char tickets;  /* how many of the server's were kept */
     unsigned char alert;    /* the number of the last alert in plain text */
-    bool bulk;              /* the last read took all there was room for */
-    bool fd_done;           /* the descriptor has no more bytes to give */
-    enum { NOT_ENDED, ENDED_WELL, ENDED_CUT } ended; /* its input: no more
-                               will come into in */
+    bool bulk;              /* the last read() filled all the room there was */
+    bool fd_done;           /* read() gave 0 */
+    enum { NOT_ENDED, ENDED_WELL, ENDED_CUT } ended; /* no more comes into in */
     enum { NOT_ENDING, END_WELL, END_CUT, END_RESET, END_SEALED,
-           END_SHUT } ending;       /* its output: no more is put into out */
-    bool lingers;           /* RST waits for the peer to take the rest ... */
-    double asked;           /* ... of which the kernel was asked then */
-    double wrote;           /* when it last took bytes */
+           END_SHUT } ending;       /* no more is put into out */
+    bool lingers;           /* RST waits until the peer has acknowledged all */
+    double asked;           /* when the kernel was asked for that (TIOCOUTQ) */
+    double wrote;           /* when the peer last took bytes */
     bool broken;            /* nothing can be written any more */
 };
 
@@ -471,14 +478,14 @@ struct server {
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
     bool used;              /* an exchange has been completed on it */
-    int spare;              /* bytes that may come of a last chunk for which
-                               its answer had no place */
+    int spare;              /* bytes yet to come of a last chunk that some
+                               servers send behind 204 and 304 */
     struct chain *lookup;   /* asks for the hop's addresses */
     struct sockaddr_storage addr[MAX_ADDRS];
     int addrs, tried;
     double since;           /* when this state was entered */
-    int error;              /* of connect(); 0: it was something else */
-    int status;             /* that the client is to be told; 0: 502 */
+    int error;              /* connect()'s errno; 0: another step failed */
+    int status;             /* of the page that the client gets; 0: 502 */
     char failure[1024];
 };
 
@@ -504,27 +511,29 @@ struct filter {
 struct child {
     struct child *next;
     struct filter *filter;
-    struct run *run;        /* whom it serves; NULL: nobody, or one who left */
-    bool busy;              /* with a message */
+    struct run *run;        /* that the child serves; NULL: none, or gone */
+    bool busy;              /* a coprocess: with a message */
     pid_t pid;              /* 0: has been reaped */
-    pid_t group;            /* its process group's, which may outlive it */
+    pid_t group;            /* its process group, which may outlive it */
     int in, out;            /* our ends of its stdin and stdout; -1: closed */
-    struct buf question;    /* of a coprocess: still to be written */
-    struct buf answer;      /* ... what has come of it */
-    uint64_t given;         /* ... bytes that its stdin has taken in all */
+    struct buf question;    /* a coprocess's: yet to be written to in */
+    struct buf answer;      /* a coprocess's: what has come from out so far */
+    uint64_t given;         /* a coprocess's: bytes that in has taken in all */
     double moved;           /* when it last made progress, or was reaped */
-    double killed;          /* when it was told to stop; 0: was not */
-    bool slain;             /* and was killed, as it did not */
+    double killed;          /* when SIGTERM was sent; 0: was not */
+    bool slain;             /* SIGKILL was sent, too */
 };
 
 /* A filter at work on one message. */
 struct run {
     struct filter *filter;
     struct chain *chain;    /* of which it is one */
-    struct child *child;    /* that serves it; NULL: none yet, or no more */
-    bool exited;            /* it has said how it went */
-    bool unread;            /* its reader left: its status does not matter */
-    bool printed;           /* anything */
+    struct child *child;    /* that serves the run; NULL: none yet, or no
+                               more */
+    bool exited;            /* the child's status, or its answer, is known */
+    bool unread;            /* the next filter has closed its stdin: a status
+                               that SIGPIPE makes does not matter */
+    bool printed;           /* at least a byte */
     double moved;           /* when it last made progress */
 };
 
@@ -534,36 +543,40 @@ struct tally { uint64_t bytes, hash; };
 /* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. It lies
    between the reader of the message and the writer of what takes its place. */
 struct chain {
-    struct chain *next;     /* all of them, in their order */
+    struct chain *next;     /* in the list of all, by age */
     struct flow *flow;
     struct reader *from;    /* NULL: a name is looked up */
     struct writer *to;      /* of the same direction; of the other, when request
                                filters have printed an answer */
     bool started;
     bool fed;               /* nothing more will be put into buf[0] */
-    double since;           /* when its peers began to give or take too little:
-                               later by what they did, and while it worked */
-    double worked;          /* when it was last seen at work; 0: is not */
-    bool raw;               /* wire bytes are put into it */
-    enum framing was;       /* how the body is framed that its own replaces */
-    struct buf lead, trailers; /* of what filters do not get */
-    uint64_t sum;           /* body_sum() of what they got of a request's body:
-                               of its first ... */
-    size_t summed;          /* ... bytes, MAX_HOLD at most */
-    struct buf kept;        /* wire bytes, for --on-error pass ... */
-    bool keep;              /* ... if they are to be, and are not too many */
+    double since;           /* WAIT_TAKE counts from here: moved on by each
+                               byte that a peer gives or takes (PACE), and
+                               while the filters work */
+    double worked;          /* when the filters were last seen at work; 0: they
+                               wait */
+    bool raw;               /* filters get the bytes of the wire */
+    enum framing was;       /* of the body that the filters' takes the place
+                               of */
+    struct buf lead, trailers; /* empty lines before the head, trailer fields:
+                               filters do not get them */
+    uint64_t sum;           /* body_sum() of the first ... */
+    size_t summed;          /* ... bytes, MAX_HOLD at most, of a request's body
+                               as the filters got it */
+    struct buf kept;        /* the message as it came (--on-error pass) ... */
+    bool keep;              /* ... unless it is longer than MAX_HOLD */
     int count;
     struct run run[MAX_CHAIN];
     struct buf buf[MAX_CHAIN + 1];
     struct tally in, out;   /* of the message, and of what was made of it */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
-    int deaths;             /* of those that looked up its name */
-    const struct run *failed; /* NULL: none ... */
-    char failure[128];      /* ... and why it did */
+    int deaths;             /* a look-up's: of children that were at it */
+    const struct run *failed; /* the first that failed; NULL: none has ... */
+    char failure[128];      /* ... and why */
 };
 
-/* One message being read, from one end. What it is given to is its chain, or,
-   where no filter matches, the writer of its direction. */
+/* One message being read, from one end. The bytes go to the chain, or, where no
+   filter matches, to the writer of the same direction. */
 struct reader {
     struct flow *flow;
     struct end *from;
@@ -571,20 +584,21 @@ struct reader {
     bool request;
     enum {
         READ_HEAD,          /* waits for a head */
-        READ_BODY,          /* has it, and reads what follows, until body.done:
-                               then it waits for the exchange's end */
+        READ_BODY,          /* reads what follows the head, until body.done;
+                               then waits for the exchange's end */
         READ_FRAMES         /* reads WebSocket's messages, one by one */
     } state;
     struct head head;
     struct body body;       /* what is left of it; of a stream: UNTIL_CLOSE */
     bool wanted;            /* of READ_FRAMES: filters want the messages */
     struct frames frames;
-    struct buf message;     /* its frames, until it is whole */
-    uint64_t bytes;         /* of it, without chunked coding, that were read */
+    struct buf message;     /* the frames of a message that is not whole yet */
+    uint64_t bytes;         /* of the body, without chunked coding, so far */
     struct chain *chain;    /* NULL: no filter */
     bool pass;              /* the filters failed: the original goes on */
-    double begun;           /* when its head's first byte was seen; 0: not */
-    struct head next;       /* of what follows it, and waits, as far as read */
+    double begun;           /* when the head's first byte came; 0: not yet */
+    struct head next;       /* the next message's, which waits in from.in, as
+                               far as it has been read */
 };
 
 /* One message being written, to one end: what a chain prints, or what a reader
@@ -596,7 +610,7 @@ struct writer {
     enum {
         WRITE_NOTHING,      /* no message is on its way */
         WRITE_PRINT,        /* waits for the filters to print a head */
-        WRITE_HEAD,         /* there is one; a request waits for the server */
+        WRITE_HEAD,         /* has a head; a request waits for the server */
         WRITE_BODY,         /* the body moves */
         WRITE_MESSAGE,      /* waits for all that filters make of WebSocket's */
         WRITE_DONE          /* all of it is in to.out */
@@ -604,11 +618,11 @@ struct writer {
     struct chain *chain;    /* NULL: straight from the reader */
     struct head printed;    /* what the chain has printed; len 0: no head */
     enum {
-        OUT_COPY,           /* as it is printed, or as it came */
-        OUT_HOLD,           /* held back until the length is known */
-        OUT_CHUNKED,        /* a chunk for each piece */
-        OUT_EXACT,          /* as printed, of which left bytes must come */
-        OUT_DROP            /* no body is allowed */
+        OUT_COPY,           /* the body goes as it is printed, or as it came */
+        OUT_HOLD,           /* ... is held back until its length is known */
+        OUT_CHUNKED,        /* ... goes in chunks, one for each piece */
+        OUT_EXACT,          /* ... goes as printed: just left bytes more */
+        OUT_DROP            /* ... goes nowhere: the head allows none */
     } out;
     uint64_t left;          /* of OUT_EXACT */
     bool sent;              /* some of the message has been put into to.out */
@@ -618,20 +632,20 @@ struct writer {
 /* What is known of the exchange under way, for filters and matches. */
 struct exchange {
     unsigned long id;
-    bool head, connect;     /* the server was asked by HEAD, CONNECT: rules
-                               the response's framing ... */
-    bool client_head;       /* ... but the client asked by HEAD */
-    bool upgrade;           /* another protocol was asked for */
-    bool begun;             /* by a request's head, and has not ended */
-    bool continued;         /* the proxy has answered 100 itself */
-    int minor;              /* of the client's HTTP version; the server's is
-                               taken to be no other */
-    bool path;              /* the client's target was one, or "*" */
+    bool head, connect;     /* the server was asked by HEAD, by CONNECT: how
+                               its answer is framed (RFC 9112, 6.3) */
+    bool client_head;       /* the client asked by HEAD: how ours is framed */
+    bool upgrade;           /* Upgrade was in the request */
+    bool begun;             /* a request's head has come, no end yet */
+    bool continued;         /* the proxy has answered 100 Continue itself */
+    int minor;              /* of the client's HTTP/1.minor; what the server
+                               knows is taken to be the same */
+    bool path;              /* the request had an origin-form target, or "*" */
     char *method, *url;     /* NULL with -q when there is no filter */
     const char *fate;       /* NULL, "failed" or "dropped", by a filter */
-    int status;             /* of an answer of our own, ... */
-    size_t page;            /* ... whose body has as many bytes */
-    bool told;              /* its line has been written */
+    int status;             /* of an answer of the proxy's own ... */
+    size_t page;            /* ... with a body of so many bytes */
+    bool told;              /* the "==" line has been written */
     struct target to;
     char host[MAX_HOST + 1];
 };
@@ -649,8 +663,8 @@ struct flow {
     struct flow *next, *prev;
     enum {
         FLOW_PROXIED,       /* waits for --proxy-protocol's header */
-        FLOW_SOCKS,         /* waits for what a SOCKS client asks for */
-        FLOW_REACH,         /* waits for the server, to answer it */
+        FLOW_SOCKS,         /* waits for a SOCKS client's request */
+        FLOW_REACH,         /* waits for the server, to answer that request */
         FLOW_FIRST,         /* in a tunnel: waits for the first bytes */
         FLOW_HELLO,         /* waits for the whole ClientHello */
         FLOW_SERVER,        /* waits for the server's certificate */
@@ -665,16 +679,16 @@ struct flow {
     struct exchange ex;
     int socks;              /* 4 or 5; 0: it is no SOCKS client */
     int greeted;            /* a SOCKS5 client: 1 must log in, 2 may ask */
-    bool tunnel;            /* where the client goes is settled */
+    bool tunnel;            /* home is settled for the whole connection */
     struct target home;
     bool untouched;         /* nothing is opened or filtered */
     struct hello hello;
-    struct known *leaf;     /* the client's handshake shows it */
+    struct known *leaf;     /* what the client's handshake shows */
     bool spoken;            /* an HTTP message has been seen */
-    bool stream;            /* both directions are streams */
-    bool heard;             /* ... and it was the server that spoke last */
-    unsigned char matched;  /* letters of "HTTP/" that its client has just
-                               sent: the fence looks for it */
+    bool stream;            /* both directions are streams ... */
+    bool heard;             /* ... and the server spoke last */
+    unsigned char matched;  /* letters of "HTTP/" that a stream's client has
+                               just sent: --only-hosts lets none through */
     bool wake;              /* something happened to it in this turn */
     double woken;           /* when that was the last time */
     bool over;              /* to be freed by flow_settle() */
@@ -684,7 +698,7 @@ struct flow {
     double moved;           /* when a byte last moved */
 };
 
-/* See section 26: whatever happens to a flow for others' doing ends in it. */
+/* Section 26: f is stepped in this turn. Whoever gives f something calls it. */
 static void flow_wake(struct flow *f);
 
 /* All that the command line settles. */
@@ -694,8 +708,8 @@ static struct {
     bool transparent;
     const char *proxyauth;  /* user:password that clients must show */
     struct upstream { struct target at; bool socks, local; char *login;
-    } proxy;                /* -x; at.port 0: none; local: names are looked
-                               up here; login: user:password or NULL */
+    } proxy;                /* -x; at.port 0: none; local: we look up names,
+                               not the proxy; login: user:password or NULL */
     struct detour { struct detour *next; struct target from, to;
     } *detours;             /* --connect-to; "" and 0: any, or the same */
     regex_t *only, *ignore, *tcp; /* --only-hosts, --ignore-hosts ... */
@@ -706,7 +720,7 @@ static struct {
     int workers;
     bool insecure, pass_pinned;
     bool proxied;           /* --proxy-protocol */
-    char **command;         /* what we are around; NULL: nothing */
+    char **command;         /* COMMAND and its arguments; NULL: none */
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
     struct filter *filters, **filters_end;
@@ -720,14 +734,14 @@ static struct {
 static double now;                  /* seconds, monotonic, once per turn */
 static struct flow *flows;          /* the one that woke last is the first */
 static int nflows;
-static bool full_turn;              /* those that sleep are looked at, too */
+static bool full_turn;              /* sleeping flows are looked at, too */
 static struct child *children;
 static struct chain *chains;        /* the oldest is the first */
-static size_t waiting_len;          /* bytes before and behind coprocesses */
+static size_t waiting_len;          /* bytes for and from coprocesses */
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
-static struct rlimit given_limit, raised_limit; /* of them; children get the
-                                                   former */
+static struct rlimit given_limit, raised_limit; /* RLIMIT_NOFILE: what
+                                       children get, and ours */
 static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
@@ -5109,7 +5123,7 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
 }
 
 /* The PROXY protocol, version 1: "PROXY TCP4 from to port port" on a line of
-   at most 107 bytes. Contract as in 12; *a becomes the client's address, if
+   at most 107 bytes. Contract as in 15; *a becomes the client's address, if
    that is told. */
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
@@ -6865,8 +6879,8 @@ enum {
     SOCKS_ADDRESS = 8
 };
 
-/* Makes a host of the n bytes at p, which must be a name's, or IPv6 address's,
-   in brackets or not. */
+/* Makes t's host of the n bytes at p: a name, or an IPv6 address, which SOCKS
+   clients write with brackets and without. False: it is neither. */
 static bool socks_name(const char *p, size_t n, unsigned port,
                        struct target *t)
 {
@@ -6885,7 +6899,8 @@ static bool socks_name(const char *p, size_t n, unsigned port,
            (!v6 || parse_ip(t->host, ip));
 }
 
-/* SOCKS4 and 4a: reads a request off the n bytes at p. Contract as in 12. */
+/* Reads a request of SOCKS4, or of 4a (address 0.0.0.x: a name follows), off
+   the n bytes at p. Contract as in 15. */
 static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
 {
     const unsigned char *user = p + 8, *name, *end;
@@ -6910,8 +6925,8 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
            ? (int)(end + 1 - p) : -1;
 }
 
-/* SOCKS5 (RFC 1928, 4): reads a request off the n bytes at p. Contract as in
-   12, and *code tells what is wrong. */
+/* Reads a request of SOCKS5 (RFC 1928, 4) off the n bytes at p. Contract as in
+   15; at -1 *code is the reply's. */
 static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
                         int *code)
 {
@@ -6941,7 +6956,8 @@ static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
     return (int)(at + len + 2);
 }
 
-/* Tells a SOCKS client how it went. */
+/* Puts the reply with this code into out (RFC 1928, 6); version 4 knows granted
+   and rejected alone. */
 static void socks_reply(struct buf *out, int version, int code)
 {
     const char v4[8] = { 0, code == SOCKS_OK ? 90 : 91 };
@@ -6953,8 +6969,8 @@ static void socks_reply(struct buf *out, int version, int code)
         buf_put(out, v5, sizeof v5);
 }
 
-/* Whether the n bytes at login are --proxyauth's, in a time that does not tell
-   how much of them is right. */
+/* Whether the n bytes at login are --proxyauth's. The time it takes tells
+   nothing about how many of them are right. */
 static bool is_authorized(const void *login, size_t n)
 {
     unsigned char shown[32], wanted[32];
@@ -6973,11 +6989,11 @@ static int socks_code(int error)
            error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
 }
 
-/* The steps of the conversation with -x's proxy: that is, of a SOCKS proxy's
-   until it has let us in, and been asked. */
+/* server.step: how far the conversation with -x's proxy is. The first two are
+   a SOCKS proxy's alone. */
 enum { GREETED, LOGGED_IN, ASKED, TUNNEL_OPEN };
 
-/* Asks a SOCKS proxy for the server (RFC 1928, 4). */
+/* Asks -x's SOCKS proxy for a connection to the goal (RFC 1928, 4). */
 static void socks_request(struct server *s)
 {
     struct buf *out = &s->end.out;
@@ -6996,7 +7012,7 @@ static void socks_request(struct server *s)
     buf_put(out, port, 2);
 }
 
-/* Shows a SOCKS proxy the user's name and password (RFC 1929). */
+/* Sends -x's SOCKS proxy login, "user:password" (RFC 1929). */
 static void socks_log_in(struct server *s, const char *login)
 {
     struct buf *out = &s->end.out;
@@ -7013,8 +7029,8 @@ static void socks_log_in(struct server *s, const char *login)
     buf_put(out, password, n);
 }
 
-/* Goes on with the conversation with a SOCKS proxy, of which the n bytes at p
-   have come. As in 12: those consumed, 0 for more, -1: it refuses. */
+/* Reads what -x's SOCKS proxy says, off the n bytes at p, and answers. Contract
+   as in 15; -1: the proxy refuses, which is noted. */
 static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
 {
     static const char *const words[] = {
@@ -7048,7 +7064,7 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
     return (int)len;
 }
 
-/* A SOCKS client has shown no user and password, or wrong ones. */
+/* Closes on a SOCKS client without the user and password of --proxyauth. */
 static bool socks_refuse(struct flow *f)
 {
     tell(f, 0, EV_DENY, "%s asks by SOCKS%d without the right user and "
@@ -7056,7 +7072,8 @@ static bool socks_refuse(struct flow *f)
     return flow_close(f);
 }
 
-/* A SOCKS5 client greets, and is told whether it must log in (RFC 1928, 3). */
+/* Answers a SOCKS5 client's greeting with the way to log in (RFC 1928, 3). True
+   when it was whole. */
 static bool socks_greet(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -7075,7 +7092,8 @@ static bool socks_greet(struct flow *f)
     return reply[1] == 255 ? socks_refuse(f) : true;
 }
 
-/* A SOCKS5 client logs in, by its name and password (RFC 1929, 2). */
+/* Answers a SOCKS5 client's name and password (RFC 1929, 2). True when they
+   were whole. */
 static bool socks_admit(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -7097,7 +7115,8 @@ static bool socks_admit(struct flow *f)
     return good || socks_refuse(f);
 }
 
-/* A SOCKS client asks for a connection, once it has greeted. */
+/* Reads a SOCKS client's request, behind greeting and login, and goes for the
+   server. True when something moved. */
 static bool socks_ask(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -7129,7 +7148,8 @@ static bool socks_ask(struct flow *f)
     return flow_enter(f, FLOW_REACH);
 }
 
-/* A SOCKS client is answered when the server has been reached, or not. */
+/* Answers a SOCKS client's request, once it is clear whether the server can be
+   reached. */
 static bool socks_answer(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7152,7 +7172,7 @@ static bool socks_answer(struct flow *f)
    a state of the server; whoever waits for it looks at that. Limit: addresses
    are tried one after the other. */
 
-/* Begins the handshake with the server, on an open connection. */
+/* Begins the TLS handshake with the server, on an open connection. */
 static void server_tls(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7174,8 +7194,8 @@ static void server_tls(struct flow *f)
         server_fail(f, "cannot start TLS with %s: out of memory", name);
         return;
     }
-    /* for a new leaf the certificate is needed, which a session may lack; and
-       a stream that upgrades to TLS cannot be begun again */
+    /* a resumed session brings no certificate, which a new leaf is made from;
+       and STARTTLS cannot be begun again if the server refuses the session */
     s->resumed = s->known->has_session && !f->stream &&
                  (opt.insecure || time(NULL) < s->known->until) &&
                  (known_is_fresh(s->known) || f->state != FLOW_SERVER) &&
@@ -7183,7 +7203,8 @@ static void server_tls(struct flow *f)
     server_enter(f, SERVER_TLS);
 }
 
-/* The way to the server is open: TLS next, or it is up. */
+/* There is a connection to the server, through proxies or not: TLS next, or
+   the server is up. */
 static void server_reached(struct flow *f)
 {
     if (f->server.target.tls)
@@ -7192,7 +7213,8 @@ static void server_reached(struct flow *f)
         server_enter(f, SERVER_UP);
 }
 
-/* Reads an HTTP proxy's answer to CONNECT; the contract is the same. */
+/* Reads the answer of -x's HTTP proxy to CONNECT off the n bytes at p, which
+   a NUL follows. Contract as socks_converse()'s. */
 static int connect_converse(struct flow *f, const char *p, size_t n)
 {
     struct server *s = &f->server;
@@ -7212,7 +7234,7 @@ static int connect_converse(struct flow *f, const char *p, size_t n)
     return len;
 }
 
-/* The upstream proxy has said something, or has ended. */
+/* Takes what -x's proxy has said, or its end. */
 static bool server_proxy(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7221,7 +7243,7 @@ static bool server_proxy(struct flow *f)
 
     if (in->len == 0 && !s->end.ended)
         return false;
-    buf_put(in, "", 1);             /* so that it is a text, too */
+    buf_put(in, "", 1);             /* a NUL behind makes a text of it */
     in->len--;
     n = opt.proxy.socks
         ? socks_converse(f, buf_at(in), in->len)
@@ -7239,7 +7261,8 @@ static bool server_proxy(struct flow *f)
     return n != 0;
 }
 
-/* A "Proxy-Authorization" for the upstream proxy; NULL: it has no login. */
+/* The Proxy-Authorization line for -x's proxy (RFC 7617), without its line end;
+   NULL: there is no login. */
 static const char *proxy_credentials(void)
 {
     static char *text;              /* made once */
@@ -7280,7 +7303,8 @@ static void server_ask_proxy(struct flow *f)
     buf_puts(out, "\r\n");
 }
 
-/* The connection stands. */
+/* connect() has succeeded: a tunnel of -x's proxy next, or the server is
+   reached. */
 static void server_connected(struct flow *f)
 {
     f->server.end.ready = true;
@@ -7296,8 +7320,7 @@ static void server_connected(struct flow *f)
         server_reached(f);
 }
 
-/* Notes why the address tried last cannot be connected to, behind what was
-   noted of those before. */
+/* Adds to server.failure why the address tried last cannot be connected to. */
 static void server_refused(struct server *s, int error, const char *why)
 {
     size_t n = s->tried > 1 ? strlen(s->failure) : 0;
@@ -7313,7 +7336,8 @@ static void server_refused(struct server *s, int error, const char *why)
     s->error = error;
 }
 
-/* Tries the server's next address. */
+/* Connects to the next of the server's addresses; the server has failed, if
+   there is none. */
 static void server_connect(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7321,7 +7345,8 @@ static void server_connect(struct flow *f)
     end_close(&s->end);
     while (s->tried < s->addrs) {
         struct sockaddr_storage *a = &s->addr[s->tried++];
-        /* another worker may have just begun it */
+        /* asked here again: another worker may have opened that connection
+           since the client was accepted */
         bool us = address_is_listener(*a) || client_is_us(f->client.fd);
         int fd = us ? -1 : socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC |
                                                 SOCK_NONBLOCK, 0);
@@ -7341,7 +7366,7 @@ static void server_connect(struct flow *f)
     server_enter(f, SERVER_FAILED);
 }
 
-/* select() says that connect() has come to an end: to which? */
+/* select() says that connect() has come to its end, which SO_ERROR tells. */
 static void server_connect_end(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7357,7 +7382,8 @@ static void server_connect_end(struct flow *f)
     server_connect(f);
 }
 
-/* The address tried last has had so many seconds: the next is tried. */
+/* Gives up the address tried last, after seconds of waiting for what, and tries
+   the next. */
 static void server_late(struct flow *f, double seconds, const char *what)
 {
     char why[100];
@@ -7368,21 +7394,15 @@ static void server_late(struct flow *f, double seconds, const char *what)
     server_connect(f);
 }
 
-/* Adds an address of the server's. */
-static void server_address(struct server *s, int family, const void *ip)
+/* Adds an address of the next hop's: the n bytes, 4 or 16, at ip. */
+static void server_address(struct server *s, const void *ip, size_t n)
 {
-    struct sockaddr_storage *a = &s->addr[s->addrs++];
-    const void *place;
-    size_t n;
-
-    a->ss_family = (sa_family_t)family;
-    ((struct sockaddr_in *)a)->sin_port = /* where IPv6 has it, too */
-        htons((uint16_t)s->hop.port);
-    address_parts(a, &place, &n);
-    memcpy((void *)place, ip, n);
+    address_make(&s->addr[s->addrs++], ip, n,
+                 &(uint16_t){ htons((uint16_t)s->hop.port) });
 }
 
-/* Looks up the next hop's name. False: its addresses are not there yet. */
+/* Has the next hop's name looked up, by a chain of --lookup. False: the
+   addresses are not there, yet or at all. */
 static bool server_ask(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7415,8 +7435,7 @@ static bool server_ask(struct flow *f)
     return s->addrs > 0;
 }
 
-/* Goes to the next hop's address, when its host is one or it is known;
-   otherwise looks it up. */
+/* Finds the next hop's addresses, and begins to connect to them. */
 static void server_lookup(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7427,11 +7446,11 @@ static void server_lookup(struct flow *f)
     if (s->addrs > 0)
         ;                           /* it has been looked up */
     else if (strchr(host, '%') == NULL && (len = parse_ip(host, ip)) > 0)
-        server_address(s, len == 4 ? AF_INET : AF_INET6, ip);
+        server_address(s, ip, len);
     else if (n >= 9 && strcasecmp(host + n - 9, "localhost") == 0 &&
              (n == 9 || host[n - 10] == '.')) { /* RFC 6761, 6.3 */
-        server_address(s, AF_INET, "\x7f\0\0\x01");
-        server_address(s, AF_INET6, &in6addr_loopback);
+        server_address(s, "\x7f\0\0\x01", 4);
+        server_address(s, &in6addr_loopback, 16);
     } else if (!server_ask(f))
         return;
     if (opt.proxy.local && !same_target(&s->hop, &opt.proxy.at)) {
@@ -7443,9 +7462,10 @@ static void server_lookup(struct flow *f)
         server_connect(f);
 }
 
-/* Why TLS with the server failed: if it has sent an alert, what that says and
-   what helps (RFC 8446, 6.2). Once its certificate has been verified, all that
-   both need has been agreed on but for one of ours. */
+/* Why TLS with the server failed, and what helps, by the alert that the server
+   has sent (RFC 8446, 6.2). Once the server's certificate has been verified,
+   key exchange and cipher are agreed on, and only a certificate of ours can be
+   what the server misses. */
 static const char *tls_trouble(const struct end *e)
 {
     switch (e->alert) {
@@ -7475,8 +7495,8 @@ static const char *tls_trouble(const struct end *e)
     }
 }
 
-/* The handshake with the server has failed: try without what may be why, the
-   session or PSS_BUG's TLS 1.3, if that was offered, or say why in words. */
+/* The handshake with the server has failed: tries again without the session or
+   PSS_BUG's TLS 1.3, if one was offered, or notes why in words. */
 static void server_tls_failed(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7484,7 +7504,7 @@ static void server_tls_failed(struct flow *f)
     bool pss = PSS_BUG && error == MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER &&
                !s->known->only_tls12;
 
-    s->known->only_tls12 |= pss;    /* a stream's next connection has luck */
+    s->known->only_tls12 |= pss;    /* helps a stream's next connection */
     if (s->resumed || (pss && !f->stream)) {
         mbedtls_ssl_session_free(&s->known->session);
         s->known->has_session = false;
@@ -7504,7 +7524,8 @@ static void server_tls_failed(struct flow *f)
                     (unsigned)-error, s->end.alert);
 }
 
-/* The server has shown its certificate, and waits: is it who it should be? */
+/* Verifies the certificate that the server has shown, unless it is the one of
+   last time; the handshake waits for that. */
 static void server_verify(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7535,7 +7556,7 @@ static void server_verify(struct flow *f)
     s->end.tls_error = 0;
 }
 
-/* The handshake with the server is over. */
+/* The handshake with the server is done. */
 static void server_tls_done(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7549,7 +7570,7 @@ static void server_tls_done(struct flow *f)
     server_enter(f, SERVER_UP);
 }
 
-/* Moves what can be moved at the server's end. */
+/* Lets the server's end go as far as it can. True when something moved. */
 static bool server_step(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7582,7 +7603,7 @@ static bool server_step(struct flow *f)
 
 /* ---- readers: whom they give what they read, and how they end */
 
-/* Lets all bytes that r reads pass, up to the end of its connection. */
+/* From here on r reads a stream: all bytes, up to the connection's end. */
 static void stream_begin(struct reader *r)
 {
     r->state = READ_BODY;
@@ -7590,9 +7611,9 @@ static void stream_begin(struct reader *r)
     r->to->state = WRITE_BODY;
 }
 
-/* Tells how what follows of f passes, and why: by default where a filter that
-   may match sees none of it, of the requests, the responses, or both; else with
-   -v. As: it is given to those that match as a stream. */
+/* Tells how the rest of f's requests, responses or both passes, and why: always
+   where a filter that may match misses messages by that, else with -v. As: the
+   filters that surely match get it as a stream. */
 static void tell_unseen(const struct flow *f, bool requests, bool responses,
                         bool as, const char *how, const char *why)
 {
@@ -7611,9 +7632,9 @@ static void tell_unseen(const struct flow *f, bool requests, bool responses,
          why);
 }
 
-/* From here on all bytes pass as they come, both ways. Filtered: through
-   the filters too, as one long message. Why goes into the log. False: not yet,
-   as the filters of the request still print the rest of it. */
+/* From here on all bytes pass as they come, both ways. Filtered: through the
+   filters, as one long message each way. Why is for the log. False: not yet,
+   filters still print the rest of the request. */
 static bool flow_stream(struct flow *f, bool filtered, const char *why)
 {
     bool busy = chain_is_busy(f->asks.chain);
@@ -7651,8 +7672,8 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
     return true;
 }
 
-/* n bytes leave from.in: they are kept, where that is asked for, and put into
-   to, unless it is NULL. */
+/* Moves n bytes from from.in to the buffer to, or nowhere if that is NULL; a
+   chain that is to keep the message for --on-error pass gets a copy. */
 static void reader_take(struct reader *r, size_t n, struct buf *to)
 {
     struct buf *in = &r->from->in;
@@ -7671,9 +7692,10 @@ static void reader_take(struct reader *r, size_t n, struct buf *to)
         buf_eat(in, n);
 }
 
-/* Whether what ended the message may have been a cut: TLS that ends without
-   close_notify (RFC 9112, 9.8). Too many servers do that for a page to be made
-   of it: filters get the message, and what they print ends in doubt, too. */
+/* Whether the message may have been cut: its end was the connection's, by FIN
+   without close_notify (RFC 9112, 9.8). Too many servers end like that for an
+   error page; what filters print is sent without a length, and ends likewise.
+   */
 static bool reader_in_doubt(const struct reader *r)
 {
     return r->body.framing == UNTIL_CLOSE && r->from->ended == ENDED_CUT;
@@ -7681,7 +7703,7 @@ static bool reader_in_doubt(const struct reader *r)
 
 /* Behind 204 and 304, which have no body (RFC 9112, 6.3), some servers send
    the last chunk that their Transfer-Encoding promises, and some clients wait
-   for it: it goes on, unless the client has not waited. */
+   for it: those get it, but not a client that has sent its next request. */
 static void server_spare(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7695,8 +7717,8 @@ static void server_spare(struct flow *f)
     }
 }
 
-/* All of the message that r has read is in w's end, or what filters made of
-   it. A stream's connection ends behind it. */
+/* All of r's message, or of what filters made of it, has been put into w's end.
+   A stream's connection ends behind it. True. */
 static bool writer_done(struct writer *w, const struct reader *r)
 {
     struct flow *f = w->flow;
@@ -7712,8 +7734,8 @@ static bool writer_done(struct writer *w, const struct reader *r)
     return true;
 }
 
-/* Whether what comes of r's message is taken: by its filters, by the writer's
-   end, or by nobody, as the peer of a stream has gone. */
+/* Whether bytes of r's message can be taken: into the chain, into the writer's
+   end, or, when a stream's peer is gone, into nothing. */
 static bool reader_has_room(const struct reader *r)
 {
     const struct chain *c = r->chain;
@@ -7723,8 +7745,8 @@ static bool reader_has_room(const struct reader *r)
              : (r->flow->stream && to->broken) || to->out.len < MAX_BUF;
 }
 
-/* The source has ended, and so has the message, if nothing else tells of its
-   end. */
+/* The connection that r reads has ended within its message, or that is the
+   message's end (RFC 9112, 8). */
 static bool reader_ended(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -7747,8 +7769,8 @@ static bool reader_ended(struct reader *r)
     return true;
 }
 
-/* The filters of r's message have failed: --on-error decides. The command, in
-   which there may be secrets, is for the log alone. */
+/* The filters of r's message have failed: --on-error decides. The command may
+   hold secrets, and is for the log, not for the page. */
 static bool chain_failed(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -7780,12 +7802,11 @@ static bool chain_failed(struct reader *r)
     return true;
 }
 
-/* Where r's message ends cannot be known, for this reason. Filters and the
-   fence want to know; otherwise the bytes pass as they are, if it is known
-   where to. In a tunnel both ways become a stream. A proxy's client may send
-   its next request to another server, to which alone it may go: so this one is
-   the last, and ends with its connection. Behind --proxyauth, whose credentials
-   are not for servers, such a request is refused. */
+/* Where r's message ends cannot be known, for this reason. With filters or
+   --only-hosts that is an error. Otherwise, in a tunnel, both ways become a
+   stream. Outside of one, the next request on the connection may be for another
+   server: so the bytes pass, as the last message, up to the connection's end.
+   With --proxyauth that is an error, as they may hold its credentials. */
 static bool reader_unclear(struct reader *r, const char *why)
 {
     struct flow *f = r->flow;
@@ -7828,7 +7849,7 @@ static bool reader_unclear(struct reader *r, const char *why)
     return true;
 }
 
-/* Goes on with a sum (FNV-1a) of a body's start by n bytes at p. */
+/* The sum (FNV-1a) of what sum stands for and the n bytes at p behind that. */
 static uint64_t body_sum(uint64_t sum, const unsigned char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -7836,7 +7857,8 @@ static uint64_t body_sum(uint64_t sum, const unsigned char *p, size_t n)
     return sum;
 }
 
-/* Notes n bytes of data that c's filters get, for body_is_kept(). */
+/* Adds the n bytes of data at the front of the reader's end to c.sum, up to
+   MAX_HOLD, for body_is_kept(). */
 static void body_note(struct chain *c, size_t n)
 {
     n = n < MAX_HOLD - c->summed ? n : MAX_HOLD - c->summed;
@@ -7844,8 +7866,8 @@ static void body_note(struct chain *c, size_t n)
     c->summed += n;
 }
 
-/* Gives what has come of the body to the filters - in the message view its
-   data, chunked coding removed; raw, all - or as it is to the writer's end. */
+/* Moves what has come of the body into the chain (data alone, without chunked
+   coding; all with --raw) or, without one, as it is into the writer's end. */
 static bool reader_body(struct reader *r)
 {
     struct chain *c = r->chain;
@@ -7855,7 +7877,7 @@ static bool reader_body(struct reader *r)
          w->out == OUT_DROP || (r->flow->stream && w->to->broken);
 
     if (c == NULL && w->state != WRITE_BODY)
-        return false;               /* done, or the head is still to go */
+        return false;               /* done; or the head goes first */
     w->sent |= c == NULL && in->len > 0;
     while (in->len > 0 && !r->body.done &&
            (drop || reader_has_room(r))) {
@@ -7893,14 +7915,15 @@ static bool reader_body(struct reader *r)
 
 /* ---- heads on their way to a server */
 
-/* Whether a request's method is this one; methods know upper from lower. */
+/* Whether the method of the head h at p is name; case counts (RFC 9110, 9.1).
+   */
 static bool method_is(const char *p, const struct head *h, const char *name)
 {
     return h->method.len == strlen(name) &&
            memcmp(p + h->method.at, name, h->method.len) == 0;
 }
 
-/* Notes what the request at p says about its answer. */
+/* Notes how the answer to the request at p will be framed. */
 static void exchange_method(struct flow *f, const char *p,
                             const struct head *h)
 {
@@ -7911,8 +7934,8 @@ static void exchange_method(struct flow *f, const char *p,
     f->ex.upgrade = h->upgrade;
 }
 
-/* Whether a response filter that wants text may match the answer to the
-   request under way. */
+/* Whether a response filter may match the answer to the request under way, and
+   wants to read text: then the server is asked for no Content-Encoding. */
 static bool text_wanted(const struct flow *f)
 {
     struct subject s = exchange_subject(&f->ex, false, NULL, NULL);
@@ -7923,11 +7946,10 @@ static bool text_wanted(const struct flow *f)
     return false;
 }
 
-/* Whether the request whose head h stands at p goes where its absolute target
-   says, which is taken apart as by parse_absolute(): that of a proxy's client,
-   or of a filter that sends a request elsewhere. In a tunnel the client has no
-   say: where it names more than a path, as a text that a filter edits might
-   become an absolute target, all goes where others go. */
+/* Whether the request whose head h stands at p goes where its absolute-form
+   target says, which is taken apart as by parse_absolute(). So says a client
+   outside of a tunnel, or a filter that has made it of an origin-form one. A
+   client's own absolute-form in a tunnel does not count. */
 static bool request_names(const struct flow *f, const char *p,
                           const struct head *h, struct target *t,
                           const char **rest, size_t *rest_len)
@@ -7936,7 +7958,7 @@ static bool request_names(const struct flow *f, const char *p,
            parse_absolute(p + h->target.at, h->target.len, t, rest, rest_len);
 }
 
-/* Decides where the request goes whose head h stands at p. */
+/* server.target for the request whose head h stands at p. */
 static struct target request_target(const struct flow *f, const char *p,
                                     const struct head *h)
 {
@@ -7946,7 +7968,8 @@ static struct target request_target(const struct flow *f, const char *p,
 
     if (!request_names(f, p, h, &t, &rest, &n))
         t = f->ex.to;
-    goal = server_goal(&t);         /* else it takes a tunnel, as curl's */
+    goal = server_goal(&t);         /* by --connect-to: through CONNECT, as
+                                       curl does */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
                 same_target(&goal, &t) && tolower(*target) != 'w' && /* ws: */
                 (!f->tunnel || opt.reverse.port != 0);
@@ -7963,8 +7986,9 @@ static void put_origin(struct buf *out, const struct target *t,
         buf_printf(out, ":%u", t->port);
 }
 
-/* Makes the head of a request, which b is and h tells of, one for the next
-   hop. */
+/* Changes the head of a request, which is all of b, and which h tells of, into
+   what the next hop is to get: in origin-form or absolute-form, without what is
+   for this proxy alone. */
 static void request_edit(struct flow *f, struct buf *b, const struct head *h)
 {
     const char *p = (char *)buf_at(b), *rest, *credentials = NULL;
@@ -7974,7 +7998,7 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
     size_t n;
 
     exchange_method(f, p, h);
-    if (forward && !method_is(p, h, "TRACE")) /* which would show them */
+    if (forward && !method_is(p, h, "TRACE")) /* RFC 9110, 9.3.8: no secrets */
         credentials = proxy_credentials();
     if (!f->tunnel)
         head_set(b, h->fields, "Proxy-Connection", NULL, NULL);
@@ -8004,8 +8028,8 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
                    n == 0 || *rest != '/');
 }
 
-/* Puts a head into w's end: h, which stands at the front of src, the reader's
-   or the filters', with its body framed anew. */
+/* Puts the head h, at the front of src, into w's end, with framing (STAYS,
+   SET_LENGTH with this length, ...) for its body. src keeps it. */
 static void writer_put_head(struct writer *w, struct buf *src,
                             const struct head *h, int framing, uint64_t length)
 {
@@ -8029,14 +8053,14 @@ static void writer_put_head(struct writer *w, struct buf *src,
 
 /* ---- writers: what filters print is framed anew, where it must be */
 
-/* Whether what the filters print may be sent in chunks (RFC 9112, 6.1). */
+/* Whether w's peer takes chunked coding: HTTP/1.0 does not (RFC 9112, 6.1). */
 static bool mend_may_chunk(const struct writer *w)
 {
     return w->flow->ex.minor > 0 && w->printed.minor > 0;
 }
 
-/* The filters have printed a head: decides how their body is framed, and
-   writes the head, unless the length must be known first. */
+/* The filters have printed a head: decides how the body behind it is framed,
+   and writes the head, unless the length must be known first. */
 static void mend_begin(struct writer *w)
 {
     const struct head *h = &w->printed;
@@ -8064,9 +8088,10 @@ static void mend_begin(struct writer *w)
     buf_eat(chain_out(w->chain), h->len);
 }
 
-/* Whether a request that is too long to be held seems to keep its body: its
-   filters have left its length in the head, and its first MAX_HOLD bytes,
-   which are at p, alone. Some servers take no chunks (411). */
+/* Whether a request too long to be held seems to keep its body: the filters
+   have changed neither Content-Length nor the first MAX_HOLD of the n bytes at
+   p. Then the length goes out before the end is known: some servers answer
+   chunks with 411. */
 static bool body_is_kept(const struct writer *w, const unsigned char *p,
                          size_t n)
 {
@@ -8079,8 +8104,8 @@ static bool body_is_kept(const struct writer *w, const unsigned char *p,
            body_sum(0, p, MAX_HOLD) == c->sum;
 }
 
-/* Held output is complete, or has become too long to be held: writes the
-   head that fits. False: it must still be held. */
+/* Writes the head, once what is held behind it is complete or longer than
+   MAX_HOLD. False: not yet. */
 static bool mend_held(struct writer *w)
 {
     const struct head *h = &w->printed;
@@ -8095,7 +8120,7 @@ static bool mend_held(struct writer *w)
                          : n == 0 && !h->coded && w->request &&
                            w->chain->was == NO_BODY;
     w->out = OUT_COPY;
-    if (whole ? reader_in_doubt(w->chain->from) /* no length: that looks well */
+    if (whole ? reader_in_doubt(w->chain->from) /* a length would hide that */
               : !mend_may_chunk(w) && !w->request) {
         w->last = true;
         framing = SET_NONE;
@@ -8114,15 +8139,16 @@ static bool mend_held(struct writer *w)
     return true;
 }
 
-/* Whether the response with this head is the last of HTTP: another protocol
-   follows, or the tunnel that the server was asked for. */
+/* Whether behind the response with this head there is no more HTTP: 101 to
+   Upgrade, or 2xx to CONNECT (RFC 9110, 15.2.2 and 9.3.6). */
 static bool response_switches(const struct flow *f, const struct head *h)
 {
     return (h->status == 101 && (f->tunnel || f->ex.upgrade)) ||
            (h->status / 100 == 2 && f->ex.connect);
 }
 
-/* The filters have not printed as many bytes as the head says that is out. */
+/* The filters have printed more or less than the Content-Length that was sent
+   (body_is_kept()). True. */
 static bool mend_failed(struct writer *w)
 {
     return flow_fail(w->flow, 502, "the filter changed the length of a request "
@@ -8131,13 +8157,13 @@ static bool mend_failed(struct writer *w)
                      "makes chunks" : ", and HTTP/1.0 has no other way");
 }
 
-/* Moves what the filters print to where it goes, framed anew. */
+/* Moves what the filters print to w's end, framed anew. */
 static bool mend_body(struct writer *w)
 {
     struct flow *f = w->flow;
     struct buf *src = chain_out(w->chain), *out = &w->to->out;
-    size_t n = src->len < MAX_BUF ? src->len : MAX_BUF; /* the rest counts */
-    bool gone = w->to->broken ||    /* who would take it */
+    size_t n = src->len < MAX_BUF ? src->len : MAX_BUF;
+    bool gone = w->to->broken ||    /* nobody takes it any more */
                 (w->request && !f->stream && w->to->ended &&
                  f->down.state == WRITE_DONE);
 
@@ -8148,7 +8174,7 @@ static bool mend_body(struct writer *w)
     run_moved(w->chain, w->chain->count, n);
     w->sent = true;
     if (gone)
-        w->out = OUT_DROP;          /* nor must it get an end that fits */
+        w->out = OUT_DROP;          /* and no last chunk, either */
     if (w->out == OUT_DROP) {
         buf_eat(src, n);
         return true;
@@ -8167,7 +8193,8 @@ static bool mend_body(struct writer *w)
     return true;
 }
 
-/* The filters are done and their output is written: ends the message. */
+/* The filters are done, and what they printed is in w's end: ends the
+   message. */
 static bool mend_end(struct writer *w)
 {
     struct chain *c = w->chain;
@@ -8187,7 +8214,7 @@ static bool mend_end(struct writer *w)
     return writer_done(w, c->from);
 }
 
-/* The body moves: the reader moves what no filter sees. */
+/* Moves the body that filters print; without filters reader_body() does. */
 static bool write_body(struct writer *w)
 {
     struct chain *c = w->chain;
@@ -8199,8 +8226,8 @@ static bool write_body(struct writer *w)
     return moved;
 }
 
-/* The filters of a request print a response: it goes to the client, and the
-   server is not asked. */
+/* The filters of a request print a response: the chain's writer becomes the
+   client's, and the server is not asked. True. */
 static bool chain_turn(struct chain *c)
 {
     struct writer *w = &c->flow->down;
@@ -8208,14 +8235,14 @@ static bool chain_turn(struct chain *c)
     c->to->state = WRITE_NOTHING;
     c->to->chain = NULL;
     c->to = w;
-    c->was = BY_LENGTH;             /* no response's body is replaced by it */
+    c->was = BY_LENGTH;             /* there is no server's body to go by */
     w->chain = c;
     w->state = WRITE_PRINT;
     w->last = c->from->head.close;
     return true;
 }
 
-/* Waits for the filters to print a head, and finds out what it is. */
+/* Waits for the filters to print a head: a request's, a response's, or none. */
 static bool write_print(struct writer *w)
 {
     struct flow *f = w->flow;
@@ -8257,7 +8284,7 @@ static bool write_print(struct writer *w)
     return true;
 }
 
-/* The message's head is there: a request waits for the server to take it. */
+/* Writes the message's head; that of a request as soon as the server is up. */
 static bool write_head(struct writer *w)
 {
     struct flow *f = w->flow;
@@ -8283,8 +8310,8 @@ static bool write_head(struct writer *w)
 
 /* ---- what a head means */
 
-/* Gives the message to its filters, if it has any that match; if not, to the
-   writer. */
+/* Gives the message whose head r has read a chain, if filters match, and the
+   head to that. False: the writer gets the message as it is. */
 static bool reader_filter(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -8323,9 +8350,9 @@ static bool reader_filter(struct reader *r)
     return true;
 }
 
-/* Finds the name of the host that the request at p is for. A client of
-   transparent mode, or one that looks names up itself, has asked for an
-   address: then it is in SNI or in Host. */
+/* Sets ex.host for the request at p. A client of transparent mode, or one that
+   looks up names itself, came for an address: then SNI or Host have the name.
+   */
 static void exchange_name(struct flow *f, const char *p, const struct head *h)
 {
     unsigned char ip[16];
@@ -8344,7 +8371,8 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
         strcpy(f->ex.host, t.host);
 }
 
-/* Notes what filters and matches are to know of a request. */
+/* Notes method and URL of the request at p, for filters, matches and the log.
+   */
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
     struct exchange *ex = &f->ex;
@@ -8362,8 +8390,8 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
     ex->url = buf_text(url);
 }
 
-/* A proxy client's CONNECT: it gets its tunnel before the server is asked
-   for, so that it can be told of failures inside TLS. */
+/* Answers CONNECT with 200 before the server is asked for: a failure is then
+   told by a page within TLS, as browsers show no page in the place of 200. */
 static bool tunnel_begin(struct flow *f, const struct target *t)
 {
     tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u", f->peer, t->host,
@@ -8371,16 +8399,16 @@ static bool tunnel_begin(struct flow *f, const struct target *t)
     buf_eat(&f->client.in, f->asks.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
-    direction_reset(f, true);       /* the next head is another */
-    server_drop(f);                 /* that of an earlier request */
+    direction_reset(f, true);
+    server_drop(f);                 /* an earlier request's */
     f->spoken = f->untouched = false;
     f->tunnel = true;
     f->home = *t;
     return flow_enter(f, FLOW_FIRST);
 }
 
-/* http://mitm.it/, asked of the proxy: the CA's certificate, and how it is
-   to be installed. The key stays here. */
+/* Answers a request for http://mitm.it/ and the n bytes of path: a page, or the
+   CA's certificate (the key stays here). */
 static bool serve_ca(struct flow *f, const char *path, size_t n)
 {
     static const char page[] = "<!DOCTYPE html><title>mitmproxy.c</title>\n"
@@ -8412,7 +8440,8 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
                        sizeof no - 1);
 }
 
-/* Whether the value of a Proxy-Authorization field is (RFC 7617). */
+/* Whether the value of a Proxy-Authorization field has --proxyauth's login
+   (RFC 7617). */
 static bool basic_is_authorized(const struct buf *value)
 {
     unsigned char login[512];
@@ -8425,8 +8454,9 @@ static bool basic_is_authorized(const struct buf *value)
            is_authorized(login, n);
 }
 
-/* Whether a proxy's client may come in: asks for --proxyauth's credentials.
-   The field leaves the head here, before anybody gets to see it. */
+/* Whether the request that r has read has --proxyauth's credentials; if not,
+   the client gets 407. The field leaves the head here, before filters or
+   servers see it. */
 static bool request_admit(struct reader *r)
 {
     struct buf *in = &r->from->in, *value = buf_scratch();
@@ -8442,8 +8472,8 @@ static bool request_admit(struct reader *r)
     return good;
 }
 
-/* The exchange of this request, whose head stands at p, begins - unless the
-   request is read once more, as its filters have failed. */
+/* Begins an exchange with the request at p, unless that is read once more, as
+   its filters have failed (--on-error pass). */
 static void exchange_begin(struct reader *r, const char *p)
 {
     struct flow *f = r->flow;
@@ -8455,7 +8485,7 @@ static void exchange_begin(struct reader *r, const char *p)
     f->ex.client_head = f->ex.head;
 }
 
-/* Finds out whether a plain request's host is among --ignore-hosts. */
+/* Outside of a tunnel, --ignore-hosts is asked for each request. */
 static void request_ignore(struct flow *f)
 {
     bool told = f->untouched;
@@ -8466,7 +8496,7 @@ static void request_ignore(struct flow *f)
                     "--ignore-hosts says so");
 }
 
-/* A request's head has come. */
+/* A request's head has come: finds out where it goes, and whether it may. */
 static bool request_begin(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -8494,13 +8524,13 @@ static bool request_begin(struct reader *r)
         tell(f, 2, EV_REQUEST, "%s %.200s has come: a head of %zu bytes",
              f->ex.method, f->ex.url, r->head.len);
     }
-    if (opt.only != NULL && opt.transparent) { /* by its name, and not to the
-                                       address that the client took for it */
+    if (opt.only != NULL && opt.transparent) { /* to the name's own address:
+                                       the client may have made one up */
         strcpy(f->home.host, f->ex.host);
         f->ex.to = f->home;
     }
     if (is_mitm_it(f->ex.host)) {
-        parse_absolute(rest, n, &t, &rest, &n); /* in a tunnel it may be one */
+        parse_absolute(rest, n, &t, &rest, &n); /* where it is absolute-form */
         return serve_ca(f, rest, n);
     }
     if (!f->tunnel) {
@@ -8524,7 +8554,8 @@ static bool request_begin(struct reader *r)
     return true;
 }
 
-/* A response's head has come. */
+/* A response's head has come: an interim one (1xx), the last of HTTP on this
+   connection, or a usual one. */
 static bool response_begin(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -8559,15 +8590,15 @@ static bool response_begin(struct reader *r)
 
 /* ---- reading: heads, one after the other, or a stream */
 
-/* The source ended where a head might have begun. */
+/* The connection that r reads has ended where a head might have begun. */
 static bool reader_left(struct reader *r)
 {
     struct flow *f = r->flow;
 
     if (r->request)
         return flow_close(f);
-    if (f->server.used)             /* it may close while it is idle, and the
-                                       client will ask again */
+    if (f->server.used)             /* RFC 9112, 9.3.1: a server may close when
+                                       idle, and clients try again */
         return flow_cut(f);
     if (f->server.end.tls_error != 0)
         return flow_fail(f, 502, "TLS with %s:%u broke off without an answer: "
@@ -8578,8 +8609,8 @@ static bool reader_left(struct reader *r)
                      f->server.target.host, f->server.target.port);
 }
 
-/* The server's connection is of no use any more, and has heard nothing of the
-   next request: another is made for it, once it is there. */
+/* Drops the server's connection, which has had nothing of the next request, and
+   opens another if that request is there. */
 static void server_renew(struct flow *f)
 {
     struct target t = f->server.target;
@@ -8591,7 +8622,7 @@ static void server_renew(struct flow *f)
     f->up.state = WRITE_HEAD;
 }
 
-/* Nothing is asked of the server: what it says or does now is its own. */
+/* Deals with a server that speaks or ends although nothing was asked of it. */
 static bool server_idle(struct flow *f)
 {
     struct end *e = &f->server.end;
@@ -8621,8 +8652,8 @@ static bool server_idle(struct flow *f)
     return true;
 }
 
-/* Waits for a head. Before something has gone to the server, there can be none
-   of a response. */
+/* Waits for a head. A response's can only come once some of the request has
+   gone. */
 static bool read_head(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -8641,7 +8672,7 @@ static bool read_head(struct reader *r)
         return flow_enter(f, FLOW_SOCKS);
     }
     if (r->request && !f->tunnel && !f->spoken && *buf_at(in) == 22 &&
-        opt.proxyauth == NULL) {    /* a client that takes us for the server */
+        opt.proxyauth == NULL) {    /* TLS: we are taken for the server */
         f->tunnel = true;
         f->home = (struct target){ .port = 443 };
         return flow_enter(f, FLOW_HELLO);
@@ -8672,8 +8703,9 @@ static bool read_head(struct reader *r)
     return r->request ? request_begin(r) : response_begin(r);
 }
 
-/* The request is complete. Until the answer is, too, the only thing that the
-   client may do is close; and what cannot be a request need not wait. */
+/* The request is complete, the answer not. If the client ends now, so does the
+   server's input; and bytes that cannot be the next request make a stream at
+   once, instead of waiting for the answer. */
 static bool read_turn(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -8687,23 +8719,23 @@ static bool read_turn(struct reader *r)
         return true;
     }
     if (f->tunnel && in->len > 0 && f->answers.state == READ_HEAD &&
-        !f->ex.upgrade &&           /* else it may be that protocol already */
+        !f->ex.upgrade &&           /* else they may be that protocol's */
         head_more((char *)buf_at(in), in->len, true, &r->next) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
 }
 
-/* Whether a long ClientHello is known to lack something still: then it is not
-   read again for each byte that drips in. */
+/* Whether a long ClientHello is known to lack bytes: then it is not parsed
+   again for each byte that drips in. */
 static bool hello_lacks(const struct flow *f)
 {
     return !f->client.ended && f->client.in.len > 4096 &&
            f->client.in.len < f->hello.enough;
 }
 
-/* Whether the client of a stream begins TLS where the server has agreed to
-   it in the protocol's own way: after STARTTLS, PostgreSQL's SSLRequest and
-   the like. Then both ends get TLS, once all before it has gone out. */
+/* STARTTLS, PostgreSQL's SSLRequest and the like: whether the client of a
+   stream begins TLS after a word of the server's. Then both ends get TLS, once
+   all before has gone out. */
 static bool stream_upgrades(struct flow *f)
 {
     const struct buf *in = &f->client.in;
@@ -8723,9 +8755,9 @@ static bool stream_upgrades(struct flow *f)
     return true;
 }
 
-/* Whether what has come of a stream is HTTP that the fence must see: its
-   client's before the server has said something else, or the server's first
-   bytes. *wait: that cannot be told yet. */
+/* Whether a stream has HTTP in it, which --only-hosts is to see: in what the
+   client sends before the server has spoken, or in the server's first bytes.
+   *wait: there are too few to tell. */
 static bool fence_stops(struct reader *r, bool *wait)
 {
     static const char mark[] = "HTTP/";
@@ -8745,14 +8777,14 @@ static bool fence_stops(struct reader *r, bool *wait)
                  : in->len > 4 && memcmp(buf_at(in), mark, 5) == 0;
 }
 
-/* All bytes pass, through the filters of a stream or as they are. */
+/* Lets a stream's bytes pass, through filters or as they are. */
 static bool read_stream(struct reader *r)
 {
     struct flow *f = r->flow;
     struct buf *in = &r->from->in;
     bool wait = false;
 
-    if (r->to->to->ending) {        /* what still comes, nobody wants */
+    if (r->to->to->ending) {        /* nobody takes what still comes */
         buf_eat(in, in->len);
         return false;
     }
@@ -8781,7 +8813,8 @@ static bool read_stream(struct reader *r)
    does not come within a frame. Limit: no extensions: where a filter wants
    messages, the server is offered none. */
 
-/* A connection has become WebSocket's. True. */
+/* The connection has been switched to WebSocket: messages are read, if a filter
+   wants some. True. */
 static bool frames_begin(struct flow *f)
 {
     f->asks.wanted = messages_wanted(f, true);
@@ -8793,7 +8826,8 @@ static bool frames_begin(struct flow *f)
     return true;
 }
 
-/* Puts n bytes as a frame into w's end, masked if that is a server's. */
+/* Puts n bytes at p as one frame into w's end; masked, if that is a server's
+   (RFC 6455, 5.3). */
 static void message_put(struct writer *w, unsigned char opcode, const void *p,
                         size_t n)
 {
@@ -8804,7 +8838,7 @@ static void message_put(struct writer *w, unsigned char opcode, const void *p,
         frame_put(&w->to->out, opcode, p, n, w->request ? mask : NULL);
 }
 
-/* The message that filters had is no more. */
+/* Lets go of the chain of r's message, which has gone on or been dropped. */
 static void message_over(struct reader *r)
 {
     chain_free(r->chain);
@@ -8813,7 +8847,8 @@ static void message_over(struct reader *r)
     r->begun = 0;
 }
 
-/* Ends r's direction by a CLOSE, if it is not within a frame. */
+/* Ends what r's direction writes by a CLOSE with 1011, or by a reset, if that
+   would come within a frame. */
 static void frames_fail(struct reader *r)
 {
     static const unsigned char code[] = { 1011 >> 8, 1011 & 255 };
@@ -8826,7 +8861,7 @@ static void frames_fail(struct reader *r)
     end_finish(r->to->to, within ? END_RESET : END_WELL);
 }
 
-/* The filters of a message have failed: --on-error decides. */
+/* The filters of r's message have failed: --on-error decides. True. */
 static bool message_failed(struct reader *r)
 {
     struct chain *c = r->chain;
@@ -8852,7 +8887,8 @@ static bool message_failed(struct reader *r)
     return true;
 }
 
-/* Gives filters the message that has been read, or tells them why not. True. */
+/* Gives filters the message that has been read; wrong: why they cannot get it,
+   which --on-error decides about. True. */
 static bool message_begin(struct reader *r, const char *wrong)
 {
     struct chain *c;
@@ -8860,12 +8896,12 @@ static bool message_begin(struct reader *r, const char *wrong)
 
     chain_new(r, NULL, "message");
     c = r->chain;
-    c->keep = false;                /* it is kept as a whole: */
+    c->keep = false;                /* reader_take() need not: here it is */
     buf_move(&c->kept, &r->message, r->message.len);
     c->fed = true;
     r->begun = now;
     r->to->state = WRITE_MESSAGE;
-    if (wrong != NULL) {            /* one that does not let it pass decides */
+    if (wrong != NULL) {            /* the filter that is strictest decides */
         while (c->run[i].filter->on_error == PASS && i + 1 < c->count)
             i++;
         chain_fail(c, &c->run[i], "a message cannot be given to it: %s", wrong);
@@ -8878,8 +8914,8 @@ static bool message_begin(struct reader *r, const char *wrong)
     return true;
 }
 
-/* When the filters of a message are done, what they print goes on as one
-   frame; or its own frames do, when it is the same. */
+/* Writes what the filters have printed, once they are done, as one frame; where
+   they changed nothing, the frames that came. */
 static bool write_message(struct writer *w)
 {
     struct chain *c = w->chain;
@@ -8910,8 +8946,9 @@ static bool write_message(struct writer *w)
     return true;
 }
 
-/* Reads a piece of r's frames. Not behind a message that filters have, of
-   which it must not take the place - but if they take long, a PING may. */
+/* Reads a piece of r's frames; whether there was one. While filters have a
+   message, the frames behind it wait, as they must not overtake it; but PING
+   and PONG may, when that takes PATIENCE seconds. */
 static bool read_frame(struct reader *r)
 {
     struct frames next = r->frames;
@@ -8925,12 +8962,12 @@ static bool read_frame(struct reader *r)
                                         r->begun != 0)))
         return false;
     if (n < 0) {
-        r->frames.left = UINT64_MAX; /* if it passes, so does all behind it */
+        r->frames.left = UINT64_MAX; /* all that follows shares its fate */
         return passes || message_begin(r, "its frames are malformed");
     }
     reader_take(r, (size_t)n, control || passes ? out : &r->message);
     if (control && next.frame.opcode == 8)
-        buf_free(&r->message);      /* it will have no end */
+        buf_free(&r->message);      /* its last frame will not come */
     if (control)
         return true;
     r->frames = next;
@@ -8943,7 +8980,7 @@ static bool read_frame(struct reader *r)
     return true;
 }
 
-/* Messages pass, through filters or as they are. */
+/* Reads WebSocket's messages, for filters or to go on as they are. */
 static bool read_frames(struct reader *r)
 {
     struct end *from = r->from, *to = r->to->to;
@@ -8957,7 +8994,7 @@ static bool read_frames(struct reader *r)
     if (to->ending || r->chain != NULL || !from->ended ||
         to->out.len >= MAX_BUF)
         return moved;
-    if (r->message.len == 0)        /* what is left is a part of a head */
+    if (r->message.len == 0)        /* what is left is a part of a frame */
         reader_take(r, from->in.len, to->broken ? NULL : &to->out);
     return writer_done(r->to, r);
 }
@@ -8989,10 +9026,10 @@ static bool writer_step(struct writer *w)
            w->state == WRITE_MESSAGE ? write_message(w) : false;
 }
 
-/* The answer is written: ends the exchange, once the request is complete, too,
-   or cannot be any more. Then the next may begin. A client that expects a word
-   before it sends its body, and gets a final answer in the place of that, may
-   send the body or another request (RFC 9110, 10.1.1): nobody can tell. */
+/* Ends the exchange, once the answer is written, and the request is complete or
+   cannot become so. Then the next may begin. Behind Expect: 100-continue and a
+   final answer there may come the body or another request (RFC 9110, 10.1.1):
+   nobody can tell, and the connection ends. */
 static bool exchange_end(struct flow *f)
 {
     const struct reader *r = &f->asks;
@@ -9019,7 +9056,7 @@ static bool exchange_end(struct flow *f)
     }
     if (!asked && !lacks && !(f->up.sent && (ends || s->ended || s->broken ||
                                              s->in.len >= MAX_BUF)))
-        return false;               /* somebody takes the rest of the request */
+        return false;               /* the server takes the rest of it */
     if (ends && f->down.last && reader_in_doubt(&f->answers))
         return flow_cut(f);
     if (ends || stopping || !asked)
@@ -9032,7 +9069,7 @@ static bool exchange_end(struct flow *f)
     return true;
 }
 
-/* Lets the messages of both directions go as far as they can. */
+/* Lets the messages of both directions go a step. True when something moved. */
 static bool flow_relay(struct flow *f)
 {
     bool moved = reader_step(&f->asks);
@@ -9054,8 +9091,8 @@ static bool flow_relay(struct flow *f)
    wait, and for what; its birth, and its end. Limit: a flow has one client,
    and ends with it. */
 
-/* A tunnel is not to be opened: its bytes pass as they are, TLS and all. A
-   stream's filters have had the plain text that came before. */
+/* A tunnel's TLS is not to be opened: from here on all passes untouched. The
+   filters of a stream have had what came before STARTTLS. */
 static bool tunnel_pass(struct flow *f, const char *why)
 {
     f->untouched = true;
@@ -9066,7 +9103,7 @@ static bool tunnel_pass(struct flow *f, const char *why)
     return f->stream || flow_stream(f, false, why);
 }
 
-/* What is in a tunnel may pass: messages, or by --tcp-hosts a stream. */
+/* Lets messages of a tunnel pass or, by --tcp-hosts, a stream. */
 static void tunnel_relay(struct flow *f)
 {
     flow_enter(f, FLOW_RELAY);
@@ -9075,7 +9112,8 @@ static void tunnel_relay(struct flow *f)
         flow_stream(f, true, "--tcp-hosts says so");
 }
 
-/* In a tunnel the first bytes decide: TLS, or something in plain text. */
+/* The first byte in a tunnel decides: 22 is TLS's handshake (RFC 8446, 5.1),
+   all else plain text. True when it is decided. */
 static bool tunnel_first(struct flow *f)
 {
     const struct buf *in = &f->client.in;
@@ -9086,14 +9124,14 @@ static bool tunnel_first(struct flow *f)
     else if (in->len > 0 && *buf_at(in) == 22)
         f->state = FLOW_HELLO;
     else if (f->server.state == SERVER_FAILED &&
-             (f->client.ended || f->server.error == ELOOP)) { /* or it is us
-                                       who would wait for each other */
+             (f->client.ended || f->server.error == ELOOP)) { /* the proxy must
+                                       not wait for its own connection */
         tell(f, 0, EV_CLOSE, "a tunnel ends: %s", f->server.failure);
         flow_cut(f);
     } else if (in->len > 0 || f->client.ended || f->server.end.in.len > 0 ||
                f->server.end.ended)
         tunnel_relay(f);
-    else                            /* a failure is told the client in HTTP */
+    else                            /* a failure waits for the client's HTTP */
         return false;
     f->since = now;
     return true;
@@ -9106,7 +9144,7 @@ static struct pinned {
     double until;
 } pinned[MAX_PINNED];
 
-/* What is noted of this client and name. */
+/* The note about f's client and the name that it asked for. */
 static struct pinned pinned_new(const struct flow *f)
 {
     struct pinned p = { .until = now + 600 * SECOND };
@@ -9117,7 +9155,7 @@ static struct pinned pinned_new(const struct flow *f)
     return p;
 }
 
-/* Whether this client and this name are among them. */
+/* Whether f's client has rejected our certificate for this name. */
 static bool pinned_has(const struct flow *f)
 {
     struct pinned its = pinned_new(f);
@@ -9129,7 +9167,7 @@ static bool pinned_has(const struct flow *f)
     return false;
 }
 
-/* Notes that this client has rejected our certificate for this name. */
+/* Notes that f's client has rejected our certificate for this name. */
 static void pinned_add(const struct flow *f)
 {
     memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
@@ -9139,8 +9177,8 @@ static void pinned_add(const struct flow *f)
              "ten minutes", f->peer);
 }
 
-/* Whether the client offers HTTP/2 alone, but some filter might match what it
-   says there, or --only-hosts is to see that: it is refused. */
+/* Refuses a client that offers HTTP/2 alone, where a filter might match what it
+   asks, or --only-hosts is to see that. False: nothing of the kind. */
 static bool hello_is_refused(struct flow *f)
 {
     struct subject s = { .host = flow_name(f) };
@@ -9162,8 +9200,8 @@ static bool hello_is_refused(struct flow *f)
     return flow_close(f);
 }
 
-/* A client has begun TLS on the port itself. Whether that goes on, to the
-   server that its ClientHello names, if that is whole. */
+/* A client has begun TLS on the port itself, without CONNECT: home becomes the
+   server that SNI names. False: that cannot be, and the flow has ended. */
 static bool direct_hello(struct flow *f, bool whole)
 {
     const char *sni = f->hello.sni;
@@ -9179,14 +9217,16 @@ static bool direct_hello(struct flow *f, bool whole)
         tell(f, 0, EV_OPEN, "%s is a connection of this proxy's own: the name "
              "%s leads back to it (--connect-to tells where the server is)",
              f->peer, sni);
-        *own_goes(address_of(f->client.fd, true)) = 0; /* tells its flow */
+        *own_goes(address_of(f->client.fd, true)) = 0; /* server_fail()
+                                       of the other flow says so */
         f->over = true;
     } else
         tell(f, 1, EV_OPEN, "%s takes this for %s:443", f->peer, sni);
     return !f->over;
 }
 
-/* The ClientHello tells the name; the server's certificate comes first. */
+/* Reads the ClientHello and goes for the server: its certificate must be seen
+   before the client is answered. */
 static bool tunnel_hello(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -9202,7 +9242,7 @@ static bool tunnel_hello(struct flow *f)
         f->state = FLOW_RELAY;
         if (!f->stream)
             flow_stream(f, true, "it begins like TLS, but is not");
-        f->heard = false;           /* nor is what follows */
+        f->heard = false;           /* no STARTTLS, either */
         return true;
     }
     if (f->hello.absurd) {
@@ -9237,17 +9277,17 @@ static bool tunnel_hello(struct flow *f)
     flow_enter(f, FLOW_SERVER);
     if (f->server.state == SERVER_UP && !f->server.end.ended && t.tls &&
         f->server.end.ssl == NULL)
-        server_tls(f);              /* connected while the client was silent */
+        server_tls(f);              /* WAIT_SILENT has connected already */
     else if (f->server.state == SERVER_NONE ||
              f->server.state == SERVER_UP)
         server_want(f, &t);
-    else                            /* on its way: say what is to follow */
+    else                            /* connecting: TLS is to follow */
         f->server.target.tls = t.tls;
     return true;
 }
 
-/* The ALPN name to be answered to the client: the server's choice among those
-   that it offers; HTTP/1.1's also where the server does not care. */
+/* The ALPN name that the client is answered with: the server's choice; http/1.1
+   where the server made none and it was offered. */
 static struct alpn client_alpn(const struct flow *f)
 {
     const struct end *e = &f->server.end;
@@ -9262,8 +9302,8 @@ static struct alpn client_alpn(const struct flow *f)
     return a;
 }
 
-/* The server is reached, or cannot be: forges a leaf, and lets the client's
-   handshake begin. */
+/* The server is up, or has failed: takes or forges a leaf, and begins the
+   client's handshake with it. */
 static bool tunnel_server(struct flow *f)
 {
     struct server *s = &f->server;
@@ -9300,7 +9340,7 @@ static bool tunnel_server(struct flow *f)
     return flow_enter(f, FLOW_CLIENT);
 }
 
-/* Whether this error of Mbed TLS is the client's own end of a handshake. */
+/* Whether this error of Mbed TLS is that the peer gave up the handshake. */
 static bool is_end(int error)
 {
     return error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
@@ -9308,7 +9348,7 @@ static bool is_end(int error)
            error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
 }
 
-/* Why the client refused our handshake, in plain words. */
+/* Why the client refused our handshake, in words. */
 static const char *refusal(int error, int alert)
 {
     if (error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL)
@@ -9328,15 +9368,15 @@ static const char *refusal(int error, int alert)
     }
 }
 
-/* Whether it was our certificate that the client did not like: one of the
-   alerts about certificates, or an end without a word. */
+/* Whether the client has rejected our certificate: by an alert about
+   certificates, or by leaving without one. */
 static bool is_rejection(const struct end *e)
 {
     return (e->alert >= 42 && e->alert <= 49) ||
            (e->alert == 0 && is_end(e->tls_error));
 }
 
-/* Waits for the client's handshake. */
+/* Waits for the client's handshake to end, well or not. */
 static bool tunnel_client(struct flow *f)
 {
     const char *alpn;
@@ -9363,7 +9403,7 @@ static bool tunnel_client(struct flow *f)
     return flow_close(f);
 }
 
-/* Whether f's client uses another connection that we have opened. */
+/* Whether f's client speaks HTTP on another connection whose TLS is open. */
 static bool client_accepts(const struct flow *f)
 {
     size_t n = (size_t)(strrchr(f->peer, ':') - f->peer) + 1;
@@ -9375,10 +9415,10 @@ static bool client_accepts(const struct flow *f)
     return g != NULL;
 }
 
-/* Notes a client that leaves right behind the handshake, without a word: GnuTLS
-   (wget, git) looks at our certificate only then, and so does who pins a key. A
-   browser that has connected in advance and changes its mind takes longer, and
-   Chromium sends no close_notify. Once in ten minutes is enough. */
+/* Tells of a client that leaves right after the handshake, without a word:
+   GnuTLS (wget, git) looks at our certificate only then, and so do clients that
+   pin a key. A browser that drops a connection made in advance takes longer,
+   and Chromium sends no close_notify. Told once in ten minutes. */
 static void client_left(struct flow *f)
 {
     const struct end *c = &f->client;
@@ -9397,7 +9437,8 @@ static void client_left(struct flow *f)
     pinned_add(f);
 }
 
-/* Takes --proxy-protocol's header off what the client sends. */
+/* Takes --proxy-protocol's header off what has come; addr and peer are from
+   there. */
 static bool client_proxied(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -9415,7 +9456,7 @@ static bool client_proxied(struct flow *f)
     return flow_enter(f, f->tunnel ? FLOW_FIRST : FLOW_RELAY);
 }
 
-/* Moves what can be moved in a flow; whether anything did. */
+/* Lets a flow go a step, by its state. True when something moved. */
 static bool flow_step(struct flow *f)
 {
     bool moved = tls_pump(&f->client);
@@ -9427,7 +9468,7 @@ static bool flow_step(struct flow *f)
     case FLOW_SOCKS:
         moved |= socks_ask(f);
         if (!moved && f->client.ended)
-            flow_close(f);          /* it will never say the rest */
+            flow_close(f);          /* the rest will not come */
         return moved;
     case FLOW_REACH:
         return socks_answer(f) | moved;
@@ -9451,7 +9492,7 @@ static bool flow_step(struct flow *f)
 
 /* ---- how long a flow may wait, and for what */
 
-/* Whether nothing more can happen. */
+/* Whether nothing more can happen on f. */
 static bool flow_over(const struct flow *f)
 {
     const struct end *c = &f->client, *s = &f->server.end;
@@ -9465,14 +9506,14 @@ static bool flow_over(const struct flow *f)
             (f->asks.state != READ_FRAMES || (c->fd_done && s->fd_done))));
 }
 
-/* Whether it is on its filters that a message waits, and not on a peer. */
+/* Whether the message waits for its filters, and not for a peer. */
 static bool chain_at_work(const struct chain *c)
 {
     return c != NULL && !chain_done(c) &&
            (c->fed || c->buf[0].len > 0 || !c->started);
 }
 
-/* Whether messages wait to be given to this filter. */
+/* Whether messages wait for a place of --jobs at this filter. */
 static bool filter_is_wanted(const struct filter *f)
 {
     for (const struct chain *c = chains; c != NULL; c = c->next)
@@ -9482,9 +9523,9 @@ static bool filter_is_wanted(const struct filter *f)
     return false;
 }
 
-/* Whether c waits for a peer that takes nothing of what it prints. If it does,
-   or for one that gives it nothing, and others want the place of --jobs that
-   one of its filters which still runs has: *wanted and since when. */
+/* Whether c waits for a peer to take what its filters print. If it does, or
+   waits for a peer to give them more, while other messages want a place of
+   --jobs that a filter of c has: *wanted, and *since when. */
 static bool chain_is_held(const struct chain *c, bool *wanted, double *since)
 {
     bool held = c != NULL && c->started &&
@@ -9500,8 +9541,7 @@ static bool chain_is_held(const struct chain *c, bool *wanted, double *since)
     return held;
 }
 
-/* Whether one of them is at work that has --timeout 0: perhaps a person edits
-   in it. */
+/* Whether a filter with --timeout 0 is at work: a person may be editing. */
 static bool chain_may_last(const struct chain *c)
 {
     bool at_work = chain_at_work(c);
@@ -9513,7 +9553,7 @@ static bool chain_may_last(const struct chain *c)
     return false;
 }
 
-/* What messages that are under way wait for, and *since when. */
+/* What the messages under way wait for, and *since when. */
 static enum wait message_wait(const struct flow *f, double *since)
 {
     bool asked = f->asks.body.done && f->up.state == WRITE_DONE;
@@ -9522,7 +9562,7 @@ static enum wait message_wait(const struct flow *f, double *since)
     *since = f->moved;
     if (f->down.state == WRITE_BODY && f->answers.head.unclear && asked &&
         f->client.in.len > 0)
-        return WAIT_UNCLEAR;        /* the client may take it for whole */
+        return WAIT_UNCLEAR;        /* the client took the answer for whole */
     if (!f->client.ended &&
         (chain_may_last(f->asks.chain) || chain_may_last(f->answers.chain)))
         return WAIT_PERSON;
@@ -9536,31 +9576,24 @@ static enum wait message_wait(const struct flow *f, double *since)
     if (asked && !f->client.ended && f->client.out.len == 0 &&
         f->client.wire_out.len == 0 &&
         (f->down.state == WRITE_PRINT || f->down.state == WRITE_BODY))
-        return WAIT_STREAM;         /* an answer has begun: perhaps events */
+        return WAIT_STREAM;         /* perhaps server-sent events */
     return (asked || f->asks.head.unclear) && f->answers.state == READ_HEAD
            ? WAIT_ANSWER : WAIT_BODY;
 }
 
-/* What a flow waits for, and *since when; its deadline follows from that. */
+/* What a flow waits for, and *since when: waits[] has the seconds. */
 static enum wait flow_wait(const struct flow *f, double *since)
 {
     const struct server *s = &f->server;
 
     *since = f->since;
-    switch (f->state) {
-    case FLOW_CLOSING:
+    if (f->state == FLOW_CLOSING)
         return f->client.ending == END_SHUT ? WAIT_CLOSE : WAIT_BODY;
-    case FLOW_PROXIED:
-        return WAIT_PROXIED;
-    case FLOW_SOCKS:
-        return WAIT_FIRST;
-    case FLOW_HELLO:
-        return WAIT_HELLO;
-    case FLOW_CLIENT:
-        return WAIT_CLIENT_TLS;
-    default:
-        break;
-    }
+    if (f->state == FLOW_PROXIED || f->state == FLOW_SOCKS ||
+        f->state == FLOW_HELLO || f->state == FLOW_CLIENT)
+        return f->state == FLOW_PROXIED ? WAIT_PROXIED :
+               f->state == FLOW_SOCKS ? WAIT_FIRST :
+               f->state == FLOW_HELLO ? WAIT_HELLO : WAIT_CLIENT_TLS;
     if (s->state >= SERVER_LOOKUP && s->state <= SERVER_TLS) {
         *since = s->since;
         return s->state == SERVER_LOOKUP ? WAIT_LOOKUP :
@@ -9577,7 +9610,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     }
     if (f->asks.state == READ_HEAD) {
         if (f->client.wrote > f->since)
-            *since = f->client.wrote; /* it still took the last answer */
+            *since = f->client.wrote; /* when the last answer was taken */
         return f->spoken || f->tunnel ? WAIT_IDLE : WAIT_FIRST;
     }
     if (f->asks.state == READ_FRAMES && f->client.ending && s->end.ending)
@@ -9586,7 +9619,7 @@ static enum wait flow_wait(const struct flow *f, double *since)
     return message_wait(f, since);
 }
 
-/* A flow has waited too long. */
+/* f has waited too long for w: tries something else, or ends f. */
 static void flow_expire(struct flow *f, enum wait w)
 {
     const struct target *t = &f->server.target;
@@ -9652,7 +9685,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     if (f == NULL)
         return NULL;
     f->client.fd = fd;
-    end_reset(&f->client, true);    /* until it has its orderly end */
+    end_reset(&f->client, true);    /* what close() does, if nothing better */
     f->client.ready = true;
     f->server.end.fd = -1;
     messages_reset(f);
@@ -9691,8 +9724,8 @@ static bool flow_idle(const struct flow *f)
             f->client.out.len == 0 && f->client.wire_out.len == 0);
 }
 
-/* Frees a flow. A client without TLS that does not have all yet, as we or our
-   memory are at an end, must not take that for the end of what it has. */
+/* Frees a flow. If the client has not got all (we stop, or have no memory), RST
+   tells that, where without TLS a FIN would look like the end. */
 static void flow_free(struct flow *f)
 {
     if (f->client.ending != END_SHUT)
@@ -9717,8 +9750,8 @@ static void flow_free(struct flow *f)
    computed afresh in each. Limit: most turns look at the flows that are awake
    alone. */
 
-/* Something has happened to f: it is to be stepped, and goes to the front,
-   where those are that are awake. */
+/* Has f stepped in this turn, and moves it to the front, where those flows are
+   that are awake. */
 static void flow_wake(struct flow *f)
 {
     f->wake = true;
@@ -9734,9 +9767,9 @@ static void flow_wake(struct flow *f)
     flows = f;
 }
 
-/* The flow behind f, or the first, if f is NULL, that is to be looked at in
-   this turn; NULL: there is none. Thousands that sleep would make each turn
-   slow: they are looked at now and then. */
+/* The flow behind f, or the first if f is NULL, that is looked at in this turn;
+   NULL: none. Thousands of sleeping flows would make each turn slow, and so are
+   looked at in full turns alone. */
 static struct flow *next_flow(const struct flow *f)
 {
     struct flow *next = f ? f->next : flows;
@@ -9745,8 +9778,8 @@ static struct flow *next_flow(const struct flow *f)
                                                                     : NULL;
 }
 
-/* Does work on it, which is, or belongs to, the flow f. False: there is no
-   memory for f, which ends, so that others may have what it had. */
+/* Calls work(it), which concerns f alone. False: memory ran out; f ends, and
+   others get what it had. */
 static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
 {
     if (attempt(work, it))
@@ -9757,7 +9790,7 @@ static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
     return false;
 }
 
-/* Does work on each flow that is to be looked at in this turn. */
+/* Calls work() for each flow that is looked at in this turn. */
 static void each_flow(void (*work)(void *))
 {
     for (struct flow *f = next_flow(NULL), *next; f != NULL; f = next) {
@@ -9776,8 +9809,9 @@ static int fds_used(void)
     return n;
 }
 
-/* Whether there are processes and descriptors for the filters of c now. When
-   none of the latter, others will give some back. */
+/* Whether the filters of c may be started now: there is a place of --jobs at
+   each and there are descriptors, or no other filters that would give some
+   back. */
 static bool chain_may_start(const struct chain *c)
 {
     bool others = false;
@@ -9791,9 +9825,9 @@ static bool chain_may_start(const struct chain *c)
     return !others || fds_used() + 2 * c->count + 2 < fd_limit;
 }
 
-/* Counts the bytes that wait for coprocesses and that these have answered. When
-   there are too many, the message whose peers have given and taken too little
-   for longest ends with its flow, as others that are to be asked would fail. */
+/* Counts the bytes for and from coprocesses. Beyond waiting_max() no coprocess
+   could be asked any more: then the flow ends whose peer has taken too little
+   for longest. */
 static void answers_count(void)
 {
     struct chain *held = NULL;
@@ -9818,10 +9852,10 @@ static void answers_count(void)
     held->flow->over = true;
 }
 
-/* Whether the name that c asks for may be looked up now: its client has fewer
-   at work than are left, so that names which are stuck do not keep others from
-   being looked up. If not, one of the client's own that has taken 3 s gives
-   way, the oldest one - or, of a client that has none, anybody's. */
+/* Whether the name that c asks for may be looked up now: while its client has
+   fewer look-ups at work than are free, so that one client's stuck names do not
+   keep others' from being looked up. If not, the client's oldest that has taken
+   GIVES_WAY seconds is put off; anybody's, where the client has none. */
 static bool lookup_is_due(const struct chain *c)
 {
     const char *peer = c->flow->peer;
@@ -9848,10 +9882,9 @@ static bool lookup_is_due(const struct chain *c)
     return own < MAX_RESOLVERS - lookups.running;
 }
 
-/* Starts the filters of those messages that wait for --jobs and whose turn has
-   come. One that cannot start yet keeps its place before others that want its
-   filters. Coprocesses are given to whole messages alone, so that no peer that
-   stalls holds one. */
+/* Starts the filters of messages that wait for a place of --jobs, the oldest
+   first. A coprocess is given a message only when that is whole, so that no
+   peer that stalls holds it. */
 static void start_filters(void)
 {
     for (struct chain *c = chains; c != NULL; c = c->next) {
@@ -9872,7 +9905,7 @@ static void start_filters(void)
 
 /* ---- what select() is asked */
 
-/* What an end waits for. */
+/* Has select() watch what e waits for. */
 static void end_arm(struct end *e)
 {
     if (end_wants_read(e))
@@ -9881,9 +9914,9 @@ static void end_arm(struct end *e)
         fds_add(writable, e->fd);
 }
 
-/* Lowers *left to the time at which a filter of a message must be told that it
-   makes no progress. It is not its fault when nobody takes what it prints, or
-   its input is yet to come. */
+/* Lowers *left to the time at which a filter of c has made no progress for
+   --timeout; fails those for which it has come. A filter whose output nobody
+   takes, or whose input is yet to come, is not to blame. */
 static void chain_arm(struct chain *c, double *left)
 {
     bool works = false;
@@ -9911,7 +9944,7 @@ static void chain_arm(struct chain *c, double *left)
     c->worked = works ? now : 0;
 }
 
-/* What a child waits for. */
+/* Has select() watch what p waits for. */
 static void child_arm(const struct child *p)
 {
     const struct run *r = p->run;
@@ -9924,8 +9957,9 @@ static void child_arm(const struct child *p)
         fds_add(readable, p->out);
 }
 
-/* The same for all. Ends those that nobody waits for and that do not end by
-   themselves; lowers *left to the nearest deadline. */
+/* Has select() watch all children; sends SIGKILL to those that SIGTERM has not
+   ended, ends coprocesses that are dead or late. Lowers *left to the next such
+   deadline. */
 static void children_arm(double *left)
 {
     double patience = waits[WAIT_KILL].seconds;
@@ -9946,7 +9980,7 @@ static void children_arm(double *left)
             continue;
         }
         sooner(left, 0);
-        if (copro) {                /* what it started may hold its output */
+        if (copro) {                /* a grandchild may keep its output open */
             copro_end(p, dead ? "it has ended" : "it made no progress");
             continue;
         }
@@ -9962,8 +9996,8 @@ static void children_arm(double *left)
         sooner(left, GIVES_WAY * SECOND / 4);
 }
 
-/* What is behind a message of WebSocket that filters have may be a PING, which
-   need not wait for long; lowers *left to that time. */
+/* Lowers *left to the time at which a PING need not wait any more behind a
+   message that filters have: read_frame(). */
 static void reader_arm(struct reader *r, double *left)
 {
     double rest = r->begun + PATIENCE * SECOND - now;
@@ -9977,7 +10011,7 @@ static void reader_arm(struct reader *r, double *left)
     }
 }
 
-/* What flow f waits for; lowers *left to its next deadline. */
+/* Has select() watch what f waits for; lowers *left to f's deadline. */
 static void flow_arm(struct flow *f, double *left)
 {
     double since, rest;
@@ -9998,7 +10032,8 @@ static void flow_arm(struct flow *f, double *left)
         end_arm(&f->server.end);
 }
 
-/* Declares all interest; returns the seconds to the nearest deadline. */
+/* Has select() watch all that is waited for. Returns the seconds to the nearest
+   deadline. */
 static double arm(void)
 {
     double left = 3600;
@@ -10030,7 +10065,7 @@ static double arm(void)
 
 /* ---- accept, read, write */
 
-/* Reads what a new client has sent along: mostly it is there. */
+/* Reads from a client just accepted: mostly its first bytes are there. */
 static void flow_hear(void *it)
 {
     struct flow *f = it;
@@ -10039,8 +10074,8 @@ static void flow_hear(void *it)
         flow_wake(f);
 }
 
-/* Whether a client has been silent for some seconds, and no server is being
-   reached for it, or may be about to greet it. */
+/* Whether f's client has been silent for IDLE seconds, and no server is being
+   reached, or may be about to speak first. */
 static bool flow_sleeps(const struct flow *f)
 {
     return flow_idle(f) && !f->over && f->moved < now - IDLE * SECOND &&
@@ -10048,8 +10083,8 @@ static bool flow_sleeps(const struct flow *f)
             (f->server.state >= SERVER_UP && f->state != FLOW_FIRST));
 }
 
-/* Lets go of the client that has slept for longest: it connects again when it
-   wants (RFC 9112, 9.5) - unless a request of its lies in the kernel. False:
+/* Ends the flow whose client has slept for longest, and which may connect again
+   (RFC 9112, 9.5), unless a request is just in the kernel's buffer. False:
    there is none. */
 static bool evict_idle(void)
 {
@@ -10069,16 +10104,16 @@ static bool evict_idle(void)
     return idle->over = true;
 }
 
-/* Accepts clients. When descriptors run short, of which each may want one for
-   its server, too, it takes the place of an idle one; if there is none, that
-   pauses, and who comes waits in the kernel's queue. */
+/* Accepts clients. When descriptors run short, an idle client makes room for a
+   new one; where none is idle, accepting pauses, and new clients wait in the
+   kernel's queue. */
 static void accept_new(void)
 {
     struct sockaddr_storage addr = { 0 };
     socklen_t len = sizeof addr;
     int first = opt.workers > 1 ? ACCEPTS - 1 : 0;
 
-    /* of several workers each takes what it has the time for */
+    /* of several workers each takes one client a turn, as it has time */
     for (int i = first; i < ACCEPTS; i++, len = sizeof addr) {
         int kept = FD_RESERVE < fd_limit / 4 ? FD_RESERVE : fd_limit / 4;
         bool full = fds_used() >= fd_limit - kept;
@@ -10087,7 +10122,7 @@ static void accept_new(void)
         struct flow *f;
 
         if (full && i > first)
-            return;                 /* perhaps there is nobody else */
+            return;                 /* perhaps no other client waits */
         if (full || (fd < 0 && (errno == EMFILE || errno == ENFILE ||
                                 errno == ENOBUFS || errno == ENOMEM))) {
             if (now - accept_after > 10)
@@ -10111,13 +10146,13 @@ static void accept_new(void)
     }
 }
 
-/* Reads from an end that is ready. */
+/* Reads from e, if select() says so; whether something came. */
 static bool end_take(struct end *e)
 {
     return fds_has(readable, e->fd) && end_wants_read(e) && end_read(e);
 }
 
-/* Moves bytes from a flow's descriptors that are ready into buffers. */
+/* Reads from a flow's descriptors that are ready, and wakes it. */
 static void flow_read(void *it)
 {
     struct flow *f = it;
@@ -10137,7 +10172,7 @@ static void flow_read(void *it)
         flow_wake(f);
 }
 
-/* Moves bytes from and to those children that are ready. */
+/* Reads from and writes to those children that are ready. */
 static void children_move(void)
 {
     for (struct child *p = children, *next; p != NULL; p = next) {
@@ -10159,15 +10194,8 @@ static void children_move(void)
     }
 }
 
-/* Moves bytes from descriptors that are ready into buffers. */
-static void read_ready(void)
-{
-    children_move();
-    each_flow(flow_read);
-}
-
-/* Moves bytes from buffers to descriptors, of those flows where something
-   happened, without asking select() first: mostly there is room. */
+/* Writes a flow's buffers to its descriptors, without asking select() first:
+   mostly there is room. True when something moved. */
 static bool flow_write(struct flow *f)
 {
     struct chain *of[] = { f->asks.chain, f->answers.chain };
@@ -10196,7 +10224,7 @@ static void end_trim(struct end *e)
     buf_trim(&e->wire_out);
 }
 
-/* Lets a flow where something happened go as far as it can. */
+/* Lets a flow that was woken go as far as it can. */
 static void flow_go(void *it)
 {
     struct flow *f = it;
@@ -10219,8 +10247,8 @@ static void flow_go(void *it)
     end_trim(&f->server.end);
 }
 
-/* Goes on to where a name has been found to lead; frees a flow that is
-   over: the only place that does. */
+/* Goes on with a look-up, and frees a flow that is over: no other place does.
+   */
 static void flow_settle(void *it)
 {
     struct flow *f = it;
@@ -10233,7 +10261,7 @@ static void flow_settle(void *it)
 
 /* ---- signals and children that have ended */
 
-/* Takes note of a child's end. */
+/* p has ended with this status, which its message's filter is judged by. */
 static void child_exited(struct child *p, int status)
 {
     struct run *r = p->run;
@@ -10241,14 +10269,14 @@ static void child_exited(struct child *p, int status)
     p->pid = 0;
     p->moved = now;
     if (p->filter->coprocess)
-        return;                     /* its end of file tells the rest */
-    if (p->killed != 0)             /* what it started and left behind */
+        return;                     /* end of file on out tells the rest */
+    if (p->killed != 0)             /* its children that it left behind */
         group_kill(0, p->group, SIGKILL);
     child_done(p);
     if (r == NULL)
         child_free(p);
     if (r == NULL || r->unread)
-        return;                     /* it may have minded that: as in a shell */
+        return;                     /* SIGPIPE may be why: as in a shell */
     if (WIFSIGNALED(status))
         chain_fail(r->chain, r, "killed by signal %d (%s)",
                    WTERMSIG(status), strsignal(WTERMSIG(status)));
@@ -10275,19 +10303,20 @@ static void reap(void)
     }
 }
 
-/* We are asked to stop. */
+/* A signal or the parent asks us to stop: no more clients, and what is under
+   way has WAIT_FINISH seconds; a second time: at once. */
 static void stop(void)
 {
     if (stopping++ > 0)
         return;
-    if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) { /* else the parent does */
+    if (parent_pipe[0] < 0 || parent_pipe[1] >= 0) { /* no worker of a parent */
         say(opt.command ? 1 : 0, "stopping: running messages may finish");
         if (unix_path() != NULL)
             unlink(unix_path());
     }
     stop_since = now;
     if (parent_pipe[1] < 0)
-        accept_new();               /* who was here before is served */
+        accept_new();               /* who has connected before is served */
     fd_close(&listener);
 }
 
@@ -10301,10 +10330,10 @@ static void take_signals(void)
     while (read(self_pipe[0], &byte, 1) == 1)
         if (byte != SIGCHLD && !(byte == SIGHUP && stopping) &&
             !command_signal(byte))
-            stop();                 /* both shell and kernel tell of its end */
+            stop();                 /* HUP comes twice: from shell and kernel */
 }
 
-/* Ends idle flows when we were asked to stop; whether all is done. */
+/* Ends idle flows, if we were asked to stop; whether the loop is to end. */
 static bool stopped(void)
 {
     if (!stopping)
@@ -10329,7 +10358,7 @@ static void run_loop(void)
     struct timeval t;
 
     while (!stopped()) {
-        full_turn = false;          /* which next_flow() looks at */
+        full_turn = false;          /* next_flow() asks for it: is any awake? */
         full_turn = stopping || nflows <= FEW || next_flow(NULL) == NULL ||
                     now > looked + nflows * LOOK;
         left = arm();
@@ -10353,7 +10382,8 @@ static void run_loop(void)
             stop();                 /* the parent has died */
         if (listener >= 0 && fds_has(readable, listener))
             accept_new();
-        read_ready();
+        children_move();
+        each_flow(flow_read);
         each_flow(flow_go);
         answers_count();
         start_filters();
@@ -10361,14 +10391,14 @@ static void run_loop(void)
     }
 }
 
-/* Whether a child is left; number, if it is a signal's, goes to all. */
+/* Whether a child is left. All get the signal number, unless it is 0. */
 static bool children_left(int number)
 {
     bool left = false;
 
     for (struct child *p = children; p != NULL; p = p->next) {
         left |= p->pid > 0;
-        if (number != 0 || p->pid == 0) /* what a dead one left behind */
+        if (number != 0 || p->pid == 0) /* the group of one that has ended */
             group_kill(p->pid, p->group, p->pid ? number : SIGKILL);
     }
     return left;
@@ -10395,7 +10425,8 @@ static void end_children(void)
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
 
-/* Opens what of 0, 1 and 2 is closed, so that no socket becomes one. */
+/* Opens those of descriptors 0, 1 and 2 that are closed: else a socket would
+   get the number, and the log. */
 static void fix_stdio(void)
 {
     int fd;
@@ -10405,9 +10436,9 @@ static void fix_stdio(void)
     close(fd);
 }
 
-/* Finds the filters' commands in PATH, once for all messages, and this program
-   where there is no /proc. Dies when one is not there; those for the shell are
-   the shell's business. */
+/* Finds the filters' commands in PATH, once for all messages, and this
+   program's own file where there is no /proc. Dies when one is not there. What
+   goes to the shell is the shell's business. */
 static void find_commands(void)
 {
     for (struct filter *f = &lookups; f != NULL; f = f->next) {
@@ -10419,7 +10450,7 @@ static void find_commands(void)
             continue;
         f->path = NULL;
         if (strchr(f->argv[0], '/'))
-            path = "";              /* it says itself where it is */
+            path = "";              /* a path already */
         for (path = path ? path : "/usr/bin:/bin"; path != NULL;
              path = *end ? end + 1 : NULL) {
             end = path + strcspn(path, ":");
@@ -10445,7 +10476,7 @@ static void find_commands(void)
     }
 }
 
-/* Takes as many descriptors as we may have. */
+/* Raises RLIMIT_NOFILE as far as it goes. */
 static void raise_limit(void)
 {
     struct rlimit *r = &raised_limit;
@@ -10462,7 +10493,7 @@ static void raise_limit(void)
     fds_make();
 }
 
-/* Gives up root's powers for those of the user called name, for good. */
+/* Becomes the user called name, for good; dies if that cannot be. */
 static void become(const char *name)
 {
     const struct passwd *p = getpwnam(name);
@@ -10483,10 +10514,11 @@ static void become(const char *name)
 
 static struct {
     pid_t pid;              /* 0: there is none, or it has ended */
-    int go;                 /* it waits for what comes by this pipe */
+    int go;                 /* COMMAND's process waits for what comes by this
+                               pipe */
     int status;             /* what we are to exit with */
-    bool interrupted;       /* ^C, which ended it ... */
-    bool by_signal;         /* ... as a signal */
+    bool interrupted;       /* ^C was pressed */
+    bool by_signal;         /* a signal ended COMMAND */
     char dir[PATH_MAX];     /* of the files made for it; "": none yet */
 } command = { .go = -1 };
 
@@ -10508,9 +10540,9 @@ static const char *const command_vars[] = {
     "NODE_USE_ENV_PROXY=1", "NODE_OPTIONS=% --require=\"$/node.cjs\""
 };
 
-/* The files of the directory, in the same way: all CAs; how wget and apt are
-   told of them, which read no variable; and what makes fetch() of a node that
-   does not know NODE_USE_ENV_PROXY go through the proxy. */
+/* The files of that directory, with the same marks: all CAs; what tells wget
+   and apt of them, which read no such variable; and what makes fetch() of a
+   node from before NODE_USE_ENV_PROXY go through the proxy. */
 enum { FILES = 4 };
 static const struct { const char *name, *text; int mode; }
 command_files[FILES] = {
@@ -10539,7 +10571,7 @@ command_files[FILES] = {
       "}\n", 0644 }
 };
 
-/* Adds text to b with what its @, $ and % stand for. */
+/* Appends text to b, with url, dir and old in the place of @, $ and %. */
 static void command_put(struct buf *b, const char *text, const char *url,
                         const char *dir, const char *old)
 {
@@ -10554,8 +10586,8 @@ static void command_put(struct buf *b, const char *text, const char *url,
             buf_put(b, text, 1);
 }
 
-/* The child's life: waits for "URL\0directory", sets the environment, becomes
-   COMMAND. */
+/* The life of COMMAND's process: waits for "URL\0directory" from the pipe go,
+   sets the environment, executes COMMAND. */
 static _Noreturn void command_exec(int go)
 {
     char text[PATH_MAX + 2048], name[64];
@@ -10605,7 +10637,7 @@ static void command_fork(void)
     close(null);
 }
 
-/* Removes what was made for COMMAND. */
+/* Removes the directory made for COMMAND, and its files. */
 static void command_clean(void)
 {
     char file[PATH_MAX + 16];
@@ -10618,8 +10650,8 @@ static void command_clean(void)
     rmdir(command.dir);
 }
 
-/* Writes file i of the directory, where path (or NULL) is what the program
-   would read without it. */
+/* Writes command_files[i]; path is the file that the program would read without
+   us, whose text stands for %, or NULL. Dies if it cannot. */
 static void command_file(int i, const char *path)
 {
     char file[PATH_MAX + 16];
@@ -10629,7 +10661,7 @@ static void command_file(int i, const char *path)
     char *old = path ? file_read(path, &n, &st) : NULL;
     int fd;
 
-    if (i == 0) {                   /* whom COMMAND trusts without us, and us */
+    if (i == 0) {                   /* our CA, and those trusted without us */
         old = old ? old : system_cas(&n);
         put_certs(&all, &ca.crt);
         put_certs(&all, ca.rest);
@@ -10654,7 +10686,7 @@ static void command_file(int i, const char *path)
     buf_free(&b);
 }
 
-/* Makes the directory and its files. */
+/* Makes the directory for COMMAND, and its files. Dies if it cannot. */
 static void command_bundle(void)
 {
     const char *tmp = getenv("TMPDIR"), *home = getenv("HOME");
@@ -10672,8 +10704,9 @@ static void command_bundle(void)
     command_file(3, NULL);
 }
 
-/* As on_signal(), with 128 added where not the terminal sent it, but somebody
-   (who is not COMMAND) to us alone, perhaps, as who would know COMMAND? */
+/* As on_signal(); with 128 added where a process sent the signal (not COMMAND
+   itself), and not the terminal: COMMAND, which nobody else knows, has not got
+   it then. */
 static void on_passed_signal(int number, siginfo_t *from, void *context)
 {
     (void)context;
@@ -10681,7 +10714,7 @@ static void on_passed_signal(int number, siginfo_t *from, void *context)
                                                                 : number);
 }
 
-/* Has the signals noted that are rather for COMMAND, as long as it is there. */
+/* While COMMAND runs, the signals that are meant for it do not stop us. */
 static void command_signals(void)
 {
     static const int passed[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1,
@@ -10691,28 +10724,28 @@ static void command_signals(void)
 
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         sigaction(passed[i], &act, NULL);
-    signal(SIGTTOU, SIG_IGN);       /* a shell may have the terminal */
+    signal(SIGTTOU, SIG_IGN);       /* an inner shell may own the terminal */
 }
 
-/* Lets COMMAND go. */
+/* The proxy can be reached: has COMMAND executed. */
 static void command_go(void)
 {
     struct sockaddr_storage addr = address_of(listener, false);
     struct buf b = { 0 };
     char here[80];
-    bool any;
+    const char *host;
 
     print_address(here, sizeof here, &addr);
-    any = strncmp(here, "0.0.0.0:", 8) == 0;
+    host = strncmp(here, "0.0.0.0:", 8) == 0 ? "127.0.0.1" :
+           strncmp(here, "[::]:", 5) == 0 ? "[::1]" : NULL;
     command_bundle();
     command_signals();
     buf_puts(&b, "http://");
     for (const char *p = opt.proxyauth ? opt.proxyauth : ""; *p; p++)
         buf_printf(&b, isalnum((unsigned char)*p) || *p == ':' ? "%c" :
                    "%%%02X", (unsigned char)*p);
-    buf_printf(&b, "%s%s%s", opt.proxyauth ? "@" : "",
-               any ? "127.0.0.1" : strncmp(here, "[::]:", 5) ? "" : "[::1]",
-               any ? here + 7 : strncmp(here, "[::]:", 5) ? here : here + 4);
+    buf_printf(&b, "%s%s%s", opt.proxyauth ? "@" : "", host ? host : "",
+               host ? strrchr(here, ':') : here);
     buf_put(&b, "", 1);
     buf_puts(&b, command.dir);
     if (write(command.go, buf_at(&b), b.len) < 0)
@@ -10721,8 +10754,8 @@ static void command_go(void)
     buf_free(&b);
 }
 
-/* A signal has come; the 128 is on_passed_signal()'s. Whether COMMAND is there
-   to deal with it. */
+/* Passes a signal on, if it has on_passed_signal()'s 128. False: there is no
+   COMMAND, and the signal is for us. */
 static bool command_signal(int number)
 {
     if (command.pid == 0)
@@ -10733,13 +10766,13 @@ static bool command_signal(int number)
     return true;
 }
 
-/* COMMAND has ended, or was stopped: then so are we, if that is a shell's
-   doing, until that lets us go on. */
+/* COMMAND has ended; or was stopped, by ^Z say: then we stop, too, until the
+   shell's fg continues both. */
 static void command_changed(int status)
 {
     signal(SIGTSTP, SIG_DFL);
     if (WIFSTOPPED(status)) {
-        raise(SIGTSTP);             /* nothing, where nobody could say fg */
+        raise(SIGTSTP);             /* ignored where no shell could say fg */
         command_signals();
         kill(command.pid, SIGCONT);
         return;
@@ -10751,8 +10784,8 @@ static void command_changed(int status)
     stop();
 }
 
-/* Exits as COMMAND did; where ^C has ended it, a shell's loop around us is to
-   know. */
+/* Exits as COMMAND did. ^C that ended COMMAND ends us, too, so that a shell's
+   loop around us ends. */
 static _Noreturn void command_end(void)
 {
     command_clean();
@@ -10768,20 +10801,21 @@ static _Noreturn void command_end(void)
    many of them as were asked for. They share the CA, the leaves' key and the
    keys of tickets, which are made before, and the count of exchanges. */
 
-/* Starts a worker. Its pid; 0: this is it; -1: it cannot be, which is told. */
+/* Forks a worker. Returns its pid; in the worker 0; -1 after an error, which is
+   told. */
 static pid_t worker_start(void)
 {
     sigset_t all, before;
     pid_t pid;
 
     for (struct sink *s = sinks; s < sinks + SINKS; s++)
-        sink_flush(s, true);        /* or both would write it */
+        sink_flush(s, true);        /* else both would write what waits */
     sigfillset(&all);               /* until its pipe is there */
     sigprocmask(SIG_SETMASK, &all, &before);
     pid = fork();
     if (pid < 0)
         say(0, "cannot start a worker: %s", strerror(errno));
-    if (opt.command != NULL)        /* whose ^Z and "kill 0" are not for us */
+    if (opt.command != NULL)        /* its ^Z and "kill 0" are not for us */
         setpgid(pid, 0);
     if (pid == 0) {
         fd_close(&self_pipe[0]);
@@ -10789,16 +10823,16 @@ static pid_t worker_start(void)
         fd_close(&parent_pipe[1]);
         signals_init();             /* with a pipe of its own */
         terminal_signals(SIG_IGN);  /* they are the parent's */
-        command.pid = 0;            /* so is that child */
+        command.pid = 0;            /* and so is COMMAND */
         for (struct sink *s = sinks; s < sinks + SINKS; s++)
-            buf_eat(&s->buf, s->buf.len); /* so is what still waits */
+            buf_eat(&s->buf, s->buf.len); /* the parent writes it */
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     return pid;
 }
 
-/* Takes the ends of workers: others take their places after *pause seconds, as
-   they may die over and over. Returns how many are left. */
+/* Reaps workers that have ended: others are to take their places after *pause
+   seconds, as they may die over and over. Returns how many are left. */
 static int workers_reap(pid_t *pids, double *pause)
 {
     int status, left = 0;
@@ -10823,7 +10857,8 @@ static int workers_reap(pid_t *pids, double *pause)
     return left;
 }
 
-/* The parent's life. Returns in each worker; exits when all have stopped. */
+/* The parent's life: starts workers, COMMAND, and passes signals on. Returns in
+   each worker; exits when all have stopped. */
 static void workers_run(void)
 {
     pid_t *pids = alloc((size_t)opt.workers * sizeof *pids);
@@ -10853,7 +10888,7 @@ static void workers_run(void)
         now = clock_now();
         take_signals();
         left = workers_reap(pids, &pause);
-        if (before < stopping)      /* a worker needs half of that at most */
+        if (before < stopping)      /* twice what a worker needs at most */
             patience = now + (stopping > 1 ? 3 : 15);
         for (int i = 0; stopping && i < opt.workers; i++)
             if (pids[i] > 0 && (before < stopping || stopping > 1 ||
