@@ -26,7 +26,7 @@
       2 types                   11 ends                      20 exchanges
       3 utilities               12 known servers             21 SOCKS
       4 buffers                 13 children                  22 servers
-      5 log                     14 resolver                  23 messages
+      5 log                     14 helpers                   23 messages
       6 options                 15 HTTP framing              24 WebSocket
       7 sockets                 16 other parsers             25 flows
       8 capture                 17 match expressions         26 loop
@@ -162,11 +162,6 @@ enum { ORIGINAL_DST = 0 };
 #define SOL_IPV6 IPPROTO_IPV6
 #define IP_TRANSPARENT 0
 #define IPV6_TRANSPARENT 0
-#endif
-
-/* Closes many descriptors at once (Linux 5.9, FreeBSD 12.2). */
-#ifndef SYS_close_range
-#define SYS_close_range (-1)
 #endif
 
 #define VERSION "0.1"
@@ -480,7 +475,8 @@ struct server {
     bool used;              /* an exchange has been completed on it */
     int spare;              /* bytes yet to come of a last chunk that some
                                servers send behind 204 and 304 */
-    struct chain *lookup;   /* asks for the hop's addresses */
+    struct chain *inquiry;  /* asks a helper: for the hop's addresses, or for
+                               the RSA key that the client wants */
     struct sockaddr_storage addr[MAX_ADDRS];
     int addrs, tried;
     double since;           /* when this state was entered */
@@ -499,6 +495,7 @@ struct filter {
     struct match *match;    /* NULL: all */
     bool raw;
     bool coprocess;         /* stays alive and serves many messages */
+    bool helper;            /* is this program itself: see section 14 */
     double pause;           /* seconds from a death to the next start ... */
     double not_before;      /* ... which is then */
     int jobs, running;      /* messages at most; now */
@@ -545,7 +542,7 @@ struct tally { uint64_t bytes, hash; };
 struct chain {
     struct chain *next;     /* in the list of all, by age */
     struct flow *flow;
-    struct reader *from;    /* NULL: a name is looked up */
+    struct reader *from;    /* NULL: a helper is asked */
     struct writer *to;      /* of the same direction; of the other, when request
                                filters have printed an answer */
     bool started;
@@ -570,7 +567,7 @@ struct chain {
     struct buf buf[MAX_CHAIN + 1];
     struct tally in, out;   /* of the message, and of what was made of it */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
-    int deaths;             /* a look-up's: of children that were at it */
+    int deaths;             /* of helpers that were asked */
     const struct run *failed; /* the first that failed; NULL: none has ... */
     char failure[128];      /* ... and why */
 };
@@ -2107,14 +2104,6 @@ static bool fds_has(const unsigned long *set, int fd)
     return fd >= 0 && fd <= highest && (set[fd / WORD] >> fd % WORD & 1);
 }
 
-/* Closes all descriptors from fd on. */
-static void fds_close(int fd)
-{
-    if (syscall(SYS_close_range, fd, ~0u, 0) != 0)
-        for (; fd < fd_limit; fd++)
-            close(fd);
-}
-
 /* Closes what we were given by who started us, but 0, 1 and 2: all of ours
    are close-on-exec. */
 static void fds_close_given(void)
@@ -2298,7 +2287,7 @@ static struct {
     mbedtls_pk_context key;
     mbedtls_pk_context leaf_key; /* of all leaves, new at each start ... */
     mbedtls_pk_context rsa_key; /* ... and for clients without ECDSA */
-    bool has_rsa;           /* ... made once the first has come */
+    bool has_rsa;           /* ... which a helper makes for the first */
     const unsigned char *limits, *limits_end; /* crt's name constraints */
 } ca;
 
@@ -4221,79 +4210,20 @@ static void child_kill(struct child *p)
         child_free(p);
 }
 
-/* ---- the RSA key of leaves, made when it is needed */
+/* ==== 14 helpers ========================================================
+   What would keep the loop waiting is asked of coprocesses that are this
+   program under another option, and so have nothing of ours: getaddrinfo()
+   blocks, and the primes of an RSA key take a second to find, on a small device
+   many. Limit: no address is kept for the next question; that is the system
+   resolver's business. */
 
-/* A child that inherits nothing but fd, as 3, and where errors are written.
-   As fork(). */
-static pid_t fork_with(int fd)
-{
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        terminal_signals(SIG_IGN);  /* they are the parent's */
-        signal(SIGTERM, SIG_DFL);
-        dup2(fd, 3);
-        fds_close(4);
-    }
-    return pid;
-}
-
-/* The child that makes the RSA key, and where it writes that. */
-static pid_t rsa_maker;
-static int rsa_pipe = -1;
-
-/* Whether there is the RSA key. Primes take a second to find, on a small device
-   many: if there is none, a child is sent for it, and its end wakes those that
-   wait. */
-static bool rsa_ready(void)
-{
-    unsigned char der[2048];
-    mbedtls_pk_context key;
-    int ends[2], n;
-
-    if (ca.has_rsa || rsa_maker > 0 || pipe2(ends, O_CLOEXEC) != 0)
-        return ca.has_rsa;
-    rsa_maker = fork_with(ends[1]);
-    if (rsa_maker == 0) {
-        key_make(&key, true);
-        n = mbedtls_pk_write_key_der(&key, der, sizeof der);
-        _exit(n > 0 && write(3, der + sizeof der - n, (size_t)n) == n);
-    }
-    fd_close(&ends[1]);
-    rsa_pipe = ends[0];
-    return false;
-}
-
-/* The child has ended: takes its key, and wakes those that wait for it. */
-static void rsa_take(void)
-{
-    unsigned char der[2048];
-    ssize_t n = read(rsa_pipe, der, sizeof der);
-
-    fd_close(&rsa_pipe);
-    rsa_maker = 0;
-    mbedtls_pk_init(&ca.rsa_key);
-    ca.has_rsa = n > 0 && mbedtls_pk_parse_key(&ca.rsa_key, der, (size_t)n,
-                                               NULL, 0 WITH_RANDOM) == 0;
-    mbedtls_platform_zeroize(der, sizeof der);
-    for (struct flow *f = flows, *next; f != NULL; f = next) {
-        next = f->next;
-        if (f->state == FLOW_SERVER)
-            flow_wake(f);
-    }
-}
-
-/* ==== 14 resolver =======================================================
-   getaddrinfo() blocks: so names are looked up by coprocesses, which are this
-   program under another option. A message is a name, and becomes addresses:
-   each a struct sockaddr_storage. Limit: nothing is kept for the next
-   question; that is the system resolver's business. */
-
-static struct filter lookups = {
-    .command = "mitmproxy --lookup", .path = (char *)"/proc/self/exe",
-    .argv = (char *[]){ NULL, (char *)"--lookup", NULL },
-    .coprocess = true, .jobs = MAX_RESOLVERS
-};
+#define HELPER(option) \
+    .command = "mitmproxy " option, .path = (char *)"/proc/self/exe", \
+    .argv = (char *[]){ NULL, (char *)option, NULL }, \
+    .helper = true, .coprocess = true
+static struct filter rsa_maker = { HELPER("--rsa-key"), .jobs = 1 };
+static struct filter lookups = { HELPER("--lookup"), .jobs = MAX_RESOLVERS,
+                                 .next = &rsa_maker };
 
 /* Gives up the capabilities that who is not root had for the start, such as
    CAP_NET_ADMIN for TPROXY: they are not for filters. */
@@ -4306,34 +4236,57 @@ static void capabilities_drop(void)
         syscall(SYS_capset, &self, none);
 }
 
-/* The child's life: answers until its parent is gone. */
-static _Noreturn void lookup_run(void)
+/* --lookup: answers a host name with its addresses, each a struct
+   sockaddr_storage. */
+static void lookup_answer(const char *host)
 {
-    char line[64], host[MAX_HOST + 1];
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
+    struct sockaddr_storage addr[MAX_ADDRS] = { 0 };
+    size_t count = 0;
+    int error = getaddrinfo(host, NULL, &hints, &list);
+
+    for (struct addrinfo *a = list; a != NULL && count < MAX_ADDRS;
+         a = a->ai_next)
+        memcpy(&addr[count++], a->ai_addr, a->ai_addrlen);
+    if (count == 0)
+        printf("!%s\n", gai_strerror(error ? error : EAI_NONAME));
+    else
+        printf("%zu\n", count * sizeof *addr);
+    fwrite(addr, sizeof *addr, count, stdout);
+    if (list != NULL)
+        freeaddrinfo(list);
+}
+
+/* --rsa-key: answers each message with the same RSA key, as DER. */
+static void rsa_answer(const char *message)
+{
+    static unsigned char der[2048];
+    static int n;                   /* bytes at the end of der; 0: none yet */
+    mbedtls_pk_context key;
+
+    (void)message;
+    if (n == 0) {
+        psa_crypto_init();          /* or key_make() ends the helper */
+        key_make(&key, true);
+        n = mbedtls_pk_write_key_der(&key, der, sizeof der);
+    }
+    printf("%d\n", n);
+    fwrite(der + sizeof der - n, 1, (size_t)n, stdout);
+}
+
+/* A helper's life: gives each message to answer(), until the proxy is gone. */
+static _Noreturn void helper_run(void (*answer)(const char *))
+{
+    char line[64], message[MAX_HOST + 1];
     size_t n;
 
     capabilities_drop();            /* its file may have given it some anew */
     while (fgets(line, sizeof line, stdin) != NULL &&
            (n = strtoul(line, NULL, 10)) <= MAX_HOST &&
-           fread(host, 1, n, stdin) == n) {
-        struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
-        struct sockaddr_storage addr[MAX_ADDRS] = { 0 };
-        size_t count = 0;
-        int error;
-
-        host[n] = '\0';
-        error = getaddrinfo(host, NULL, &hints, &list);
-        for (struct addrinfo *a = list; a != NULL && count < MAX_ADDRS;
-             a = a->ai_next)
-            memcpy(&addr[count++], a->ai_addr, a->ai_addrlen);
-        if (count == 0)
-            printf("!%s\n", gai_strerror(error ? error : EAI_NONAME));
-        else
-            printf("%zu\n", count * sizeof *addr);
-        fwrite(addr, sizeof *addr, count, stdout);
+           fread(message, 1, n, stdin) == n) {
+        message[n] = '\0';
+        answer(message);
         fflush(stdout);
-        if (list != NULL)
-            freeaddrinfo(list);
     }
     exit(0);
 }
@@ -5813,9 +5766,9 @@ static void chain_unqueue(struct chain *c)
         *p = c->next;
 }
 
-/* Lets a look-up wait again, behind all others, as the child that serves it
+/* Lets what a helper was asked wait again, behind all others, as the helper
    ends. */
-static void lookup_again(struct run *r)
+static void inquiry_again(struct run *r)
 {
     r->child->run = NULL;
     r->child = NULL;
@@ -5824,9 +5777,9 @@ static void lookup_again(struct run *r)
 }
 
 /* A coprocess is of no more use: whoever it serves fails for this reason, but
-   a name is looked up again, two times. If it has not read a byte of any
-   question, it was not a message that ended it: the next is started after a
-   pause that grows. */
+   what a helper was asked is asked again, two times. If it has not read a byte
+   of any question, it was not a message that ended it: the next is started
+   after a pause that grows. */
 static void copro_end(struct child *p, const char *why)
 {
     struct filter *f = p->filter;
@@ -5834,10 +5787,10 @@ static void copro_end(struct child *p, const char *why)
     int unread = 0;
 
     ioctl(p->in, FIONREAD, &unread);
-    if (r != NULL && f == &lookups && r->chain->deaths++ < 2)
-        lookup_again(r);
+    if (r != NULL && f->helper && r->chain->deaths++ < 2)
+        inquiry_again(r);
     else if (r != NULL)
-        chain_fail(r->chain, r, "%s", f == &lookups ?
+        chain_fail(r->chain, r, "%s", f->helper ?
                    "all processes that try come to their end" : why);
     child_done(p);
     f->pause = p->given > (uint64_t)unread ? 0 :
@@ -5845,7 +5798,7 @@ static void copro_end(struct child *p, const char *why)
     if (f->pause > waits[WAIT_PAUSE].seconds)
         f->pause = waits[WAIT_PAUSE].seconds;
     f->not_before = now + f->pause * SECOND;
-    say(f == &lookups ? 1 : 0, "the coprocess %s is to be started anew in %g "
+    say(f->helper ? 1 : 0, "the coprocess %s is to be started anew in %g "
         "s: %s", f->command, f->pause, why);
     group_kill(p->pid, p->group, SIGKILL);
     child_free(p);
@@ -6269,7 +6222,7 @@ static void run_start(void *it)
         return;
     }
     if (p == NULL) {
-        chain_fail(r->chain, r, "%scannot be started: %s", f == &lookups ?
+        chain_fail(r->chain, r, "%scannot be started: %s", f->helper ?
                    "a process for it " : "", strerror(errno));
         r->exited = true;
         return;
@@ -6407,11 +6360,24 @@ static void server_enter(struct flow *f, int state)
     }
 }
 
-/* Gives up a look-up, or is done with it. */
-static void lookup_end(struct server *s)
+/* Has f ask a helper; returns where to put what. The answer is there when
+   chain_done() says that of server.inquiry. */
+static struct buf *inquiry_begin(struct flow *f, struct filter *helper)
 {
-    chain_free(s->lookup);
-    s->lookup = NULL;
+    struct chain *c = f->server.inquiry = chain_add(NULL, f, helper);
+
+    c->vars = alloc(1);
+    c->fed = true;
+    chain_queue(c);
+    flow_wake(f);
+    return &c->buf[0];
+}
+
+/* Gives up what a helper is asked, or is done with the answer. */
+static void inquiry_end(struct server *s)
+{
+    chain_free(s->inquiry);
+    s->inquiry = NULL;
 }
 
 /* Leaves the server: closes the connection, or gives up reaching it. */
@@ -6419,7 +6385,7 @@ static void server_drop(struct flow *f)
 {
     struct server *s = &f->server;
 
-    lookup_end(s);
+    inquiry_end(s);
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
     end_close(&s->end);
@@ -6437,7 +6403,7 @@ PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
         *own_goes(address_of(e->fd, false)) == 0)
         snprintf(f->server.failure, sizeof f->server.failure, "the name %s "
                  "leads back to this proxy", f->server.target.host);
-    lookup_end(&f->server);
+    inquiry_end(&f->server);
     end_close(&f->server.end);
     server_enter(f, SERVER_FAILED);
 }
@@ -7406,16 +7372,12 @@ static void server_address(struct server *s, const void *ip, size_t n)
 static bool server_ask(struct flow *f)
 {
     struct server *s = &f->server;
-    struct chain *c = s->lookup;
+    struct chain *c;
 
-    if (c == NULL) {
-        s->lookup = c = chain_add(NULL, f, &lookups);
-        buf_printf(&c->buf[0], "%s%s", s->hop.host, s->hop.rooted ? "." : "");
-        c->vars = alloc(1);
-        c->fed = true;
-        chain_queue(c);
-        flow_wake(f);
-    }
+    if (s->inquiry == NULL)
+        buf_printf(inquiry_begin(f, &lookups), "%s%s", s->hop.host,
+                   s->hop.rooted ? "." : "");
+    c = s->inquiry;
     if (!chain_done(c))
         return false;
     if (c->failed != NULL) {
@@ -7431,7 +7393,7 @@ static bool server_ask(struct flow *f)
         ((struct sockaddr_in *)a)->sin_port = /* where IPv6 has it, too */
             htons((uint16_t)s->hop.port);
     }
-    lookup_end(s);
+    inquiry_end(s);
     return s->addrs > 0;
 }
 
@@ -9302,6 +9264,29 @@ static struct alpn client_alpn(const struct flow *f)
     return a;
 }
 
+/* Whether there is the RSA key of leaves, or it cannot be had. A helper makes
+   the key when the first client wants that; those that come meanwhile are given
+   the same, one after the other. */
+static bool rsa_settled(struct flow *f)
+{
+    struct server *s = &f->server;
+    struct buf *der;
+
+    if (ca.has_rsa && s->inquiry == NULL)
+        return true;
+    if (s->inquiry == NULL)
+        inquiry_begin(f, &rsa_maker);
+    if (!chain_done(s->inquiry))
+        return false;
+    der = chain_out(s->inquiry);
+    ca.has_rsa = ca.has_rsa ||
+                 mbedtls_pk_parse_key(&ca.rsa_key, buf_at(der), der->len, NULL,
+                                      0 WITH_RANDOM) == 0;
+    mbedtls_platform_zeroize(der->data, der->cap);
+    inquiry_end(s);
+    return true;
+}
+
 /* The server is up, or has failed: takes or forges a leaf, and begins the
    client's handshake with it. */
 static bool tunnel_server(struct flow *f)
@@ -9314,7 +9299,7 @@ static bool tunnel_server(struct flow *f)
     int error;
 
     if ((s->state != SERVER_UP && s->state != SERVER_FAILED) ||
-        (f->hello.rsa && !rsa_ready()))
+        (f->hello.rsa && !rsa_settled(f)))
         return false;
     if (s->state == SERVER_UP && s->end.ssl != NULL) {
         crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
@@ -9328,6 +9313,7 @@ static bool tunnel_server(struct flow *f)
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
                                  f->leaf)) {
         tell(f, 0, EV_TLS, "cannot forge a certificate for %s: %s", name,
+             f->hello.rsa && !ca.has_rsa ? "no RSA key could be made" :
              error ? tls_strerror(error) : "out of memory");
         f->over = true;
         return true;
@@ -9876,7 +9862,7 @@ static bool lookup_is_due(const struct chain *c)
     if (own >= MAX_RESOLVERS - lookups.running && p != NULL &&
         now - p->moved >= GIVES_WAY * SECOND) {
         own -= own > 0;
-        lookup_again(p->run);
+        inquiry_again(p->run);
         copro_end(p, "others wait");
     }
     return own < MAX_RESOLVERS - lookups.running;
@@ -10293,8 +10279,6 @@ static void reap(void)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (pid == rsa_maker)
-            rsa_take();
         for (struct child *p = children; p != NULL; p = p->next)
             if (p->pid == pid) {
                 child_exited(p, status);
@@ -10910,12 +10894,14 @@ int main(int argc, char **argv)
     signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
     fix_stdio();
     if (argc == 2 && strcmp(argv[1], "--lookup") == 0)
-        lookup_run();
+        helper_run(lookup_answer);
+    if (argc == 2 && strcmp(argv[1], "--rsa-key") == 0)
+        helper_run(rsa_answer);
     options_parse(argv);
     if (opt.command != NULL)
         command_fork();
-    lookups.argv[0] = argv[0];
-    lookups.next = opt.filters;
+    lookups.argv[0] = rsa_maker.argv[0] = argv[0];
+    rsa_maker.next = opt.filters;
     sink_share(&sinks[0], 1);
     sink_share(&sinks[1], 2);
     umask(077);

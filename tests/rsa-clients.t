@@ -93,6 +93,26 @@ def _():
             like(one.result(), r'Server public key is 2048 ', 'the key')
 
 
+def makers(proxy):
+    """The processes that make the key, or have made it."""
+    return [pid for pid, (state, words) in processes(proxy.pid).items()
+            if state != 'Z' and words.endswith(' --rsa-key ')]
+
+
+@test('one that makes the key is killed: another does')
+def _():
+    with Origin(page(), tls=True) as origin, Proxy(ca=rsa_ca()) as proxy:
+        work = [thread(client, proxy, origin, *words) for words in KNOW_NONE]
+        killed, = wait_for(lambda: makers(proxy), 'it begins')
+        os.kill(killed, signal.SIGKILL)
+        for one in work:
+            like(one.result(), r'Server public key is 2048 ', 'the key')
+        equal(len(makers(proxy)), 1, 'one for all')
+        os.kill(*makers(proxy), signal.SIGKILL)     # which nobody needs now
+        like(client(proxy, origin, *KNOW_NONE[3]), r'Server public key is 2048',
+             'the key')
+
+
 @test('stopped while the key is made')
 def _():
     with Origin(page(), tls=True) as origin, Proxy(ca=rsa_ca()) as proxy:

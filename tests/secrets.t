@@ -150,6 +150,23 @@ def _():
                   'the proxy has it', secret)
 
 
+@test("a process that makes the RSA key knows no CA's, and has no descriptor")
+def _():
+    if sanitized():
+        raise Skip("the sanitizer's memory is too big to be read")
+    with Origin(answer(reply(b'x', 'Connection: close')), tls=True) as origin, \
+            Proxy() as proxy:
+        command('openssl', 's_client', '-proxy', '127.0.0.1:%d' % proxy.port,
+                '-connect', origin.auth, '-ign_eof', '-tls1_2', '-cipher',
+                'ECDHE-RSA-AES128-GCM-SHA256', stdin=get('/'))
+        maker, = [pid for pid in processes(proxy.pid) if pid != proxy.pid]
+        equal(sorted(os.listdir('/proc/%d/fd' % maker)), ['0', '1', '2'],
+              'its descriptors')
+        text = memory(maker)
+        check(b'--rsa-key' in text, 'its memory can be read')
+        knows_not(proxy, text, proxy.ca)
+
+
 # --------------------------------------------------------- credentials
 
 def leaks(data):

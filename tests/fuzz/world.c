@@ -770,7 +770,7 @@ static void world_init(const unsigned char *p, size_t n)
         fds_make();
     accept_after = 0;
     world_filters();
-    lookups.next = opt.filters;
+    rsa_maker.next = opt.filters;
     lookups.pause = lookups.not_before = 0;
     buf_put(&world.text, world_text, world_text_len);
 }
