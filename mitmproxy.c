@@ -1569,15 +1569,74 @@ static const struct option {
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
+/* What to say of a filter of one word that a word for COMMAND or a short option
+   follows, if that turns out to be wrong: else "". */
+static char unquoted[256];
+
 /* Ends the program with one line about bad usage. */
 PRINTF(1, 2) static _Noreturn void misuse(const char *format, ...)
 {
     char text[4096];
 
     FORMAT(text, format);
-    fprintf(stderr, "mitmproxy: %s (mitmproxy --help lists the options)\n",
-            text);
+    fprintf(stderr, "mitmproxy: %s%s (mitmproxy --help lists the options)\n",
+            text, unquoted);
     exit(2);
+}
+
+/* Options of the Python mitmproxy, and what there is here in their place. */
+static const struct { const char *names, *here; } elsewhere[] = {
+    { " s script scripts ", "a filter is a command, --request CMD" },
+    { " B modify-body ", "--response 'sed s/a/b/g' or any other command" },
+    { " H modify-headers ", "--request 'filters/set-header NAME VALUE'" },
+    { " M map-remote ", "--request 'filters/map-remote FROM TO'" },
+    { " map-local ", "--request 'filters/map-local URL DIR'" },
+    { " i intercept ", "--timeout 0 --request filters/trap" },
+    { " set ", "each option has a name of its own" },
+    { " ssl-insecure ", "-k" }, { " confdir certs ", "--ca FILE" },
+    { " upstream-auth ", "-x http://USER:PASS@HOST:PORT" },
+    { " save-stream-file flow-detail ", "-w FILE, filters/save DIR" },
+    { " r rfile n no-server C client-replay S server-replay ",
+      "filters/save DIR, filters/replay FILE" },
+};
+
+/* How many letters of the name, n at p, an option's begins and ends with; 0:
+   too few of either for one to be meant for the other. */
+static size_t name_nearness(const char *p, size_t n, const char *name)
+{
+    size_t len = strlen(name), least = n < len ? n : len, i = 0, j = 0;
+
+    while (i < least && p[i] == name[i])
+        i++;
+    while (i + j < least && p[n - 1 - j] == name[len - 1 - j])
+        j++;
+    return i + j == n || 2 * (i + j) > (n > len ? n : len) ? i + j : 0;
+}
+
+/* There is no option as at p, a letter or a name behind a -: what to say. */
+static _Noreturn void option_missing(const char *p)
+{
+    bool named = *p == '-';
+    size_t n = named ? strcspn(p + 1, "=") : 1, best = 1, near;
+    char name[64], hint[512] = "";
+
+    snprintf(name, sizeof name, " %.*s ", (int)(n < 40 ? n : 40), p + named);
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (strstr(elsewhere[i].names, name) && (named || name[1] != ' '))
+            snprintf(hint, sizeof hint, ": this is not the Python mitmproxy; "
+                     "here: %s", elsewhere[i].here);
+    for (const struct option *o = options; *hint != ':' && named &&
+         o < options + OPTIONS; o++) {
+        near = o->kind != TITLE ? name_nearness(p + 1, n, o->name) : 0;
+        if (near < 2 || near < best)
+            continue;
+        if (near > best)
+            *hint = '\0';
+        best = near;
+        sprintf(hint + strlen(hint), "%s--%s", *hint ? ", " : " - perhaps ",
+                o->name);
+    }
+    misuse("there is no option '-%s'%s", p, *unquoted ? "" : hint);
 }
 
 /* --help. */
@@ -1819,8 +1878,9 @@ static void options_check(void)
     } else if (strcmp(opt.mode, "transparent") == 0 && ORIGINAL_DST != 0)
         opt.transparent = true;
     else if (strcmp(opt.mode, "regular") != 0)
-        misuse("--mode is regular, transparent (on Linux) or reverse:URL, not "
-               "'%s'", opt.mode);
+        misuse("--mode is regular (SOCKS, too), transparent (on Linux) or "
+               "reverse:URL, not '%s'%s", opt.mode, strncmp(opt.mode,
+               "upstream:", 9) ? "" : ": here that is -x URL");
     if (opt.proxyauth != NULL && strcmp(opt.mode, "regular") != 0)
         misuse("only --mode regular has clients that --proxyauth can ask");
     if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
@@ -1841,11 +1901,20 @@ static void options_check(void)
    -- or the first word that is none of these: there COMMAND begins. */
 static void options_parse(char **argv)
 {
+    const struct option *last = NULL; /* whose argument came just before */
+
     while (*++argv != NULL) {
         const char *word = *argv, *p = word + 1, *text = NULL;
         const struct option *o;
         bool dashes = strcmp(word, "--") == 0;
 
+        if (!dashes)
+            *unquoted = '\0';
+        if (last != NULL && last->kind == FILTER && !dashes && word[1] != '-')
+            snprintf(unquoted, sizeof unquoted, "; a filter of several words "
+                     "is to be quoted: --%s '%.80s %.80s'", last->name,
+                     argv[-1], word);
+        last = NULL;
         if (dashes && argv[1] == NULL)
             misuse("behind -- there is no COMMAND");
         if (dashes || word[0] != '-') {
@@ -1856,7 +1925,7 @@ static void options_parse(char **argv)
             misuse("'-' is not an option");
         do {                        /* -qk is -q -k */
             if ((o = option_find(&p)) == NULL)
-                misuse("there is no option '-%s'", p);
+                option_missing(p);
             if (o->argument == NULL && *p == '=')
                 misuse("--%s takes no argument", o->name);
             if (o->argument != NULL)
@@ -1866,6 +1935,7 @@ static void options_parse(char **argv)
                 misuse("--%s needs its %s", o->name, o->argument);
             option_apply(o, text);
         } while (o->argument == NULL && *p != '\0');
+        last = text == *argv && strchr(text, ' ') == NULL ? o : NULL;
     }
     options_check();
 }
@@ -2899,7 +2969,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     char *text = file_read(path, &n, &st);
 
     if (text == NULL)
-        die("cannot read %s: %s", path, strerror(errno));
+        die("cannot read %s: %s%s", path, strerror(errno), unquoted);
     if (is_ca && st.st_uid != geteuid() && st.st_uid != 0)
         die("%s belongs to another user, who may know its key: chown it, if "
             "it is to be trusted, or take another by --ca FILE", path);
@@ -2998,6 +3068,7 @@ static void ca_chain(void)
 static void ca_load(const char *path)
 {
     mbedtls_x509_crt again;
+    char file[PATH_MAX];
 
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         pid_t pid = fork();
@@ -3010,7 +3081,7 @@ static void ca_load(const char *path)
         if (status != 0)
             exit(1);                /* it has said why */
         say(opt.command && opt.quiet, "made a CA in %s: whoever is to be "
-            "intercepted must trust it", path);
+            "intercepted must trust it", realpath(path, file) ? file : path);
     }
     pair_read(&ca.crt, &ca.key, path, NULL);
     if (mbedtls_x509_crt_get_ca_istrue(&ca.crt) != 1)
@@ -3619,6 +3690,41 @@ static bool tls_seal(struct end *e)
         return true;
     }
     return false;
+}
+
+/* What a session broke off with, for who looks things up: the alert that has
+   come, with its name (RFC 8446, 6), or the one that Mbed TLS has sent when no
+   protocol of ALPN's was common, or its own error. */
+static const char *tls_number(const struct end *e)
+{
+    static const char names[] = " 10 unexpected_message 20 bad_record_mac 22 "
+        "record_overflow 40 handshake_failure 42 bad_certificate 43 "
+        "unsupported_certificate 44 certificate_revoked 45 certificate_expired "
+        "46 certificate_unknown 47 illegal_parameter 48 unknown_ca 49 "
+        "access_denied 50 decode_error 51 decrypt_error 70 protocol_version 71 "
+        "insufficient_security 80 internal_error 86 inappropriate_fallback 90 "
+        "user_canceled 109 missing_extension 110 unsupported_extension 112 "
+        "unrecognized_name 116 certificate_required 120 "
+        "no_application_protocol ";
+    static char text[64];
+    bool alpn = e->tls_error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL;
+    int alert = alpn ? 120 : e->alert;
+    const char *name;
+
+    snprintf(text, sizeof text, " %d ", alert);
+    name = strstr(names, text);
+    name += name != NULL ? strlen(text) : 0;
+    if (alert != 0)
+        snprintf(text, sizeof text, "%salert %d%s%.*s", alpn ? "it was sent "
+                 : "", alert, name ? " " : "", name ? (int)strcspn(name, " ") :
+                 0, name ? name : "");
+    else if (e->tls_error == MBEDTLS_ERR_SSL_CONN_EOF)
+        return "no alert";
+    else if (e->tls_error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
+        return "close_notify";
+    else
+        snprintf(text, sizeof text, "-0x%04x", (unsigned)-e->tls_error);
+    return text;
 }
 
 /* Moves what can be moved between the wire and the opened side. */
@@ -5316,8 +5422,8 @@ static void match_free(struct match *m)
 static struct match *match_error(struct parser *p, const char *what)
 {
     if (p->error[0] == '\0')
-        snprintf(p->error, 256, "%s at character %d: %.80s", what,
-                 (int)(p->p - p->start) + 1, *p->p ? p->p : "its end");
+        snprintf(p->error, 256, "at character %d: %s (%.60s)",
+                 (int)(p->p - p->start) + 1, what, *p->p ? p->p : "its end");
     return NULL;
 }
 
@@ -5406,19 +5512,34 @@ static int regex_make(regex_t *regex, const char *text, size_t *most)
 
 static struct match *match_or(struct parser *p);
 
+/* What is wrong with a word that only looks like a regular expression, here a
+   bare one perhaps; or NULL. */
+static const char *word_mistake(const char *word, bool bare)
+{
+    if (bare && (strcmp(word, "and") == 0 || strcmp(word, "or") == 0 ||
+                 strcmp(word, "not") == 0))
+        return "and, or, not are written & | ! (or ~u and, for a URL)";
+    if (*word == '*' || *word == '?')
+        return "a shell's pattern is no regular expression: *.js is \\.js$";
+    return NULL;
+}
+
 /* ~x, or a bare regular expression. */
 static struct match *match_term(struct parser *p)
 {
     const char *from = p->p;
     char kind = *p->p == '~' ? p->p[1] : 'u', *word;
     char why[128] = "~c takes a status code";
+    const char *mistake;
     struct match *m;
     int r = 0;
 
     if (*p->p == '~') {
         if (kind == '\0' || !strchr("dumthcqsw", kind) ||
             isalnum((unsigned char)p->p[2]))
-            return match_error(p, "there is no such operator");
+            return match_error(p, "there are ~d host, ~u URL, ~m method, ~t "
+                               "type, ~h header, ~c code, ~q request, ~s "
+                               "response, ~w WebSocket, and no other");
         p->p += 2;
     }
     if (strchr("qsw", kind))
@@ -5426,7 +5547,10 @@ static struct match *match_term(struct parser *p)
     if ((word = match_word(p)) == NULL)
         return match_error(p, "an argument is missing");
     m = match_new(p, 'c', NULL, NULL);
-    if (kind == 'c')
+    mistake = word_mistake(word, isalpha((unsigned char)*from));
+    if (mistake != NULL)
+        r = sprintf(why, "%s", mistake);
+    else if (kind == 'c')
         r = !parse_number(word, 999, &m->code);
     else if ((r = regex_make(&m->regex, word, &m->most)) == 0)
         m->kind = kind;             /* it has an expression to be freed */
@@ -7325,8 +7449,10 @@ static void server_connect(struct flow *f)
             server_enter(f, SERVER_CONNECT);
             return;
         }
-        server_refused(s, us ? ELOOP : errno, us ? "that is this proxy itself"
-                                                 : strerror(errno));
+        server_refused(s, us ? ELOOP : errno, !us ? strerror(errno) :
+                       opt.transparent ? "that is this proxy itself: no packet "
+                       "filter has redirected this" :
+                       "that is this proxy itself");
         fd_close(&fd);
     }
     server_enter(f, SERVER_FAILED);
@@ -7481,9 +7607,8 @@ static void server_tls_failed(struct flow *f)
         server_fail(f, "%s:%u closed the connection during the TLS "
                     "handshake", s->target.host, s->target.port);
     else
-        server_fail(f, "TLS with %s:%u failed: %s (-0x%04x, alert %d)",
-                    s->target.host, s->target.port, tls_trouble(&s->end),
-                    (unsigned)-error, s->end.alert);
+        server_fail(f, "TLS with %s:%u failed: %s (%s)", s->target.host,
+                    s->target.port, tls_trouble(&s->end), tls_number(&s->end));
 }
 
 /* Verifies the certificate that the server has shown, unless it is the one of
@@ -8204,6 +8329,18 @@ static bool chain_turn(struct chain *c)
     return true;
 }
 
+/* Whether of these n bytes of a head some lines end in CR LF, and some do
+   not. */
+static bool head_is_mixed(const char *p, size_t n)
+{
+    bool with = false, without = false;
+
+    for (size_t i = 0; i < n; i++)
+        if (p[i] == '\n')
+            *(i > 0 && p[i - 1] == '\r' ? &with : &without) = true;
+    return with && without;
+}
+
 /* Waits for the filters to print a head: a request's, a response's, or none. */
 static bool write_print(struct writer *w)
 {
@@ -8232,6 +8369,9 @@ static bool write_print(struct writer *w)
         show_message(f->ex.id, false, p, src->len);
     if (n > 0 && w->request)
         t = request_target(f, p, &w->printed);
+    if (n > 0 && opt.verbose > 0 && head_is_mixed(p, (size_t)n))
+        tell(f, 1, EV_FILTER, "of the head that the filters print some lines "
+             "end in CR LF, and some in LF alone: forwarded so");
     if (n <= 0 && !c->raw)
         tell(f, 0, EV_FILTER, "what the filters print does not begin with a "
              "head: forwarded as it is, up to the connection's end");
@@ -8564,9 +8704,9 @@ static bool reader_left(struct reader *r)
         return flow_cut(f);
     if (f->server.end.tls_error != 0)
         return flow_fail(f, 502, "TLS with %s:%u broke off without an answer: "
-                         "%s (alert %d)", f->server.target.host,
+                         "%s (%s)", f->server.target.host,
                          f->server.target.port, tls_trouble(&f->server.end),
-                         f->server.end.alert);
+                         tls_number(&f->server.end));
     return flow_fail(f, 502, "%s:%u closed the connection without an answer",
                      f->server.target.host, f->server.target.port);
 }
@@ -8603,10 +8743,10 @@ static bool server_idle(struct flow *f)
     } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
         server_renew(f);
     else if (e->ended && !f->spoken && e->alert != 0)
-        server_fail(f, "TLS with %s:%u broke off: %s (alert %d)",
+        server_fail(f, "TLS with %s:%u broke off: %s (%s)",
                     f->server.target.host, f->server.target.port,
-                    tls_trouble(e), e->alert); /* in TLS 1.3 a certificate of
-                                       ours is refused behind the handshake */
+                    tls_trouble(e), tls_number(e)); /* TLS 1.3 refuses ours
+                                       behind the handshake */
     else if (e->ended && f->asks.state == READ_HEAD && f->client.in.len == 0)
         flow_close(f);
     else
@@ -9349,7 +9489,7 @@ static const char *refusal(int error, int alert)
     case 70:
         return tls_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
     default:
-        return !is_end(error) ? tls_strerror(error) : alert != 0 ? "it gave up"
+        return alert != 0 ? "it gave up" : !is_end(error) ? tls_strerror(error)
                : "it left, perhaps since it does not accept our certificate";
     }
 }
@@ -9378,12 +9518,10 @@ static bool tunnel_client(struct flow *f)
     }
     if (f->client.tls_error == 0)
         return false;
-    tell(f, 0, EV_TLS, "the TLS handshake with %s for %s failed: %s (-0x%04x, "
-         "alert %d)%s", f->peer, flow_name(f),
-         refusal(f->client.tls_error, f->client.alert),
-         (unsigned)-f->client.tls_error, f->client.alert,
-         is_rejection(&f->client) ? "; the CA to install in it: asked of "
-         "this proxy, http://mitm.it/ has it" : "");
+    tell(f, 0, EV_TLS, "the TLS handshake with %s for %s failed: %s (%s)%s",
+         f->peer, flow_name(f), refusal(f->client.tls_error, f->client.alert),
+         tls_number(&f->client), is_rejection(&f->client) ? "; the CA to "
+         "install in it: asked of this proxy, http://mitm.it/ has it" : "");
     if (opt.pass_pinned && is_rejection(&f->client))
         pinned_add(f);
     return flow_close(f);
@@ -9416,10 +9554,10 @@ static void client_left(struct flow *f)
         pinned_has(f) || (!opt.pass_pinned && c->ended != ENDED_WELL &&
                           client_accepts(f)))
         return;
-    tell(f, 0, EV_TLS, "%s left without a word after the TLS handshake for %s: "
-         "it may not know our CA (asked of this proxy, http://mitm.it/ has "
-         "it), or pin the server's own key (--pass-pinned)", f->peer,
-         flow_name(f));
+    tell(f, 0, EV_TLS, "%s left behind the TLS handshake for %s and asked for "
+         "nothing, as those do that want to see a certificate, that do not "
+         "know our CA (asked of this proxy, http://mitm.it/ has it), or that "
+         "pin the server's own key (--pass-pinned)", f->peer, flow_name(f));
     pinned_add(f);
 }
 
@@ -9923,7 +10061,10 @@ static void chain_arm(struct chain *c, double *left)
         }
         sooner(left, rest > 0 ? rest : 0);
         if (rest <= 0)
-            chain_fail(c, r, "no progress for %g s", r->filter->timeout);
+            chain_fail(c, r, r->child && r->filter->coprocess &&
+                       r->child->answer.len == 0 ? "no answer in %g s: does "
+                       "it flush what it prints, and is it a coprocess?" :
+                       "no progress for %g s", r->filter->timeout);
     }
     if (c->worked != 0)
         c->since += now - c->worked;
@@ -10420,6 +10561,30 @@ static void fix_stdio(void)
     close(fd);
 }
 
+/* Where ready filters are: "" for filters/NAME as it is, then what has such a
+   folder of those that were installed with this program, or lie beside it. */
+static char filter_homes[2 * PATH_MAX];
+
+/* Finds that out, and puts the folders at the end of PATH, for filters that a
+   shell starts, too. */
+static void find_filters(void)
+{
+    const char *path = getenv("PATH");
+    char self[PATH_MAX / 2] = "", *name, *all;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (n <= 0 || (name = strrchr(self, '/')) == NULL)
+        return;
+    *name++ = '\0';
+    snprintf(filter_homes, sizeof filter_homes, ":%s/../share/%s:%s", self,
+             name, self);
+    all = alloc(strlen(path ? path : "") + 2 * sizeof filter_homes);
+    sprintf(all, "%s:%s/../share/%s/filters:%s/filters", path ? path :
+            "/usr/bin:/bin", self, name, self);
+    setenv("PATH", all, 1);
+    free(all);
+}
+
 /* Finds the filters' commands in PATH, once for all messages, and this
    program's own file where there is no /proc. Dies when one is not there. What
    goes to the shell is the shell's business. */
@@ -10433,8 +10598,8 @@ static void find_commands(void)
         if (f->argv == NULL || (f->path && access(f->path, X_OK) == 0))
             continue;
         f->path = NULL;
-        if (strchr(f->argv[0], '/'))
-            path = "";              /* a path already */
+        if (strchr(f->argv[0], '/')) /* a path already */
+            path = strncmp(f->argv[0], "filters/", 8) ? "" : filter_homes;
         for (path = path ? path : "/usr/bin:/bin"; path != NULL;
              path = *end ? end + 1 : NULL) {
             end = path + strcspn(path, ":");
@@ -10597,8 +10762,7 @@ static _Noreturn void command_exec(int go)
     execvp(*opt.command, opt.command);
     n = errno;
     fprintf(stderr, "mitmproxy: cannot run '%s': %s%s\n", *opt.command,
-            strerror((int)n), n == ENOENT && opt.filters ? " (a filter of "
-            "several words is to be quoted: --response 'sed s/a/b/')" : "");
+            strerror((int)n), unquoted);
     _exit(n == ENOENT ? 127 : 126);
 }
 
@@ -10908,6 +11072,7 @@ int main(int argc, char **argv)
     raise_limit();
     if (psa_crypto_init() != PSA_SUCCESS)
         die("cannot start the cryptography: no random numbers?");
+    find_filters();
     find_commands();
     ca_load(opt.ca_file);
     if (opt.cacert != NULL)

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Usual mistakes, each met by a line that says what to do."""
+from mitm import *
+
+
+def refused(words, line, status=2, *, env=None):
+    """The command line is refused with one line like this."""
+    got, out, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'), *words,
+                              env=dict(os.environ, **(env or {})))
+    lines = [text for text in err.splitlines() if 'made a CA' not in text]
+    equal((got, out, len(lines)), (status, '', 1), 'status, output, ' + err)
+    like(lines[0], line, 'the line')
+
+
+# ------------------------------------------------ the command line
+
+QUOTE = 'a filter of several words is to be quoted: --%s \'%s\''
+PYTHON = 'this is not the Python mitmproxy; here: '
+for words, line, status in (
+        ('--response sed s/a/b/', QUOTE % ('response', 'sed s/a/b/'), 127),
+        ('--request tr -d x', QUOTE % ('request', 'tr -d'), 2),
+        ('-R sed -n p', QUOTE % ('response', 'sed -n'), 2),
+        ('-R sed -E s/a/b/', QUOTE % ('response', 'sed -E'), 1),
+        ('-R perl -pe s/a/b/', QUOTE % ('response', 'perl -pe'), 2),
+        ('-R jq -r .x -- true', QUOTE % ('response', 'jq -r'), 2),
+        ('--resp cat', "'--resp' - perhaps --response ", 2),
+        ('--reqest cat', "'--reqest' - perhaps --request ", 2),
+        ('--listen-hots ::1', "perhaps --listen-host ", 2),
+        ('--hosts x', 'perhaps --only-hosts, --ignore-hosts, --tcp-hosts ', 2),
+        ('--port=8080', 'perhaps --listen-port ', 2),
+        ('--xyz', "option '--xyz' \\(", 2), ('-Z', "option '-Z' \\(", 2),
+        ('-s script.py', PYTHON + 'a filter is a command, --request CMD', 2),
+        ('--scripts script.py', PYTHON + 'a filter is a command', 2),
+        ('--set flow_detail=2', PYTHON + 'each option has a name', 2),
+        ('--ssl-insecure', PYTHON + '-k ', 2),
+        ('--modify-body /a/b', PYTHON + "--response 'sed s/a/b/g'", 2),
+        ('--map-remote /a/b', PYTHON + "--request 'filters/map-remote", 2),
+        ('--mode upstream:http://x', 'here that is -x URL', 2),
+        ('--mode socks5', r'regular \(SOCKS, too\)', 2)):
+    test(words)(lambda words=words, line=line, status=status:
+                refused(words.split(), line, status))
+
+@test('a filter of one word, and an option behind it')
+def _():
+    with Proxy('--response', 'cat', '-v', '--request', 'cat'):
+        pass
+
+
+# -------------------------------------------------------- --match
+
+OPERATORS = 'there are ~d host, .* ~w WebSocket, and no other '
+WORDS = r'and, or, not are written & \| !'
+PATTERN = r"a shell's pattern is no regular expression: \*\.js is \\\.js\$"
+for expression, line in (
+        ('~t html and ~c 200', 'character 9: %s.*and ~c 200' % WORDS),
+        ('~q or ~s', WORDS), ('not ~q', WORDS), ('*.js', PATTERN),
+        ('~d *.example', PATTERN), ('~u ?x', PATTERN), ('~b x', OPERATORS),
+        ('~bq x', OPERATORS), ('~all', OPERATORS)):
+    test('--match ' + expression)(
+        lambda expression=expression, line=line: refused(
+            ['--match', expression, '--response', 'cat'], line))
+
+
+@test('--match: words that are meant to be in a URL')
+def _():
+    for expression in '~u and', '"and"', 'android', '~h not', 'x*.js':
+        with Origin(answer(reply(b'page'))) as origin, \
+                Proxy('--match', expression, '--response',
+                      'sed s/page/pagan/') as proxy:
+            client = proxy.tunnel(origin)
+            client.send(get('/android/x.js', 'not: and'))
+            equal(client.read_message().body, b'page' if expression == '~h not'
+                  else b'pagan', expression)
+
+
+# ---------------------------------------------------- what is found
+
+@test('filters by bare name, after make install, and in the folder beside')
+def _():
+    root, bin = scratch('root'), scratch('bin')
+    for folder in root + '/bin', root + '/share/x.c/filters', bin + '/filters':
+        os.makedirs(folder)
+    for program in root + '/bin/x.c', bin + '/mitmproxy':
+        shutil.copy(PROGRAM, program)
+    for folder in root + '/share/x.c', bin:
+        os.rename(script('#!/bin/sh\nsed s/page/pagan/'),
+                  folder + '/filters/heathen')
+    for program in root + '/bin/x.c', bin + '/mitmproxy':
+        for command in ('heathen', 'filters/heathen', 'cat | heathen',
+                        'sh -c heathen'):
+            with Origin(answer(reply(b'page'))) as origin, \
+                    Proxy('--response', command, program=program) as proxy:
+                equal(proxy.fetch(origin).body, b'pagan', command)
+        done = subprocess.run(
+            [program, '-p', '0', '--ca', scratch('cert.pem'), '-q', '--', 'sh',
+             '-c', 'command -v heathen || echo "$PATH"'],
+            stdout=subprocess.PIPE, timeout=DEADLINE)
+        equal(done.stdout.decode(), os.environ['PATH'] + '\n',
+              "COMMAND's PATH stays")
+    refused(['--response', 'filters/pagan'],
+            'there is no command filters/pagan', 1)
+
+
+@test('make install puts them there')
+def _():
+    root = os.path.join(HERE, '..')
+    text = command('make', '-s', '-n', '-C', root, 'install', 'PREFIX=/pre',
+                   'PROGRAM=other', env={'MAKEFLAGS': ''}).decode()
+    like(text, r'(?m) mitmproxy /pre/bin/other$', 'the program')
+    like(text, r'-t /pre/share/other/filters filters/', 'the filters')
+
+
+@test('a new CA: where it is')
+def _():
+    folder = os.path.realpath(scratch('folder'))
+    os.mkdir(folder)
+    for _ in range(2):
+        done = subprocess.run(
+            [PROGRAM, '-q', '--', 'true'], cwd=folder, timeout=DEADLINE)
+        equal(done.returncode, 0, 'status')
+    os.unlink(folder + '/cert.pem')
+    done = subprocess.run([PROGRAM, '--', 'true'], cwd=folder,
+                          stderr=subprocess.PIPE, timeout=DEADLINE)
+    like(done.stderr.decode(), 'made a CA in %s/cert.pem: ' % folder, 'line')
+
+
+# ------------------------------------------------ while it runs
+
+@test('a coprocess that is none, or does not flush')
+def _():
+    for words, why in (('cat >/dev/null', 'no answer in 1 s: does it flush '
+                        'what it prints, and is it a coprocess[?]'),
+                       ('cat', 'is no answer of a coprocess')):
+        with Origin(answer(reply(b'page'))) as origin, \
+                Proxy('--timeout', '1', '--coprocess', '--response', words,
+                      coprocesses=1) as proxy:
+            got = proxy.fetch(origin)
+            equal(got.status, 502, 'the status')
+            like(got.body.decode(), why, 'the page')
+            proxy.wait_log(why)
+
+
+@test('a head with line ends of both kinds: a line of -v')
+def _():
+    for words, tell in (((), unlike), (('-v',), like)):
+        with Origin(answer(reply(b'x'))) as origin, \
+                Proxy(*words, '--response', r"sed '1a X: y'") as proxy:
+            like(proxy.fetch(origin).head, rb'\nX: y\n', 'the head')
+            tell(proxy.log(), r'#1.* some lines end in CR LF, and some in LF',
+                 'the log')
+
+
+@test('openssl s_client, which asks for nothing')
+def _():
+    with Origin(tls=True) as origin, Proxy() as proxy:
+        command('openssl', 's_client', '-connect', origin.auth, '-proxy',
+                '127.0.0.1:%d' % proxy.port, status=0)
+        like(proxy.wait_log('.* asked for nothing.*')[0],
+             'as those do that want to see a certificate, ', 'the line')
+
+
+@test('alerts: each number with its name')
+def _():
+    for sent, line in ((48, r'does not know our CA \(alert 48 unknown_ca\)'),
+                       (40, r'gave up \(alert 40 handshake_failure\)'),
+                       (99, r'gave up \(alert 99\)')):
+        with Origin(tls=True) as origin, Proxy() as proxy:
+            client, out = proxy.tunnel(origin), ssl.MemoryBIO()
+            tls = client_context(proxy.ca).wrap_bio(
+                ssl.MemoryBIO(), out, server_hostname='localhost')
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            client.send(out.read())
+            equal(client.read_exact(1), b'\x16', 'a handshake')
+            client.send(b'\x15\3\3\0\2\2' + bytes([sent]))
+            proxy.wait_log(line)
+
+
+@test('no protocol in common: the alert that was sent')
+def _():
+    with Origin(tls=True) as origin, Proxy() as proxy:
+        with contextlib.suppress(ssl.SSLError):
+            proxy.tls(origin, alpn=['HTTP/1.1'])    # its case is wrong
+        proxy.wait_log(r'speaks no HTTP/1\.1 \(ALPN\) \(it was sent alert 120 '
+                       r'no_application_protocol\)')
+
+
+@test("a request that gets no further than us: its line and its number")
+def _():
+    for words, url, fields in (
+            (('--proxyauth', 'a:b'), 'http://a.test/', ()),
+            ((), 'http://mitm.it/', ()), ((), 'http://127.0.0.1:1/', ()),
+            (('--only-hosts', 'x'), 'http://a.test/', ())):
+        with Proxy(*words) as proxy:
+            client = proxy.connect()
+            client.send(get(url, *fields))
+            client.read_message()
+            client.finish()
+            proxy.wait_out("#1 >> 'GET http.*\n#1 << 'HTTP/1.1 .*\n" +
+                           ("" if '--proxyauth' in words else '#1 == '))
+
+
+run()
