@@ -2397,101 +2397,113 @@ enum {
     ERR_KEY_UPDATE = -0x10002       /* TLS 1.3's new keys in mid-connection */
 };
 
-/* ---- DER (X.690), written backwards: the contents before their length */
-
-/* What the writer is to write. */
-struct cert {
-    bool is_ca;
-    mbedtls_asn1_buf subject, issuer; /* whole Names; p NULL: of CN cn */
-    const char *cn;
-    const mbedtls_x509_sequence *names; /* SANs to copy, or NULL */
-    const char *name;       /* one more SAN: a host name or an address */
-    mbedtls_pk_context *key, *signer;
-    const mbedtls_x509_crt *ca; /* whose key identifier is named, or NULL */
-    time_t from, to;
-};
-
-/* DER is written from the end of a buffer towards its start. A negative
-   length sticks: all that follows is skipped, and the last look finds it. */
-struct der { unsigned char *start, *p; int error; };
-
-/* Counts the n bytes just written; n < 0 is an error that sticks. */
-static size_t der(struct der *d, int n)
-{
-    if (n < 0)
-        d->error = n;
-    return n < 0 ? 0 : (size_t)n;
-}
-
-/* Puts the n bytes at p in front. */
-static size_t der_raw(struct der *d, const void *p, size_t n)
-{
-    return d->error ? 0 :
-           der(d, mbedtls_asn1_write_raw_buffer(&d->p, d->start, p, n));
-}
-
-/* Puts a tag and a length in front of the n bytes written last; returns
-   the bytes of it all. */
-static size_t der_wrap(struct der *d, size_t n, int tag)
-{
-    if (d->error)
-        return 0;
-    n += der(d, mbedtls_asn1_write_len(&d->p, d->start, n));
-    return n + der(d, mbedtls_asn1_write_tag(&d->p, d->start,
-                                             (unsigned char)tag));
-}
+/* ---- DER (X.690): the parts of a value are appended, then wrapped in its tag
+   and length */
 
 enum {
     SEQUENCE = MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE,
     SET = MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SET,
     CONTEXT = MBEDTLS_ASN1_CONTEXT_SPECIFIC,
     CONTEXT_OF = MBEDTLS_ASN1_CONSTRUCTED | CONTEXT,
-    SAN_DNS = 2, SAN_IP = 7 /* RFC 5280, 4.2.1.6 */
+    SAN_DNS = CONTEXT | 2, SAN_IP = CONTEXT | 7 /* RFC 5280, 4.2.1.6 */
 };
 
-/* A Name with a common name alone, of at most 64 characters of cn. */
-static size_t der_name(struct der *d, const char *cn)
+/* Wraps what b has from offset at on in a tag and its length. */
+static void der_wrap(struct buf *b, size_t at, int tag)
 {
-    static const char oid[] = MBEDTLS_OID_AT_CN;
-    size_t n = strlen(cn) < 64 ? strlen(cn) : 64;
+    unsigned char head[8] = { 0 }, *end = head + sizeof head, *p = end;
 
-    n = der_wrap(d, der_raw(d, cn, n), MBEDTLS_ASN1_UTF8_STRING);
-    n += der_wrap(d, der_raw(d, oid, sizeof oid - 1), MBEDTLS_ASN1_OID);
-    return der_wrap(d, der_wrap(d, der_wrap(d, n, SEQUENCE), SET), SEQUENCE);
+    mbedtls_asn1_write_len(&p, head, b->len - at); /* p moves backwards */
+    mbedtls_asn1_write_tag(&p, head, (unsigned char)tag);
+    buf_splice(b, at, 0, p, (size_t)(end - p));
 }
 
-/* A time: UTCTime before 2050, GeneralizedTime after (RFC 5280, 4.1.2.5). */
-static size_t der_time(struct der *d, time_t when)
+/* Appends a value: a tag, a length and the n bytes at p. */
+static void der_put(struct buf *b, int tag, const void *p, size_t n)
+{
+    size_t at = b->len;
+
+    buf_put(b, p, n);
+    der_wrap(b, at, tag);
+}
+
+/* Appends a SEQUENCE of this value alone. */
+static void der_put_alone(struct buf *b, int tag, const void *p, size_t n)
+{
+    size_t at = b->len;
+
+    der_put(b, tag, p, n);
+    der_wrap(b, at, SEQUENCE);
+}
+
+/* Appends the subject of a certificate, or, where that is NULL, a Name with a
+   common name alone, of at most 64 characters. */
+static void der_name(struct buf *b, const mbedtls_x509_crt *crt, const char *cn)
+{
+    size_t at = b->len;
+
+    if (crt != NULL) {
+        buf_put(b, crt->subject_raw.p, crt->subject_raw.len);
+        return;
+    }
+    der_put(b, MBEDTLS_ASN1_OID, MBEDTLS_OID_AT_CN,
+            sizeof MBEDTLS_OID_AT_CN - 1);
+    der_put(b, MBEDTLS_ASN1_UTF8_STRING, cn, strnlen(cn, 64));
+    der_wrap(b, at, SEQUENCE);
+    der_wrap(b, at, SET);
+    der_wrap(b, at, SEQUENCE);
+}
+
+/* Appends a time: UTCTime before 2050, GeneralizedTime after (RFC 5280,
+   4.1.2.5). */
+static void der_time(struct buf *b, time_t when)
 {
     char text[24];
     struct tm t;
     bool utc = gmtime_r(&when, &t)->tm_year < 150;
 
     strftime(text, sizeof text, utc ? "%y%m%d%H%M%SZ" : "%Y%m%d%H%M%SZ", &t);
-    return der_wrap(d, der_raw(d, text, strlen(text)),
-                    utc ? MBEDTLS_ASN1_UTC_TIME
-                        : MBEDTLS_ASN1_GENERALIZED_TIME);
+    der_put(b, utc ? MBEDTLS_ASN1_UTC_TIME : MBEDTLS_ASN1_GENERALIZED_TIME,
+            text, strlen(text));
 }
 
-/* Completes an extension whose value, n bytes, was written last. */
-static size_t der_extension(struct der *d, size_t n, const char *oid,
-                            bool critical)
+/* Appends an extension (RFC 5280, 4.2) with what value has, and empties
+   value. */
+static void der_extension(struct buf *b, const char *oid, bool critical,
+                          struct buf *value)
 {
-    n = der_wrap(d, n, MBEDTLS_ASN1_OCTET_STRING);
+    size_t at = b->len;
+
+    der_put(b, MBEDTLS_ASN1_OID, oid, strlen(oid));
     if (critical)
-        n += der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN);
-    n += der_wrap(d, der_raw(d, oid, strlen(oid)), MBEDTLS_ASN1_OID);
-    return der_wrap(d, n, SEQUENCE);
+        der_put(b, MBEDTLS_ASN1_BOOLEAN, "\xff", 1);
+    der_put(b, MBEDTLS_ASN1_OCTET_STRING, buf_at(value), value->len);
+    der_wrap(b, at, SEQUENCE);
+    buf_eat(value, value->len);
 }
 
 /* ---- which names a CA may sign (RFC 5280, 4.2.1.10: name constraints) */
 
-/* Whether a name, n bytes at p, lies within a base of the same kind, len bytes,
-   of which an address has a mask behind it (RFC 5280, 4.2.1.10). */
-static bool name_within(int kind, const unsigned char *p, size_t n,
+/* A host name or an address as a GeneralName; ip, of 16 bytes, is the place
+   for an address. */
+static mbedtls_x509_buf general_name(const char *text, unsigned char *ip)
+{
+    size_t n = parse_ip(text, ip);
+
+    if (n > 0)
+        return (mbedtls_x509_buf){ SAN_IP, n, ip };
+    return (mbedtls_x509_buf){ SAN_DNS, strlen(text), (unsigned char *)text };
+}
+
+/* Whether a name lies within a base of the same kind, len bytes, of which an
+   address has a mask behind it. */
+static bool name_within(const mbedtls_x509_buf *name,
                         const unsigned char *base, size_t len)
 {
-    if (kind == SAN_IP) {
+    const unsigned char *p = name->p;
+    size_t n = name->len;
+
+    if (name->tag == SAN_IP) {
         for (size_t i = 0; len == 2 * n && i < n; i++)
             if (((p[i] ^ base[i]) & base[n + i]) != 0)
                 return false;
@@ -2501,12 +2513,13 @@ static bool name_within(int kind, const unsigned char *p, size_t n,
            && (len == 0 || len == n || *base == '.' || p[n - len - 1] == '.');
 }
 
-/* Whether a CA's name constraints, p to end, leave it a name of n bytes. Those
-   that cannot be read leave it none. */
-static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
-                         const unsigned char *name, size_t n)
+/* Whether a CA's name constraints, p to end, leave it this name. Those that
+   cannot be read leave it none. */
+static bool name_allowed(const unsigned char *from, const unsigned char *end,
+                         const mbedtls_x509_buf *name)
 {
     enum { EXCLUDED = CONTEXT_OF | 1 }; /* else permitted */
+    unsigned char *p = (unsigned char *)from, *next, *list_end;
     size_t len;
 
     if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE) != 0)
@@ -2514,7 +2527,6 @@ static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
     while (p < end) {
         int tag = *p;
         bool there = false, within = false;
-        unsigned char *next, *list_end;
 
         if (mbedtls_asn1_get_tag(&p, end, &len, tag) != 0)
             return false;
@@ -2522,12 +2534,12 @@ static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
             if (mbedtls_asn1_get_tag(&p, list_end, &len, SEQUENCE) != 0)
                 return false;
             next = p + len;
-            if (p == next || *p != (CONTEXT | kind))
+            if (p == next || *p != name->tag)
                 continue;
-            if (mbedtls_asn1_get_tag(&p, next, &len, CONTEXT | kind) != 0)
+            if (mbedtls_asn1_get_tag(&p, next, &len, name->tag) != 0)
                 return false;
             there = true;
-            within |= name_within(kind, name, n, p, len);
+            within |= name_within(name, p, len);
         }
         if (tag == EXCLUDED ? within : there && !within)
             return false;
@@ -2536,11 +2548,9 @@ static bool name_allowed(unsigned char *p, const unsigned char *end, int kind,
 }
 
 /* Whether our CA's name constraints, if it has some, leave it this name. */
-static bool ca_may_sign(int kind, const void *name, size_t n)
+static bool ca_may_sign(const mbedtls_x509_buf *name)
 {
-    return ca.limits == NULL ||
-           name_allowed((unsigned char *)ca.limits, ca.limits_end, kind, name,
-                        n);
+    return ca.limits == NULL || name_allowed(ca.limits, ca.limits_end, name);
 }
 
 /* Notes our CA's name constraints, which stay where they are. */
@@ -2556,112 +2566,120 @@ static int ca_limits(void *p, const mbedtls_x509_crt *crt,
     return 0;
 }
 
-/* --ca-for's names as name constraints (RFC 5280, 4.2.1.10): those are
-   permitted, and of the kind, DNS names or addresses, that none of them is of,
-   all are excluded. */
-static size_t der_limits(struct der *d)
+/* Writes --ca-for's names as name constraints: those are permitted, and of the
+   kind, DNS names or addresses, that none of them is of, all are excluded. */
+static void der_limits(struct buf *b)
 {
     static const unsigned char all[32];
     unsigned char ip[32];
-    size_t n = 0, none = 0, len;
-    bool there[2] = { false, false }; /* DNS names, addresses */
+    bool dns = false, address = false;
+    size_t at;
 
-    for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next)
-        there[parse_ip(a->name, ip) > 0] = true;
-    if (!there[0])
-        none += der_wrap(d, der_wrap(d, 0, CONTEXT | SAN_DNS), SEQUENCE);
-    for (len = 8; !there[1] && len <= 32; len *= 4)
-        none += der_wrap(d, der_wrap(d, der_raw(d, all, len),
-                                     CONTEXT | SAN_IP), SEQUENCE);
-    if (none > 0)
-        none = der_wrap(d, none, CONTEXT_OF | 1);
     for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next) {
-        len = parse_ip(a->name, ip);
-        memset(ip + len, 255, len);
-        n += der_wrap(d, der_wrap(d, len ? der_raw(d, ip, 2 * len) :
-                                  der_raw(d, a->name, strlen(a->name)),
-                                  CONTEXT | (len ? SAN_IP : SAN_DNS)),
-                      SEQUENCE);
+        mbedtls_x509_buf name = general_name(a->name, ip);
+        bool is_ip = name.tag == SAN_IP;
+
+        memset(ip + (is_ip ? name.len : 0), 255, 16); /* its mask */
+        der_put_alone(b, name.tag, name.p, is_ip ? 2 * name.len : name.len);
+        dns |= !is_ip;
+        address |= is_ip;
     }
-    return der_wrap(d, der_wrap(d, n, CONTEXT_OF | 0) + none, SEQUENCE);
+    der_wrap(b, 0, CONTEXT_OF | 0);
+    at = b->len;
+    if (!dns)
+        der_put_alone(b, SAN_DNS, all, 0);
+    if (!address) {
+        der_put_alone(b, SAN_IP, all, 8);
+        der_put_alone(b, SAN_IP, all, 32);
+    }
+    if (b->len > at)
+        der_wrap(b, at, CONTEXT_OF | 1);
+    der_wrap(b, 0, SEQUENCE);
 }
 
 /* ---- a certificate, and the leaf forged for a server */
 
-/* The GeneralNames of the leaf: the server's names, as far as our CA may sign
-   for them, and the one asked for. */
-static size_t der_alt_names(struct der *d, const struct cert *c)
+/* What the writer is to write: a CA that signs itself, or a leaf that our CA
+   signs. */
+struct cert {
+    bool is_ca;
+    const char *cn;
+    mbedtls_pk_context *signer;
+    const char *name;       /* a CA's common name; a leaf's host or address */
+    const mbedtls_x509_crt *server; /* whose subject and names a leaf has, or
+                               NULL: it has but its own */
+    mbedtls_pk_context *key;
+    time_t from, to;
+};
+
+/* Writes the GeneralNames of a leaf: the server's names, as far as our CA may
+   sign for them, and the one asked for. */
+static void der_alt_names(struct buf *b, const struct cert *c)
 {
     unsigned char ip[16];
-    size_t len = parse_ip(c->name, ip), n = 0;
-    size_t size = len ? len : strlen(c->name);
+    mbedtls_x509_buf name = general_name(c->name, ip);
     bool there = false;
 
-    for (const mbedtls_x509_sequence *s = c->names; s; s = s->next) {
-        int kind = s->buf.tag & 0x1f;
+    for (const mbedtls_x509_sequence *s = c->server ?
+         &c->server->subject_alt_names : NULL; s && s->buf.p; s = s->next) {
+        const mbedtls_x509_buf *san = &s->buf;
 
-        if ((kind != SAN_DNS && kind != SAN_IP) ||
-            !ca_may_sign(kind, s->buf.p, s->buf.len))
+        if ((san->tag != SAN_DNS && san->tag != SAN_IP) || !ca_may_sign(san))
             continue;
-        n += der_wrap(d, der_raw(d, s->buf.p, s->buf.len), CONTEXT | kind);
-        there |= kind == (len ? SAN_IP : SAN_DNS) && s->buf.len == size &&
-                 (len ? memcmp(s->buf.p, ip, len)
-                      : strncasecmp((char *)s->buf.p, c->name, size)) == 0;
+        der_put(b, san->tag, san->p, san->len);
+        there |= san->tag == name.tag && san->len == name.len &&
+                 (name.tag == SAN_IP ? memcmp(san->p, ip, san->len) :
+                  strncasecmp((char *)san->p, c->name, san->len)) == 0;
     }
     if (!there)
-        n += der_wrap(d, der_raw(d, len ? (void *)ip : c->name, size),
-                      CONTEXT | (len ? SAN_IP : SAN_DNS));
-    return der_wrap(d, n, SEQUENCE);
+        der_put(b, name.tag, name.p, name.len);
+    der_wrap(b, 0, SEQUENCE);
 }
 
-/* A key identifier: SHA-1 would do as well (RFC 5280, 4.2.1.2). */
-static size_t der_key_id(struct der *d, mbedtls_pk_context *key)
+/* Appends the extensions, of which a CA and a leaf have different ones. A CA's
+   key identifier is any number that others do not have (RFC 5280, 4.2.1.2): id,
+   16 bytes. */
+static void der_extensions(struct buf *b, const struct cert *c,
+                           const unsigned char *id)
 {
-    unsigned char pub[128], digest[32];
-    size_t n = der(d, mbedtls_pk_write_pubkey_der(key, pub, sizeof pub));
+    /* a BIT STRING's second byte is the number of bits that its last has not:
+       keyCertSign and cRLSign, bits 5 and 6; digitalSignature, bit 0, and,
+       with an RSA key, keyEncipherment, bit 2 */
+    const char *usage = c->is_ca ? "\x01\x06" :
+                        c->key == &ca.rsa_key ? "\x05\xa0" : "\x07\x80";
+    const mbedtls_x509_buf *signer = &ca.crt.subject_key_id;
+    struct buf *value = buf_scratch();
+    size_t at = b->len;
 
-    sha256(pub + sizeof pub - n, n, digest);
-    return der_wrap(d, der_raw(d, digest, 20), MBEDTLS_ASN1_OCTET_STRING);
-}
-
-/* The extensions, of which a CA and a leaf have different ones. */
-static size_t der_extensions(struct der *d, const struct cert *c)
-{
-    static const char server_auth[] = MBEDTLS_OID_SERVER_AUTH;
-    size_t n, len;
-
+    if (!c->is_ca && signer->p != NULL) {
+        der_put_alone(value, CONTEXT | 0, signer->p, signer->len);
+        der_extension(b, MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER, false, value);
+    }
     if (c->is_ca)
-        n = der_extension(d, der_key_id(d, c->key),
-                          MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false) +
-            (opt.ca_for == NULL ? 0 :
-             der_extension(d, der_limits(d), "\x55\x1d\x1e", true));
-    else {
+        der_put(value, MBEDTLS_ASN1_BOOLEAN, "\xff", 1);
+    der_wrap(value, 0, SEQUENCE);
+    der_extension(b, MBEDTLS_OID_BASIC_CONSTRAINTS, true, value);
+    der_put(value, MBEDTLS_ASN1_BIT_STRING, usage, 2);
+    der_extension(b, MBEDTLS_OID_KEY_USAGE, true, value);
+    if (c->is_ca && opt.ca_for != NULL) {
+        der_limits(value);
+        der_extension(b, "\x55\x1d\x1e", true, value);
+    }
+    if (c->is_ca) {
+        der_put(value, MBEDTLS_ASN1_OCTET_STRING, id, 16);
+        der_extension(b, MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER, false, value);
+    } else {
+        der_put_alone(value, MBEDTLS_ASN1_OID, MBEDTLS_OID_SERVER_AUTH,
+                      sizeof MBEDTLS_OID_SERVER_AUTH - 1);
+        der_extension(b, MBEDTLS_OID_EXTENDED_KEY_USAGE, false, value);
+        der_alt_names(value, c);
         /* critical when the subject is empty (RFC 5280, 4.2.1.6) */
-        n = der_extension(d, der_alt_names(d, c),
-                          MBEDTLS_OID_SUBJECT_ALT_NAME,
-                          c->subject.p != NULL && c->subject.len == 2);
-        len = der_wrap(d, der_raw(d, server_auth, sizeof server_auth - 1),
-                       MBEDTLS_ASN1_OID);
-        n += der_extension(d, der_wrap(d, len, SEQUENCE),
-                           MBEDTLS_OID_EXTENDED_KEY_USAGE, false);
+        der_extension(b, MBEDTLS_OID_SUBJECT_ALT_NAME,
+                      c->server && c->server->subject_raw.len == 2, value);
     }
-    /* keyCertSign and cRLSign: bits 5 and 6, so one is unused; of a leaf's
-       digitalSignature, bit 0, seven are; an RSA key may encipher: bit 2 */
-    n += der_extension(d, der_raw(d, c->is_ca ? "\x03\x02\x01\x06" :
-                                  c->key == &ca.rsa_key ? "\x03\x02\x05\xa0"
-                                  : "\x03\x02\x07\x80", 4),
-                       MBEDTLS_OID_KEY_USAGE, true);
-    len = c->is_ca ? der_wrap(d, der_raw(d, "\xff", 1), MBEDTLS_ASN1_BOOLEAN)
-                   : 0;
-    n += der_extension(d, der_wrap(d, len, SEQUENCE),
-                       MBEDTLS_OID_BASIC_CONSTRAINTS, true);
-    if (c->ca != NULL && c->ca->subject_key_id.p != NULL) {
-        len = der_wrap(d, der_raw(d, c->ca->subject_key_id.p,
-                                  c->ca->subject_key_id.len), CONTEXT | 0);
-        n += der_extension(d, der_wrap(d, len, SEQUENCE),
-                           MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER, false);
-    }
-    return der_wrap(d, der_wrap(d, n, SEQUENCE), CONTEXT_OF | 3);
+    buf_free(value);
+    der_wrap(b, at, SEQUENCE);
+    der_wrap(b, at, CONTEXT_OF | 3);
 }
 
 /* Whether this public or whole key is RSA's. */
@@ -2673,69 +2691,84 @@ static bool key_is_rsa(const mbedtls_pk_context *key)
            == 0 && PSA_KEY_TYPE_IS_RSA(psa_get_key_type(&a));
 }
 
-/* The AlgorithmIdentifier of a SHA-256 signature by this key. */
-static size_t der_algorithm(struct der *d, mbedtls_pk_context *signer)
+/* Appends the AlgorithmIdentifier of a SHA-256 signature by our CA's key. */
+static void der_algorithm(struct buf *b)
 {
-    bool rsa = key_is_rsa(signer);
-    const char *oid = rsa ? MBEDTLS_OID_PKCS1_SHA256
-                          : MBEDTLS_OID_ECDSA_SHA256;
-    size_t n = rsa ? der_wrap(d, 0, MBEDTLS_ASN1_NULL) : 0;
+    bool rsa = key_is_rsa(&ca.key);
+    const char *oid = rsa ? MBEDTLS_OID_PKCS1_SHA256 : MBEDTLS_OID_ECDSA_SHA256;
+    size_t at = b->len;
 
-    n += der_wrap(d, der_raw(d, oid, strlen(oid)), MBEDTLS_ASN1_OID);
-    return der_wrap(d, n, SEQUENCE);
+    der_put(b, MBEDTLS_ASN1_OID, oid, strlen(oid));
+    if (rsa)
+        der_put(b, MBEDTLS_ASN1_NULL, NULL, 0);
+    der_wrap(b, at, SEQUENCE);
 }
 
-/* The TBSCertificate (RFC 5280, 4.1), written from its end. */
-static size_t der_tbs(struct der *d, const struct cert *c)
+/* Writes the TBSCertificate (RFC 5280, 4.1). 0 or an Mbed TLS error. */
+static int der_tbs(struct buf *b, const struct cert *c)
 {
-    unsigned char serial[16];
-    size_t n = der_extensions(d, c), len;
-    int key;
+    unsigned char serial[16], key[512];
+    int n = mbedtls_pk_write_pubkey_der(c->key, key, sizeof key);
+    int error = n < 0 ? n : mbedtls_psa_get_random(NULL, serial, sizeof serial);
+    size_t at;
 
-    key = d->error ? 0 : mbedtls_pk_write_pubkey_der(
-        c->key, d->start, (size_t)(d->p - d->start));
-    n += der(d, key);
-    d->p -= key > 0 ? key : 0;      /* it writes at the end of the room */
-    n += c->subject.p ? der_raw(d, c->subject.p, c->subject.len)
-                      : der_name(d, c->cn);
-    len = der_time(d, c->to);
-    n += der_wrap(d, len + der_time(d, c->from), SEQUENCE);
-    n += c->issuer.p ? der_raw(d, c->issuer.p, c->issuer.len)
-                     : der_name(d, c->cn);
-    n += der_algorithm(d, c->signer);
-    der(d, mbedtls_psa_get_random(NULL, serial, sizeof serial));
+    if (error != 0)
+        return error;
     serial[0] = (serial[0] & 0x3f) | 0x40;  /* positive, no leading zero */
-    n += der_wrap(d, der_raw(d, serial, sizeof serial), MBEDTLS_ASN1_INTEGER);
-    n += der_wrap(d, der_wrap(d, der_raw(d, "\x02", 1), MBEDTLS_ASN1_INTEGER),
-                  CONTEXT_OF | 0);
-    return der_wrap(d, n, SEQUENCE);
+    der_put(b, MBEDTLS_ASN1_INTEGER, "\x02", 1);
+    der_wrap(b, 0, CONTEXT_OF | 0); /* version 3 */
+    der_put(b, MBEDTLS_ASN1_INTEGER, serial, sizeof serial);
+    der_algorithm(b);
+    der_name(b, c->is_ca ? NULL : &ca.crt, c->name);
+    at = b->len;
+    der_time(b, c->from);
+    der_time(b, c->to);
+    der_wrap(b, at, SEQUENCE);
+    der_name(b, c->server, c->name);
+    buf_put(b, key + sizeof key - n, (size_t)n); /* at the end of its room */
+    der_extensions(b, c, serial);
+    der_wrap(b, 0, SEQUENCE);
+    return 0;
 }
 
-/* Writes and signs a certificate. Returns the bytes of its DER, which is at
-   the end of out's size bytes, or a negative Mbed TLS error. */
+/* Writes and signs a certificate as DER into b, which is empty. 0 or an
+   Mbed TLS error. */
+static int cert_make(const struct cert *c, struct buf *b)
+{
+    unsigned char digest[32], sig[1024];
+    int error = der_tbs(b, c);
+    size_t n, at;
+
+    if (error != 0)
+        return error;
+    sha256(buf_at(b), b->len, digest);
+    error = mbedtls_pk_sign(&ca.key, MBEDTLS_MD_SHA256, digest, sizeof digest,
+                            sig, sizeof sig, &n WITH_RANDOM);
+    if (error != 0)
+        return error;
+    der_algorithm(b);
+    at = b->len;
+    buf_put(b, "", 1);              /* no bit of the last byte is unused */
+    buf_put(b, sig, n);
+    der_wrap(b, at, MBEDTLS_ASN1_BIT_STRING);
+    der_wrap(b, 0, SEQUENCE);
+    return 0;
+}
+
+/* The same, at the end of out's size bytes: its length, or an error. */
 static int cert_write(const struct cert *c, unsigned char *out, size_t size)
 {
-    struct der d = { out, out + size, 0 };
-    unsigned char digest[32], sig[1024];
-    struct buf *tbs = buf_scratch();
-    size_t n = der_tbs(&d, c), len = 0, all;
+    struct buf *der = buf_scratch();
+    struct cert same = *c;
+    int error, n;
 
-    if (!d.error) {
-        buf_put(tbs, d.p, n);
-        sha256(tbs->data, n, digest);
-        d.error = mbedtls_pk_sign(c->signer, MBEDTLS_MD_SHA256, digest,
-                                  sizeof digest, sig, sizeof sig,
-                                  &len WITH_RANDOM);
-    }
-    d.p = out + size;
-    all = der_raw(&d, sig, len);
-    all += der_raw(&d, "", 1);      /* a bit string with no unused bits */
-    all = der_wrap(&d, all, MBEDTLS_ASN1_BIT_STRING);
-    all += der_algorithm(&d, c->signer);
-    all += der_raw(&d, tbs->data, n);
-    all = der_wrap(&d, all, SEQUENCE);
-    buf_free(tbs);
-    return d.error ? d.error : (int)all;
+    same.name = c->cn;
+    error = cert_make(&same, der);
+    n = (int)der->len;
+    if (error == 0 && der->len <= size)
+        memcpy(out + size - der->len, buf_at(der), der->len);
+    buf_free(der);
+    return error != 0 ? error : n;
 }
 
 /* The seconds since 1970 of a time in a certificate. */
@@ -2756,35 +2789,24 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
     enum { DAY = 24 * 3600 };
     time_t t = time(NULL), ca_from = cert_time(&ca.crt.valid_from),
            ca_to = cert_time(&ca.crt.valid_to);
-    struct cert c = { .cn = name, .name = name, .signer = &ca.key,
-                      .key = rsa ? &ca.rsa_key : &ca.leaf_key, .ca = &ca.crt,
-                      .issuer = ca.crt.subject_raw,
+    struct cert c = { .name = name, .server = server,
+                      .key = rsa ? &ca.rsa_key : &ca.leaf_key,
                       .from = t - 2 * DAY > ca_from ? t - 2 * DAY : ca_from,
                       .to = t + 90 * DAY < ca_to ? t + 90 * DAY : ca_to };
-    size_t size = 4096, len;
     unsigned char ip[16];
-    struct buf *out;
-    int n;
+    mbedtls_x509_buf wanted = general_name(name, ip);
+    struct buf *der;
+    int error;
 
-    len = parse_ip(name, ip);
-    if (!(len ? ca_may_sign(SAN_IP, ip, len)
-              : ca_may_sign(SAN_DNS, name, strlen(name))))
+    if (!ca_may_sign(&wanted))
         return ERR_LIMITED;
-    out = buf_scratch();
-    if (server != NULL) {
-        c.subject = server->subject_raw;
-        c.names = &server->subject_alt_names;
-        if (c.names->buf.p == NULL)
-            c.names = NULL;
-        size += server->raw.len;
-    }
-    buf_reserve(out, size);
-    n = cert_write(&c, out->data, size);
-    if (n > 0)
-        n = mbedtls_x509_crt_parse_der(crt, out->data + size - n, (size_t)n);
+    der = buf_scratch();
+    error = cert_make(&c, der);
+    if (error == 0)
+        error = mbedtls_x509_crt_parse_der(crt, buf_at(der), der->len);
     crt->next = ca.sent;
-    buf_free(out);
-    return n;
+    buf_free(der);
+    return error;
 }
 
 /* ---- the files of certificates and keys */
@@ -3945,7 +3967,7 @@ static const mbedtls_x509_sequence *cert_names(const mbedtls_x509_crt *crt,
     const mbedtls_x509_sequence *names = &crt->subject_alt_names, *s = names;
 
     for (; s != NULL && s->buf.p != NULL; s = s->next)
-        if ((s->buf.tag & 0x1f) == SAN_DNS || (s->buf.tag & 0x1f) == SAN_IP)
+        if (s->buf.tag == SAN_DNS || s->buf.tag == SAN_IP)
             return names;
     *cn = (mbedtls_x509_sequence){ .next = NULL };
     for (const mbedtls_x509_name *n = &crt->subject; n != NULL; n = n->next)
@@ -3966,9 +3988,9 @@ static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
     for (const mbedtls_x509_sequence *s = cert_names(crt, &cn);
          s != NULL && s->buf.p != NULL; s = s->next)
         if (len > 0 && s != &cn
-            ? (s->buf.tag & 0x1f) == SAN_IP && s->buf.len == len &&
+            ? s->buf.tag == SAN_IP && s->buf.len == len &&
               memcmp(s->buf.p, ip, len) == 0
-            : (s->buf.tag & 0x1f) == SAN_DNS &&
+            : s->buf.tag == SAN_DNS &&
               name_matches((char *)s->buf.p, s->buf.len, host))
             return true;
     return false;
@@ -4001,14 +4023,10 @@ static int extension_judge(void *p, const mbedtls_x509_crt *crt,
     if (!known || oid->p[2] != 30 || !v->above)
         return 0;
     for (const mbedtls_x509_sequence *s = cert_names(v->leaf, &cn);
-         s != NULL && s->buf.p != NULL; s = s->next) {
-        int kind = s->buf.tag & 0x1f;
-
-        if ((kind == SAN_DNS || kind == SAN_IP) &&
-            !name_allowed((unsigned char *)from, end, kind, s->buf.p,
-                          s->buf.len))
+         s != NULL && s->buf.p != NULL; s = s->next)
+        if ((s->buf.tag == SAN_DNS || s->buf.tag == SAN_IP) &&
+            !name_allowed(from, end, &s->buf))
             v->why = " one of its CAs may not sign for its names";
-    }
     return 0;
 }
 
