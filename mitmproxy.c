@@ -35,9 +35,8 @@
    The way of one request, as curl sends it for an https URL:
      26 run_loop() hears of a connection, accept_new() takes it, and
      25 flow_new() makes a flow. In each turn in which something came,
-     26 flow_read() and
-     11 end_read() fill the end's wire_in, and
-     26 flow_go() calls
+     26 flow_go() has
+     11 end_read() fill the end's wire_in, and calls
      25 flow_step() until nothing moves. What came first is an HTTP head:
      23 read_head() finds its end, by
      15 head_more(), and
@@ -10298,9 +10297,8 @@ static bool end_take(struct end *e)
 }
 
 /* Reads from a flow's descriptors that are ready, and wakes it. */
-static void flow_read(void *it)
+static void flow_read(struct flow *f)
 {
-    struct flow *f = it;
     bool moved = end_take(&f->client);
 
     if (f->server.state != SERVER_CONNECT)
@@ -10369,13 +10367,17 @@ static void end_trim(struct end *e)
     buf_trim(&e->wire_out);
 }
 
-/* Lets a flow that was woken go as far as it can. */
+/* Lets a flow go as far as it can, if something has come or it was woken. What
+   it reads goes on before the next flow reads: with all of them read first,
+   many flows in bulk fall out of the processor's caches, which took five times
+   as long. */
 static void flow_go(void *it)
 {
     struct flow *f = it;
     double since;
     enum wait w;
 
+    flow_read(f);
     if (!f->wake || f->over)
         return;
     f->wake = false;
@@ -10526,7 +10528,6 @@ static void run_loop(void)
         if (listener >= 0 && fds_has(readable, listener))
             accept_new();
         children_move();
-        each_flow(flow_read);
         each_flow(flow_go);
         answers_count();
         start_filters();
