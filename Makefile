@@ -181,16 +181,15 @@ build/flags: FORCE
 	@mkdir -p build
 	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' > $@
 
-PROVE = prove -j4 --failures --comments --exec ''
-
 test: mitmproxy build/unit build/mitmproxy-quick build/fuzz-corpus
 	@tests/need curl openssl python3 prove
-	MITMPROXY=./mitmproxy FUZZ=build/fuzz-corpus $(PROVE) build/unit tests/*.t
+	@MITMPROXY=./mitmproxy FUZZ=build/fuzz-corpus tests/run build/unit tests/*.t
 
 asan: build/asan/mitmproxy build/asan/unit build/mitmproxy-quick \
       build/asan/fuzz-corpus
 	@tests/need curl openssl python3 prove
-	MITMPROXY=build/asan/mitmproxy FUZZ=build/asan/fuzz-corpus $(PROVE) build/asan/unit tests/*.t
+	@MITMPROXY=build/asan/mitmproxy FUZZ=build/asan/fuzz-corpus tests/run \
+	    build/asan/unit tests/*.t
 
 # What is found anew stays in build/fuzz/TARGET; what breaks a property, in
 # build/fuzz/TARGET-crash-*: add it to tests/fuzz/corpus when it is mended.

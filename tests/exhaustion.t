@@ -75,7 +75,7 @@ def _():
         for client in idle:
             client.send(get(origin.url()))
             client.read_message()
-        then = time.monotonic() + 1.6   # all are idle for 5 of its seconds
+        then = time.monotonic() + 1.6 * min(SLOW, 4) # idle for 5 seconds
         wait_for(lambda: time.monotonic() > then, 'time')
         with running(need('strace'), '-p', str(proxy.pid), '-o', calls, '-e',
                      'trace=poll', ready='attached|ptrace') as tracer:
@@ -96,7 +96,7 @@ def crowded_out(origin, number, client):
     when that many others ask."""
     with starved('nofile', 128, second=0.1) as proxy:
         conn = client(proxy)
-        then = time.monotonic() + 0.6
+        then = time.monotonic() + 0.6 * min(SLOW, 4)
         crowd = [proxy.connect() for _ in range(number)]
         for other in crowd:
             other.send(get(origin.url()))

@@ -15,7 +15,7 @@ def bare(data):
 def tool(*command):
     def work(data):
         need(command[0])
-        return subprocess.run(command, input=data, check=True, timeout=60,
+        return subprocess.run(command, input=data, check=True, timeout=3 * DEADLINE,
                               stdout=subprocess.PIPE).stdout
     return work
 

@@ -13,7 +13,7 @@ def compiled():
     done = subprocess.run([cc, '-std=c11', '-Wall', '-Wextra', '-Wpedantic',
                            '-Werror', '-o', name,
                            os.path.join(FILTERS, 'coprocess.c')],
-                          stderr=subprocess.PIPE, timeout=60)
+                          stderr=subprocess.PIPE, timeout=3 * DEADLINE)
     equal((done.returncode, done.stderr), (0, b''), 'the compiler')
     return name
 

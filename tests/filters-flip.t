@@ -7,7 +7,7 @@ from filters import *
 def magick(*args, input=b''):
     """Run ImageMagick; what it printed."""
     command = shutil.which('magick') or need('convert')
-    done = subprocess.run([command, *args], input=input, timeout=60,
+    done = subprocess.run([command, *args], input=input, timeout=3 * DEADLINE,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if done.returncode:
         raise Skip('no ImageMagick that can do this: %s'

@@ -54,7 +54,7 @@ def _():
     names = [os.path.join(FILTERS, name) for name in NAMES if slurp(
         os.path.join(FILTERS, name)).startswith(b'#!/bin/sh')]
     done = subprocess.run([need('shellcheck'), '--severity=warning', *names],
-                          stdout=subprocess.PIPE, timeout=120)
+                          stdout=subprocess.PIPE, timeout=6 * DEADLINE)
     equal(done.stdout.decode(), '', 'shellcheck')
 
 OPTIONS = re.findall(r'(?m)^\| `(-.*?)` \|', README)

@@ -317,7 +317,7 @@ def _():
         check.har(JSON.parse(require('fs').readFileSync(process.argv[1])))
             .then(() => process.exit(0),
                   e => { console.error(e.errors || e); process.exit(1) })'''
-    done = subprocess.run(['node', '-e', program, name], timeout=60,
+    done = subprocess.run(['node', '-e', program, name], timeout=3 * DEADLINE,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if done.returncode == 77:
         raise Skip('npm package har-validator is not in NODE_PATH')

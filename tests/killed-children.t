@@ -84,7 +84,7 @@ def killing(*options, pause, coprocesses=0):
         check(counts['killed'] > 5, 'children were killed', counts)
         check(counts['right'] > 5, 'messages went through', counts)
         for _ in range(3):              # it is as good as new
-            wait_for(lambda: proxy.fetch(origin).status == 200, 'a page', 60)
+            wait_for(lambda: proxy.fetch(origin).status == 200, 'a page', 3 * DEADLINE)
         for conn in proxy.clients:
             conn.close()
         wait_for(proxy.settled, 'that nothing is left behind')

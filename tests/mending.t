@@ -214,6 +214,7 @@ def uploaded(body, command, *args):
         message = client.read_message()
         sending.result()
         client.finish()
+        wait_for(lambda: len(got) == 2, 'what the server got')
         rest = origin.conns[0].rx[len(got[0]):]
         return got[0], bytes(rest), message
 

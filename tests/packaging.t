@@ -94,7 +94,7 @@ def _():
     to = scratch('deb')
     os.mkdir(to)
     done = subprocess.run([os.path.join(PACKAGING, 'debian', 'build'), source,
-                           to], stdout=subprocess.PIPE, timeout=200,
+                           to], stdout=subprocess.PIPE, timeout=10 * DEADLINE,
                           stderr=subprocess.STDOUT)
     check(done.returncode == 0, 'it is built', done.stdout[-2000:])
     package, = (os.path.join(to, f) for f in os.listdir(to)

@@ -427,7 +427,7 @@ def _():
     said = subprocess.run(
         [need('mandoc'), '-Tlint', '-Wwarning',
          os.path.join(ROOT, 'mitmproxy.1')], stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, timeout=60).stdout.decode()
+        stderr=subprocess.DEVNULL, timeout=3 * DEADLINE).stdout.decode()
     equal([line for line in said.splitlines()
            if 'referenced manual' not in line], [], 'mandoc -Tlint')
 

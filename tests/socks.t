@@ -9,7 +9,7 @@ def curl(proxy, *args):
     """curl without the proxy that Proxy.curl() gives it."""
     return subprocess.run(
         [need('curl'), '-sS', '--noproxy', '', '--max-time', '20', *args],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=40)
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=2 * DEADLINE)
 
 
 for option in ('--socks5', '--socks5-hostname', '--socks4', '--socks4a'):
