@@ -306,14 +306,12 @@ struct body {
         CHUNK_DIGITS,       /* waits for the size's next digit or its end */
         CHUNK_PAD,          /* waits for what follows space behind it */
         CHUNK_EXT,          /* waits for the end of the size's line */
-        CHUNK_EXT_LF,       /* waits for that line end's second half */
         CHUNK_DATA,         /* waits for left more bytes of data */
-        CHUNK_CR,           /* waits for the line end behind the data */
-        CHUNK_LF,           /* waits for that line end's second half */
+        CHUNK_END,          /* waits for the line end behind the data */
         TRAILER_START,      /* waits for a trailer line or the empty line */
-        TRAILER_LINE,       /* waits for the end of a trailer line */
-        TRAILER_LF          /* waits for the LF of the empty line */
+        TRAILER_LINE        /* waits for the end of a trailer line */
     } step;
+    bool cr;                /* CR has come, and LF must follow */
     uint64_t left;          /* of BY_LENGTH, or of the chunk */
     bool strict;            /* only CRLF ends a chunk's line */
     bool begun, done;       /* some bytes of the body have come; all have */
@@ -4179,12 +4177,9 @@ static char **split_command(const char *command)
     char *o = (char *)(argv + n / 2 + 2), first[64];
     const char *p = command;
 
-    for (;;) {
+    while (*(p += strspn(p, " \t")) != '\0') {
         char quote = 0;
 
-        p += strspn(p, " \t");
-        if (*p == '\0')
-            break;
         if (*p == '#' || *p == '~')
             goto shell;
         argv[words++] = o;
@@ -4193,11 +4188,9 @@ static char **split_command(const char *command)
                 quote = 0;
             else if (!quote && (*p == '\'' || *p == '"'))
                 quote = *p;
-            else if (quote == '\'')
-                *o++ = *p;
-            else if (strchr("$`\\", *p) ||
-                     (!quote && strchr("|&;<>()*?[\n", *p)) ||
-                     (*p == '=' && words == 1))
+            else if (quote != '\'' &&
+                     (strchr("$`\\", *p) || (*p == '=' && words == 1) ||
+                      (!quote && strchr("|&;<>()*?[\n", *p))))
                 goto shell;
             else
                 *o++ = *p;
@@ -4256,9 +4249,8 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
                              POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     setrlimit(RLIMIT_NOFILE, &given_limit);
-    errno = f->argv
-            ? posix_spawn(&pid, f->path, &actions, &attr, f->argv, env)
-            : posix_spawn(&pid, "/bin/sh", &actions, &attr, shell, env);
+    errno = posix_spawn(&pid, f->argv ? f->path : "/bin/sh", &actions, &attr,
+                        f->argv ? f->argv : shell, env);
     setrlimit(RLIMIT_NOFILE, &raised_limit);
     fd_close(&to[0]);
     fd_close(&from[1]);
@@ -4532,9 +4524,11 @@ static const char old_coding[] = "HTTP/1.0 knows no transfer coding";
 static void head_field(struct head *h, const char *base, const char *p,
                        size_t name, const char *value, size_t len)
 {
+    struct span place = { (size_t)(value - base), len };
     uint64_t length = 0;
     size_t bare = bare_name(p, name);
 
+    h->frames = true;
     if (same_word(p, bare, "Content-Length")) {
         if (!parse_lengths(value, len, &length))
             h->unclear = "its Content-Length is no number";
@@ -4552,27 +4546,26 @@ static void head_field(struct head *h, const char *base, const char *p,
             memchr(value, '\0', len) || memchr(value, '\r', len))
             h->unclear = "its Transfer-Encoding has control characters";
     } else {
+        h->frames = false;
         if (same_word(p, name, "Host"))
-            h->host = (struct span){ (size_t)(value - base), len };
+            h->host = place;
         else if (same_word(p, name, "Content-Type"))
-            h->type = (struct span){ (size_t)(value - base), len };
+            h->type = place;
         else if (same_word(p, name, "Content-Encoding"))
-            h->coding = (struct span){ (size_t)(value - base), len };
-        else if (same_word(p, name, "Connection"))
-            h->close |= list_has(value, len, "close", false),
+            h->coding = place;
+        else if (same_word(p, name, "Connection")) {
+            h->close |= list_has(value, len, "close", false);
             h->keep_alive |= list_has(value, len, "keep-alive", false);
-        else if (same_word(p, name, "Upgrade")) {
+        } else if (same_word(p, name, "Upgrade")) {
             h->websocket |= list_has(value, len, "websocket", false);
             h->h2c |= list_has(value, len, "h2c", false);
             h->h2c_alone = !h->upgrade && same_word(value, len, "h2c");
             h->upgrade = true;
-        }
-        else if (same_word(p, bare, "Expect"))
+        } else if (same_word(p, bare, "Expect"))
             h->expect |= len == 0 ||
                          list_has(value, len, "100-continue", false);
-        return;
     }
-    if (bare != name)
+    if (h->frames && bare != name)
         h->unclear = "there is a space before a framing field's colon";
 }
 
@@ -4648,11 +4641,9 @@ static void head_line(struct head *h, const char *p, size_t len)
     if (*line == ' ' || *line == '\t') {
         if (h->frames)
             h->unclear = "a framing field is folded";
-    } else if (split_field(line, len, &name, &value, &value_len)) {
+    } else if (split_field(line, len, &name, &value, &value_len))
         head_field(h, p, line, name, value, value_len);
-        h->frames = same_word(line, name, "Content-Length") ||
-                    same_word(line, name, "Transfer-Encoding");
-    } else
+    else
         h->frames = false;
 }
 
@@ -4728,82 +4719,58 @@ static bool head_is_all(const struct head *h, bool by_head)
    the request when h is a response. */
 static struct body body_begin(const struct head *h, const struct exchange *ex)
 {
-    struct body b = { .framing = NO_BODY,
-                      .strict = opt.only != NULL && h->status == 0 };
+    struct body b = {
+        .framing = head_is_all(h, ex->head) ? NO_BODY : h->chunked ? CHUNKED :
+                   h->has_length && !h->coded ? BY_LENGTH :
+                   h->status != 0 ? UNTIL_CLOSE : NO_BODY,
+        .strict = opt.only != NULL && h->status == 0 };
 
-    if (head_is_all(h, ex->head))
-        b.done = true;
-    else if (h->chunked)
-        b.framing = CHUNKED;
-    else if (h->has_length && !h->coded) {
-        b.framing = BY_LENGTH;
+    if (b.framing == BY_LENGTH)
         b.left = h->length;
-        b.done = b.left == 0;
-    } else if (h->status != 0)
-        b.framing = UNTIL_CLOSE;
-    else
-        b.done = true;
+    b.done = b.framing == NO_BODY || (b.framing == BY_LENGTH && b.left == 0);
     return b;
+}
+
+/* Takes the LF that ends a line of chunked coding. False: malformed. */
+static bool chunk_line(struct body *b)
+{
+    if (b->step == CHUNK_SIZE ||
+        (b->strict && !b->cr && b->step < TRAILER_START))
+        return false;
+    b->cr = false;
+    b->done = b->step == TRAILER_START;
+    if (b->step == CHUNK_END)
+        b->step = CHUNK_SIZE;
+    else
+        b->step = b->left > 0 ? CHUNK_DATA : TRAILER_START;
+    return true;
 }
 
 /* Takes one byte of chunked coding that is not data (RFC 9112, 7.1); bare LF
    ends a line as CRLF does. False: malformed. */
 static bool chunk_byte(struct body *b, char c)
 {
-    if (b->strict && c == '\n' && b->step <= CHUNK_CR &&
-        b->step != CHUNK_EXT_LF)
+    if (c == '\n')
+        return chunk_line(b);
+    if (b->cr)
         return false;
-    switch (b->step) {
-    case CHUNK_SIZE:
-    case CHUNK_DIGITS:
-        if (hex(c) >= 0) {
-            if (b->left >> 58)
-                return false;       /* 2^62 and more is nonsense */
-            b->left = (b->step == CHUNK_SIZE ? 0 : b->left << 4) |
-                      (uint64_t)hex(c);
-            b->step = CHUNK_DIGITS;
-            return true;
-        }
-        if (b->step == CHUNK_SIZE)
-            return false;
-        /* fall through */
-    case CHUNK_PAD:
-        b->step = c == ';' ? CHUNK_EXT : CHUNK_PAD;
-        if (c == ' ' || c == '\t' || c == ';')
-            return true;
-        if (c != '\r' && c != '\n')
-            return false;
-        /* fall through */
-    case CHUNK_EXT:
-    case CHUNK_EXT_LF:
-        if (c == '\n')
-            b->step = b->left > 0 ? CHUNK_DATA : TRAILER_START;
-        else if (b->step == CHUNK_EXT_LF)
-            return false;
-        else if (c == '\r')
-            b->step = CHUNK_EXT_LF;
+    if (c == '\r' && b->step != CHUNK_SIZE && b->step != TRAILER_LINE)
+        return b->cr = true;
+    if (b->step <= CHUNK_DIGITS && hex(c) >= 0) {
+        if (b->left >> 58)
+            return false;           /* 2^62 and more is nonsense */
+        b->left = b->left << 4 | (uint64_t)hex(c);
+        b->step = CHUNK_DIGITS;
         return true;
-    case CHUNK_CR:
-        b->step = c == '\r' ? CHUNK_LF : CHUNK_SIZE;
-        return c == '\r' || c == '\n';
-    case CHUNK_LF:
-        b->step = CHUNK_SIZE;
-        return c == '\n';
-    case TRAILER_START:
-        b->step = c == '\r' ? TRAILER_LF : TRAILER_LINE;
-        b->done = c == '\n';
-        return true;
-    case TRAILER_LINE:
-        if (c == '\n')
-            b->step = TRAILER_START;
-        return true;
-    case TRAILER_LF:
-        b->done = c == '\n';
-        return b->done;
-    case CHUNK_DATA:
-        break;
     }
-    return false;
+    if ((b->step == CHUNK_DIGITS || b->step == CHUNK_PAD) &&
+        (c == ' ' || c == '\t' || c == ';')) {
+        b->step = c == ';' ? CHUNK_EXT : CHUNK_PAD;
+        return true;
+    }
+    if (b->step == TRAILER_START)
+        b->step = TRAILER_LINE;
+    return b->step == CHUNK_EXT || b->step == TRAILER_LINE;
 }
 
 /* The next piece of a body among the n > 0 bytes at p: returns its length,
@@ -4820,7 +4787,7 @@ static ssize_t body_next(struct body *b, const char *p, size_t n, bool *data)
         n = n < b->left ? n : (size_t)b->left;
         b->left -= n;
         if (b->left == 0 && b->framing == CHUNKED)
-            b->step = CHUNK_CR;
+            b->step = CHUNK_END;
         b->done = b->left == 0 && b->framing == BY_LENGTH;
         return (ssize_t)n;
     }
@@ -4851,8 +4818,8 @@ static int chunks_begin(const char *p, size_t n)
 
 /* Gives the fields of this name, in the head that b begins with and whose field
    lines begin at offset at, this value: the first of them has it then, and the
-   others go, as do folds. NULL: all go. What their values were is put into was,
-   unless that is NULL. Whether one has the value now. */
+   others go, as do folds. NULL: all go. What their values were is put into was
+   as a list, unless that is NULL. Whether one has the value now. */
 static bool head_set(struct buf *b, size_t at, const char *field,
                      const char *value, struct buf *was)
 {
@@ -4869,8 +4836,10 @@ static bool head_set(struct buf *b, size_t at, const char *field,
             ours = tolower((unsigned char)*p) == tolower(*field) &&
                    split_field(p, len, &name, &old, &n) &&
                    field_is(p, name, field);
-        if (ours && !fold && was != NULL)
+        if (ours && !fold && was != NULL) {
+            buf_puts(was, was->len > 0 && n > 0 ? ", " : "");
             buf_put(was, old, n);
+        }
         if (ours && !fold && !set && value != NULL) {
             size_t blanks = name - bare_name(p, name);
 
@@ -4909,33 +4878,19 @@ static void list_keep(struct buf *out, const char *p, size_t n, bool alone)
    tells of. What those fields have in folds goes. */
 static void head_without_h2c(struct buf *b, const struct head *h)
 {
-    size_t at = h->fields, line, len, name, n;
-    struct buf *rest = buf_scratch();
-    bool ours = false, fold;
-    const char *old;
+    static const char *const lists[] = { "Upgrade", "Connection" };
+    struct buf *was = buf_scratch(), *rest = buf_scratch();
 
-    head_set(b, at, "HTTP2-Settings", NULL, NULL);
-    for (; (line = next_line((char *)buf_at(b) + at, b->len - at, &len)) > 0 &&
-           len > 0; at += line) {
-        const char *p = (char *)buf_at(b) + at;
-
-        fold = *p == ' ' || *p == '\t';
-        if (!fold)
-            ours = split_field(p, len, &name, &old, &n) &&
-                   (field_is(p, name, "Upgrade") ||
-                    field_is(p, name, "Connection"));
-        if (!ours)
-            continue;
-        if (!fold)
-            list_keep(rest, old, n, h->h2c_alone);
-        if (rest->len > 0)
-            buf_splice(b, (size_t)(old - p) + at, n, buf_at(rest), rest->len);
-        else
-            buf_splice(b, at, line, NULL, 0);
-        line = rest->len > 0 ? line - n + rest->len : 0;
-        buf_eat(rest, rest->len);
+    head_set(b, h->fields, "HTTP2-Settings", NULL, NULL);
+    for (int i = 0; i < 2; i++, was->len = rest->len = 0) {
+        head_set(b, h->fields, lists[i], "?", was); /* has its place kept */
+        list_keep(rest, (char *)was->data, was->len, h->h2c_alone);
+        buf_put(rest, "", 1);
+        head_set(b, h->fields, lists[i],
+                 rest->len > 1 ? (char *)rest->data : NULL, NULL);
     }
     buf_free(rest);
+    buf_free(was);
 }
 
 /* Adds a field line to the head that b is, with the line end of its last. */
@@ -5527,7 +5482,7 @@ static int regex_make(regex_t *regex, const char *text, size_t *most)
     return r;
 }
 
-static struct match *match_or(struct parser *p);
+static struct match *match_operands(struct parser *p, bool any);
 
 /* What is wrong with a word that only looks like a regular expression, here a
    bare one perhaps; or NULL. */
@@ -5593,7 +5548,7 @@ static struct match *match_not(struct parser *p)
     }
     if (*p->p == '(') {
         p->p++;
-        m = match_or(p);
+        m = match_operands(p, true);
         p->p += strspn(p->p, " \t");
         if (m != NULL && *p->p != ')')
             return match_error(p, "a ) is missing");
@@ -5605,31 +5560,19 @@ static struct match *match_not(struct parser *p)
     return match_term(p);
 }
 
-/* a & b, or a b, which mitmproxy takes for the same. */
-static struct match *match_and(struct parser *p)
+/* any: a | b; otherwise, as that binds more, a & b, or a b, which mitmproxy
+   takes for the same. NULL: an error, which was told. */
+static struct match *match_operands(struct parser *p, bool any)
 {
-    struct match *m = match_not(p), *b;
+    struct match *m = any ? match_operands(p, false) : match_not(p), *b;
 
     while (m != NULL) {
         p->p += strspn(p->p, " \t");
-        if (*p->p == '\0' || strchr(")|", *p->p))
+        if (any ? *p->p != '|' : *p->p == '\0' || strchr(")|", *p->p))
             break;
-        p->p += *p->p == '&';
-        b = match_not(p);
-        m = b ? match_new(p, '&', m, b) : NULL;
-    }
-    return m;
-}
-
-/* a | b, which binds less. NULL: an error, which was told. */
-static struct match *match_or(struct parser *p)
-{
-    struct match *m = match_and(p), *b;
-
-    while (m != NULL && *p->p == '|') {
-        p->p++;
-        b = match_and(p);
-        m = b ? match_new(p, '|', m, b) : NULL;
+        p->p += any || *p->p == '&';
+        b = any ? match_operands(p, false) : match_not(p);
+        m = b ? match_new(p, any ? '|' : '&', m, b) : NULL;
     }
     return m;
 }
@@ -5641,7 +5584,7 @@ static struct match *match_compile(const char *text, char *error)
     struct match *m;
 
     error[0] = '\0';
-    m = match_or(&p);
+    m = match_operands(&p, true);
     if (m != NULL && *p.p != '\0')
         m = match_error(&p, "this is too much");
     if (m == NULL)
@@ -6014,20 +5957,20 @@ static bool copro_answer(struct child *p, char *why, size_t size)
     }
     if (p->answer.len - n < length)
         return true;
-    b = r ? &r->chain->buf[r - r->chain->run] : NULL;
-    if (r != NULL && *line == '!')
-        chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
-    else if (r != NULL && *line == '-')
-        buf_move(b + 1, b, b->len);
-    buf_eat(&p->answer, n);
-    if (r != NULL)
+    if (r == NULL)                  /* whom it serves has left */
+        buf_eat(&p->answer, n + length);
+    else {
+        b = &r->chain->buf[r - r->chain->run];
+        if (*line == '!')
+            chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
+        else if (*line == '-')
+            buf_move(b + 1, b, b->len);
+        buf_eat(&p->answer, n);
+        if (length > 0)
+            buf_move(b + 1, &p->answer, length);
         r->printed = !plain || length > 0;
-    if (r != NULL && length > 0)
-        buf_move(b + 1, &p->answer, length);
-    else
-        buf_eat(&p->answer, length);
-    if (r != NULL)
         run_tally(r->chain, (int)(r - r->chain->run), b[1].len);
+    }
     child_done(p);
     p->filter->pause = 0;
     return p->answer.len == 0 || copro_answer(p, why, size);

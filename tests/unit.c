@@ -983,7 +983,7 @@ static const struct {
     /* goes, and nothing else */
     { GET "Proxy-Connection: x\r\nA: b\r\nproxy-connection:y\n"
       "Proxy-Connections: z\r\n\r\n", "Proxy-Connection", NULL,
-      GET "A: b\r\nProxy-Connections: z\r\n\r\n", "xy" },
+      GET "A: b\r\nProxy-Connections: z\r\n\r\n", "x, y" },
     { GET "Proxy-Connection: x\r\n y\r\n\tz\r\nA: b\r\n c\r\n\r\n",
       "Proxy-Connection", NULL, GET "A: b\r\n c\r\n\r\n", "x" },
     { GET "A: b\r\nProxy-Connection : x\r\n\r\n", "Proxy-Connection", NULL,
@@ -994,7 +994,7 @@ static const struct {
     { GET "accept-encoding:gzip\n br\nA: b\n\n", "Accept-Encoding", "identity",
       GET "accept-encoding:identity\nA: b\n\n", "gzip" },
     { GET "A: \t b \r\na:c\r\n\r\n", "a", "1234567",
-      GET "A: \t 1234567 \r\n\r\n", "bc" },
+      GET "A: \t 1234567 \r\n\r\n", "b, c" },
     { GET "A:\r\nB: c\r\n\r\n", "A", "b", GET "A:b\r\nB: c\r\n\r\n", "" },
     { GET "A  : b\r\n\r\n", "A", "", GET "A: \r\n\r\n", "b" },
 };
