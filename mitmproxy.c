@@ -489,6 +489,7 @@ struct filter {
     char **argv;            /* without a shell; NULL: sh -c command */
     char *path;             /* of argv[0]'s file, found once */
     bool request;           /* else responses */
+    const char *match_text; /* --match's */
     struct match *match;    /* NULL: all */
     bool raw;
     bool coprocess;         /* stays alive and serves many messages */
@@ -719,7 +720,6 @@ static struct {
     int verbose;            /* 1 decisions are told, 2 each step, too */
     struct filter *filters, **filters_end;
     struct filter next;     /* qualifiers for the filter that follows */
-    const char *next_match;
     bool qualified;         /* there are qualifiers without a filter yet */
 } opt = { .host = "127.0.0.1", .mode = "regular",
           .ca_file = "cert.pem", .workers = 1, .filters_end = &opt.filters,
@@ -1108,21 +1108,21 @@ static void buf_trim(struct buf *b)
 }
 
 /* ==== 5 log =============================================================
-   Messages go to standard output, everything else to standard error. Both wait
-   in buffers that the loop empties when select() says it can, so that a reader
-   who sleeps holds up nobody; what it then misses is counted. --log-json's
-   file, -w's and SSLKEYLOGFILE are three more of them. Limit: MAX_LOG bytes
-   wait. */
+   Messages go to standard output, everything else to standard error. Each of
+   these two sinks has a buffer, which the loop empties when select() says that
+   the descriptor takes more: a reader who sleeps holds up nobody, and the lines
+   that the reader misses are counted. --log-json's file, -w's and SSLKEYLOGFILE
+   are three more sinks. Limit: MAX_LOG bytes wait. */
 
 static struct sink {
-    int fd;
+    int fd;                 /* -1: nobody wants what is put here */
     const char *name;
-    bool file;              /* takes any number of bytes at once */
-    struct stat st;         /* of what fd is */
-    bool within;            /* a line, as a terminal took only a part of it */
+    bool file;              /* a regular one: takes any number of bytes */
+    struct stat st;         /* of fd */
+    bool within;            /* the last write() ended within a line */
     struct buf buf;
-    unsigned long lost;     /* lines or packets */
-    double pause;           /* until then, as its disk is full */
+    unsigned long lost;     /* lines, packets or keys: buf was full */
+    double pause;           /* the disk is full: no write() before that */
 } sinks[] = { { .fd = 1, .name = "standard output" },
               { .fd = 2, .name = "standard error" },
               { .fd = -1 }, { .fd = -1 },
@@ -1133,14 +1133,14 @@ static struct sink *const events = &sinks[2], *const capture = &sinks[3],
 
 PRINTF(2, 3) static void say(int level, const char *format, ...);
 
-/* How many bytes of s are written at once: to what is no file whole lines, as
-   others may write to the same pipe or terminal, and no more of them than a
-   pipe that is ready is sure to take (PIPE_BUF). 0: another sink of ours is
-   within a line there. */
+/* The bytes that are written of s at once. A file takes all. A pipe or terminal
+   gets whole lines, as others may write there as well, and no more than
+   PIPE_BUF, which a pipe that is ready is sure to take. 0: our other sink is
+   within a line on the same terminal; unless all is wanted. */
 static size_t sink_piece(const struct sink *s, bool all)
 {
     const struct sink *other = &sinks[s == sinks];
-    const unsigned char *p = s->buf.data + s->buf.start, *lf;
+    const unsigned char *p = buf_at(&s->buf), *lf;
     size_t len = s->buf.len < PIPE_BUF ? s->buf.len : PIPE_BUF;
 
     if (s->file)
@@ -1152,12 +1152,12 @@ static size_t sink_piece(const struct sink *s, bool all)
     return s == capture || lf == NULL ? len : (size_t)(lf - p) + 1;
 }
 
-/* Writes what waits, a piece - or all, for a file and for the end of the
-   program. */
+/* Writes what waits in s: a piece, or all. A capture that was cut within a
+   packet, by any worker, gets no more: nobody could read on. */
 static void sink_flush(struct sink *s, bool all)
 {
     if (s == capture && shared->capture_cut)
-        fd_close(&s->fd), buf_free(&s->buf); /* nobody could read on */
+        fd_close(&s->fd), buf_free(&s->buf);
     while (s->fd >= 0 && s->buf.len > 0) {
         size_t len = sink_piece(s, all);
         struct pollfd room = { s->fd, POLLOUT, 0 };
@@ -1166,7 +1166,7 @@ static void sink_flush(struct sink *s, bool all)
         if (len == 0 || (!all && now < s->pause) ||
             poll(&room, 1, all ? 500 : 0) <= 0)
             return;                 /* another writer took the room */
-        n = write(s->fd, s->buf.data + s->buf.start, len);
+        n = write(s->fd, buf_at(&s->buf), len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && s < capture && (errno == ENOSPC || errno == EDQUOT))
@@ -1181,14 +1181,16 @@ static void sink_flush(struct sink *s, bool all)
         }
         if (n <= 0)
             return;
-        s->within = s->buf.data[s->buf.start + (size_t)n - 1] != '\n';
+        s->within = buf_at(&s->buf)[n - 1] != '\n';
         buf_eat(&s->buf, (size_t)n);
-        if (!all && !s->file)       /* whose disk is full, else all is gone */
+        if (!all && !s->file)
             return;
     }
 }
 
-/* Adds n bytes, a whole line or packet, to what waits for its reader. */
+/* Adds n bytes, a whole line or packet, to what waits in s. Where there is no
+   room, it is lost, and all that follows until half has been read: then a line
+   tells how many were. */
 static void sink_put(struct sink *s, const void *line, size_t n)
 {
     if (s->fd < 0)
@@ -1197,10 +1199,10 @@ static void sink_put(struct sink *s, const void *line, size_t n)
         sink_flush(s, true);
     if (s->buf.len + n > (s->lost > 0 ? MAX_LOG / 2 : MAX_LOG) ||
         !buf_grow(&s->buf, n + 100)) {
-        s->lost++;                  /* until half of it has been read */
+        s->lost++;
         return;
     }
-    if (s->lost > 0 && s >= capture) /* no place for a line of ours */
+    if (s->lost > 0 && s >= capture) /* their formats have no such line */
         say(0, "%s misses %lu %s: too slow a reader", s->name, s->lost,
             s == capture ? "packets" : "keys");
     else if (s->lost > 0)
@@ -1212,15 +1214,15 @@ static void sink_put(struct sink *s, const void *line, size_t n)
     buf_put(&s->buf, line, n);
 }
 
-/* Lets a sink write to fd. */
+/* Lets s write to fd. */
 static void sink_open(struct sink *s, int fd)
 {
     s->fd = fd;
     s->file = fstat(fd, &s->st) == 0 && S_ISREG(s->st.st_mode);
 }
 
-/* Lets a sink write to fd, which we share with others: where that is no file,
-   by a description of our own, which does not block. */
+/* Lets s write to fd, which others have as well: where that is no file, by an
+   open file description of our own, as O_NONBLOCK would change theirs, too. */
 static void sink_share(struct sink *s, int fd)
 {
     char path[32];
@@ -1233,9 +1235,10 @@ static void sink_share(struct sink *s, int fd)
         s->fd = fd;
 }
 
-/* Lets a sink write to a file, opened with these flags, too; dies on failure.
-   A FIFO waits for its reader. A link is followed if it is ours or root's, such
-   as /dev/stdout: another's may lead to what we, but not they, can write. */
+/* Lets s write to a file, for which open() gets these flags as well; dies on
+   failure. A FIFO waits for its reader. A symbolic link is followed if it is
+   ours or root's, as /dev/stdout is: another user's may lead to a file that we
+   can write, but not they. */
 static void sink_file(struct sink *s, const char *path, int flags)
 {
     struct stat link;
@@ -1248,7 +1251,6 @@ static void sink_file(struct sink *s, const char *path, int flags)
             die("cannot write %s: it is a link of another user's", path);
         fd = open(path, flags, 0600);
     }
-
     if (fd < 0)
         die("cannot write %s%s: %s", path, s == key_log ?
             ", which SSLKEYLOGFILE names" : "", strerror(errno));
@@ -1268,8 +1270,8 @@ static void events_open(const char *path)
         sink_file(events, path, 0);
 }
 
-/* Writes a text with those bytes escaped that could forge a line or move a
-   cursor; the characters written to line, which has room for 4 for each. */
+/* Writes a text to line, with each byte as \xNN that could forge a line or move
+   a cursor: line has room for four times the text. Returns its length. */
 static size_t escape(char *line, const char *text)
 {
     char *o = line;
@@ -1295,7 +1297,7 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
     FORMAT(text, format);
     n = (size_t)sprintf(line, "mitmproxy: ");
     n += escape(line + n, text);
-    n = n < PIPE_BUF ? n : PIPE_BUF - 1; /* for sink_piece() */
+    n = n < PIPE_BUF ? n : PIPE_BUF - 1; /* a piece for sink_piece() */
     line[n++] = '\n';
     sink_put(&sinks[1], line, n);
 }
@@ -1314,8 +1316,9 @@ static const char *const event_names[] = {
     [EV_NOTE] = "note"
 };
 
-/* What is known of an exchange: pairs of a name and a text, "" for unknown,
-   ended by NULL; for a filter's environment, and for events. */
+/* What is known of an exchange, for a filter's environment and for events:
+   pairs of a name and a text, which is "" where it is not known; NULL ends
+   them. */
 struct facts {
     char id[24], port[16], status[16];
     const char *pairs[12][2];
@@ -1325,21 +1328,21 @@ static void facts_collect(struct facts *k, const struct flow *f,
                           const char *direction, int status,
                           const char *opcode);
 
-/* A line of JSON that is being written: always a valid one. */
+/* A line of JSON that is being written: an object without its last brace. */
 struct json { char text[PIPE_BUF]; size_t n; };
 
-/* Appends a member, unless it is empty: a text of n bytes, or a number. A text
-   that is too long for what the line has room for is cut. */
+/* Appends a member, a text or a number; none where that is "". A text takes up
+   to half of the room that is left, and is cut there. */
 static void json_put(struct json *j, const char *key, bool number,
-                     const char *text, size_t n)
+                     const char *text)
 {
     size_t limit = j->n + (sizeof j->text - j->n) / 2 - 150;
 
-    if (n == 0)
+    if (*text == '\0')
         return;
     j->n += (size_t)sprintf(j->text + j->n, "%s\"%s\":%s",
                             j->n > 1 ? "," : "{", key, number ? "" : "\"");
-    for (; n > 0 && j->n < limit; n--, text++)
+    for (; *text != '\0' && j->n < limit; text++)
         if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
             j->n += (size_t)sprintf(j->text + j->n, "\\u%04x",
                                     (unsigned char)*text);
@@ -1356,12 +1359,13 @@ PRINTF(3, 4) static void json_number(struct json *j, const char *key,
     char text[64];
 
     FORMAT(text, format);
-    json_put(j, key, true, text, strlen(text));
+    json_put(j, key, true, text);
 }
 
-/* Begins the line of an event of f's: when, what, and whose. */
+/* Begins the line of an event of f's: when, what, and whose. status is that of
+   an answer, or 0. */
 static void event_begin(struct json *j, const struct flow *f, enum event what,
-                        const char *direction, int status)
+                        int status)
 {
     struct facts k;
     struct timespec t;
@@ -1373,33 +1377,32 @@ static void event_begin(struct json *j, const struct flow *f, enum event what,
     strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
     sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
     j->n = 0;
-    json_put(j, "time", false, text, strlen(text));
-    json_put(j, "event", false, event_names[what], strlen(event_names[what]));
+    json_put(j, "time", false, text);
+    json_put(j, "event", false, event_names[what]);
     json_number(j, "flow", "%lu", f->number);
     json_number(j, "ms", "%.3f", (clock_now() - f->born) * 1000);
-    facts_collect(&k, f, direction, status, NULL);
+    facts_collect(&k, f, "", status, NULL);
     for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
         const char *name = k.pairs[i][0], *value = k.pairs[i][1];
-        size_t n = strlen(name);
 
-        for (size_t c = 0; c <= n; c++)
-            text[c] = (char)tolower((unsigned char)name[c]);
-        json_put(j, strcmp(name, "ID") == 0 ? "exchange" : text,
-                 value == k.id || value == k.port || value == k.status, value,
-                 strlen(value));
+        for (size_t c = 0; (text[c] = (char)tolower(name[c])) != '\0'; c++)
+            ;
+        json_put(j, value == k.id ? "exchange" : text,
+                 value == k.id || value == k.port || value == k.status, value);
     }
 }
 
-/* Ends the line of an event, with the reason, n bytes, and writes it. */
-static void event_end(struct json *j, const char *reason, size_t n)
+/* Ends the line of an event with the reason, and writes the line. */
+static void event_end(struct json *j, const char *reason)
 {
-    json_put(j, "reason", false, reason, n);
+    json_put(j, "reason", false, reason);
     memcpy(j->text + j->n, "}\n", 2);
     sink_put(events, j->text, j->n + 2);
 }
 
 /* Says what has happened to f: to people, if they asked for as much (level as
-   for say()), and to --log-json. */
+   for say()), and to --log-json, for which MORE and what follows are left
+   out. */
 PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
                               const char *format, ...)
 {
@@ -1410,12 +1413,14 @@ PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
         return;
     FORMAT(text, format);
     more = strchr(text, *MORE);
-    if (events->fd >= 0) {
-        event_begin(&j, f, what, "", 0);
-        event_end(&j, text, more ? (size_t)(more - text) : strlen(text));
-    }
     if (more != NULL)
-        *more = opt.verbose > 1 ? ' ' : '\0';
+        *more = '\0';
+    if (events->fd >= 0) {
+        event_begin(&j, f, what, 0);
+        event_end(&j, text);
+    }
+    if (more != NULL && opt.verbose > 1)
+        *more = ' ';
     if (f->ex.id != 0)
         sprintf(id, " #%lu", f->ex.id);
     if (opt.verbose > 1)
@@ -1423,8 +1428,9 @@ PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
     say(level, "c%lu%s%s %s", f->number, id, at, text);
 }
 
-/* Writes the n bytes at p as Python's repr() shows bytes, without its b;
-   returns the characters written to line, which has room for 4n + 2. */
+/* Writes the n bytes at p to line, which has room for 4n + 2, as Python's
+   repr() shows bytes, but without the b in front. Returns the characters
+   written. */
 static size_t repr(char *line, const char *p, size_t n)
 {
     char quote = memchr(p, '\'', n) && !memchr(p, '"', n) ? '"' : '\'';
@@ -1448,7 +1454,7 @@ static size_t repr(char *line, const char *p, size_t n)
 }
 
 /* Where messages are shown: on standard output, unless that is COMMAND's or
-   for --log-json. */
+   --log-json's. */
 static struct sink *shown_at(void)
 {
     return &sinks[opt.command != NULL ||
@@ -1534,7 +1540,7 @@ static const struct option {
     { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0, 1 },
     { FILTER, 'R', "response", "CMD", "pipe each response through CMD", 0, 0 },
     { TEXT, 0, "match", "EXPR", "only messages that match",
-      &opt.next_match, 0 },
+      &opt.next.match_text, 0 },
     { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
       &opt.next.raw, 1 },
     { FLAG, 0, "coprocess", 0, "CMD stays alive and serves many messages",
@@ -1672,9 +1678,9 @@ static void add_filter(const char *command, bool request)
     if (command[strspn(command, " \t\n")] == '\0')
         misuse("--%s needs a command", request ? "request" : "response");
     f->argv = split_command(command);
-    if (opt.next_match != NULL &&
-        (f->match = match_compile(opt.next_match, error)) == NULL)
-        misuse("--match '%s': %s", opt.next_match, error);
+    if (f->match_text != NULL &&
+        (f->match = match_compile(f->match_text, error)) == NULL)
+        misuse("--match '%s': %s", f->match_text, error);
     for (struct filter *g = opt.filters; g != NULL; g = g->next)
         if (g->request == request) {
             if (g->raw != f->raw)
@@ -1689,7 +1695,6 @@ static void add_filter(const char *command, bool request)
     opt.filters_end = &f->next;
     opt.next = (struct filter){ .timeout = 30 };
     opt.qualified = false;
-    opt.next_match = NULL;
 }
 
 /* -x: scheme://[user:password@]host:port, as curl takes it. */
@@ -1749,24 +1754,23 @@ static void add_detour(const char *text)
     *end = d;
 }
 
-/* --ca-for: a host name, for which what is below it counts, too, or an
-   address. */
+/* --ca-for: an address, or a host name, which stands for those below it as
+   well. */
 static void add_name(const char *text)
 {
     struct name_list *a = alloc(sizeof *a);
     struct target t;
-    size_t n = strlen(text);
 
     text += *text == '.';
-    n = strlen(text);
-    if (strchr(text, ':') == NULL && !(parse_authority(text, n, 1, &t) &&
-                                       strlen(t.host) == n))
+    if (strchr(text, ':') == NULL &&
+        !(parse_authority(text, strlen(text), 1, &t) &&
+          strlen(t.host) == strlen(text)))
         misuse("--ca-for takes a name or an address, not '%s'", text);
     *a = (struct name_list){ opt.ca_for, text };
     opt.ca_for = a;
 }
 
-/* --ignore-hosts, --tcp-hosts: several of one are alternatives. */
+/* --only-hosts, --ignore-hosts, --tcp-hosts: once each. */
 static void add_regex(const struct option *o, const char *text)
 {
     regex_t **value = o->value;
@@ -1792,7 +1796,6 @@ static void option_apply(const struct option *o, const char *text)
     char *end;
 
     opt.qualified |= value >= first && value < first + sizeof opt.next;
-    opt.qualified |= value == (char *)&opt.next_match;
     if ((o->kind == NUMBER || o->kind == PORT) &&
         (!parse_number(text, o->set, &n) || n < least))
         misuse("--%s takes a number from %ld to %ld, not '%s'", o->name, least,
@@ -1834,8 +1837,8 @@ static void option_apply(const struct option *o, const char *text)
     }
 }
 
-/* The option whose letter, or whose name behind a -, is at *p, which moves
-   behind that; NULL: there is none. */
+/* The option whose letter is at *p, or a - and its name; *p moves behind that.
+   NULL: there is none. */
 static const struct option *option_find(const char **p)
 {
     bool named = **p == '-';
@@ -1858,7 +1861,7 @@ static const char *unix_path(void)
     return strncmp(opt.host, "unix:", 5) == 0 ? opt.host + 5 : NULL;
 }
 
-/* Checks what the options say together, and what --mode is. */
+/* Checks what the options say together, and takes --mode apart. */
 static void options_check(void)
 {
     if (opt.qualified)
@@ -1955,7 +1958,7 @@ static void unmap_address(struct sockaddr_storage *a)
     memcpy(&four->sin_addr, six.sin6_addr.s6_addr + 12, 4);
 }
 
-/* The address of a socket's own end, or of its peer's; zeroes: it has none. */
+/* The address of a socket's own end, or of its peer's; AF_UNSPEC: none. */
 static struct sockaddr_storage address_of(int fd, bool peer)
 {
     struct sockaddr_storage a = { 0 };
@@ -2002,18 +2005,6 @@ static unsigned address_parts(const struct sockaddr_storage *a,
     return ntohs(*n == 4 ? four->sin_port : six->sin6_port);
 }
 
-/* Whether both are the same IP address, whatever the ports. */
-static bool same_address(const struct sockaddr_storage *a,
-                         const struct sockaddr_storage *b)
-{
-    const void *p, *q;
-    size_t n, m;
-
-    return a->ss_family == b->ss_family &&
-           address_parts(a, &p, &n) == address_parts(b, &q, &m) &&
-           memcmp(p, q, n) == 0;
-}
-
 /* Whether a is an address of this machine: then one can bind to it. */
 static bool address_is_ours(struct sockaddr_storage a)
 {
@@ -2026,8 +2017,8 @@ static bool address_is_ours(struct sockaddr_storage a)
     return ours;
 }
 
-/* Whether going there would be going round in circles: we listen on it. What
-   is no address (0.0.0.0, ::) leads to this machine, too. */
+/* Whether a connection to a would come back to us, as we listen there. 0.0.0.0
+   and ::, which are no addresses, lead to this machine as well. */
 static bool address_is_listener(struct sockaddr_storage a)
 {
     struct sockaddr_storage here = address_of(listener, false);
@@ -2041,11 +2032,11 @@ static bool address_is_listener(struct sockaddr_storage a)
         return false;
     return memcmp(p, any, n) == 0 ||
            (memcmp(q, any, m) == 0 ? address_is_ours(a)
-                                   : same_address(&a, &here));
+                                   : n == m && memcmp(p, q, n) == 0);
 }
 
-/* Reads an IP address into ip, without its zone (RFC 4007, 11); returns its 4
-   or 16 bytes' number, or 0. */
+/* Reads an IP address, the zone of which (RFC 4007, 11) does not count, into
+   ip, of 16 bytes. Returns how many it has, 4 or 16; 0: it is none. */
 static size_t parse_ip(const char *text, unsigned char *ip)
 {
     char bare[64];                  /* longer than any */
@@ -2065,7 +2056,7 @@ static uint32_t sum16(uint32_t sum, const unsigned char *p, size_t n)
     return sum;
 }
 
-/* A number for an address with its port; not 0. */
+/* A number, not 0, that tells addresses with their ports apart. */
 static uint32_t address_sum(const struct sockaddr_storage *a)
 {
     const void *ip;
@@ -2075,7 +2066,7 @@ static uint32_t address_sum(const struct sockaddr_storage *a)
     return 1 + sum16(port, ip, n);
 }
 
-/* The note of where a connection of ours goes whose own end is here. */
+/* Where it is noted where the connection goes whose own end is here. */
 static uint32_t *own_goes(struct sockaddr_storage here)
 {
     const void *ip;
@@ -2084,16 +2075,16 @@ static uint32_t *own_goes(struct sockaddr_storage here)
     return &shared->goes[address_parts(&here, &ip, &n)];
 }
 
-/* Notes where a connection of ours goes, as it may come back to us. to may be
-   NULL: it ends. */
+/* Notes where fd's connection goes, as the packet filter may send it to us; to
+   may be NULL: the connection ends. */
 static void own_note(int fd, const struct sockaddr_storage *to)
 {
     if (opt.reverse.port == 0 && fd >= 0)
         *own_goes(address_of(fd, false)) = to ? address_sum(to) : 0;
 }
 
-/* Opens a Unix socket of mode 0600, in place of one on which nobody listens any
-   more; dies on failure. */
+/* Opens a listening Unix socket of mode 0600, in place of one on which nobody
+   listens any more; dies on failure. */
 static int listen_unix(const char *path)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -2115,7 +2106,7 @@ static int listen_unix(const char *path)
     return fd;
 }
 
-/* Opens the listening socket; dies on failure. */
+/* Opens a listening TCP socket; dies on failure. */
 static int listen_open(const char *host, const char *port)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
@@ -2143,20 +2134,20 @@ static int listen_open(const char *host, const char *port)
     return fd;
 }
 
-/* Descriptors for select(): bitmaps of our own, with room for all that we may
-   have, which the kernel does not mind. */
+/* Descriptors for select(): bitmaps that have room for fd_limit, as the kernel
+   knows no FD_SETSIZE. */
 static unsigned long *readable, *writable;
 static int highest;                 /* descriptor in either */
 enum { WORD = 8 * sizeof(unsigned long) };
 
-/* Makes them, at the start, when it is known how many there may be. */
+/* Makes both, once fd_limit is known. */
 static void fds_make(void)
 {
     readable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *readable);
     writable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *writable);
 }
 
-/* Declares interest in fd, which is not -1. */
+/* Puts fd, which is not -1, into a set. */
 static void fds_add(unsigned long *set, int fd)
 {
     assert(fd <= fd_limit);
@@ -2165,14 +2156,14 @@ static void fds_add(unsigned long *set, int fd)
         highest = fd;
 }
 
-/* Whether select() found fd ready; -1 never is. */
+/* Whether fd is in a set; -1 never is. */
 static bool fds_has(const unsigned long *set, int fd)
 {
     return fd >= 0 && fd <= highest && (set[fd / WORD] >> fd % WORD & 1);
 }
 
-/* Closes what we were given by who started us, but 0, 1 and 2: all of ours
-   are close-on-exec. */
+/* Closes the descriptors that our parent gave us, but 0, 1 and 2: they are not
+   close-on-exec, and all of ours are. */
 static void fds_close_given(void)
 {
     DIR *list = opendir("/proc/self/fd");
@@ -2188,7 +2179,7 @@ static void fds_close_given(void)
         closedir(list);
 }
 
-/* Empties both. */
+/* Empties both sets. */
 static void fds_clear(void)
 {
     size_t n = ((size_t)highest / WORD + 1) * sizeof(unsigned long);
@@ -2217,8 +2208,9 @@ static void put_number(unsigned char *p, size_t size, uint32_t v)
         p[i] = (unsigned char)(v >> 8 * (size - 1 - i));
 }
 
-/* Puts an IP and a TCP header for n bytes of data from one side into h; its
-   length. Where only one side has IPv4, that is mapped into IPv6. */
+/* Writes an IP and a TCP header for n bytes of data from one side into h, of 60
+   bytes; returns their length. Where only one side has IPv4, that is mapped
+   into IPv6. */
 static size_t tap_headers(const struct tap *t, int side, int flags,
                           const unsigned char *data, size_t n,
                           unsigned char *h)
@@ -2248,8 +2240,8 @@ static size_t tap_headers(const struct tap *t, int side, int flags,
         put_number(h + 10, 2, ~sum16(0, h, ip));
     put_number(tcp + 4, 4, t->next[side]);
     put_number(tcp + 8, 4, flags & TCP_ACK ? t->next[!side] : 0);
-    /* a window that pieces of 16384 bytes do not fill to the brim: Wireshark
-       takes note of that */
+    /* the window is one that pieces of 16384 bytes do not fill to the brim, of
+       which Wireshark takes note */
     put_number(tcp + 12, 4, 0x50000000 | (uint32_t)flags << 16 | 0xfff1);
     sum = sum16(6 + 20 + (uint32_t)n, h + ip - 2 * address, 2 * address);
     put_number(tcp + 16, 2, ~sum16(sum16(sum, tcp, 20), data, n));
@@ -2286,7 +2278,8 @@ static void tap_packet(struct tap *t, int side, int flags,
     t->next[side] += (uint32_t)n + ((flags & (TCP_SYN | TCP_FIN)) != 0);
 }
 
-/* Captures n bytes that one side has sent. t may be NULL. */
+/* Captures n bytes that one side has sent, in pieces that an IP packet has room
+   for. t may be NULL. */
 static void tap_data(struct tap *t, int side, const unsigned char *data,
                      size_t n)
 {
@@ -2298,7 +2291,8 @@ static void tap_data(struct tap *t, int side, const unsigned char *data,
     }
 }
 
-/* A tap for a connection between these two, which has just begun. */
+/* A tap for the new connection to a server, on a descriptor, for a client; and
+   its first packets. */
 static struct tap *tap_new(const struct sockaddr_storage *client, int server)
 {
     struct tap *t = alloc(sizeof *t);
@@ -2313,7 +2307,7 @@ static struct tap *tap_new(const struct sockaddr_storage *client, int server)
     return t;
 }
 
-/* The connection is over. t may be NULL. */
+/* Captures the end of the connection, and frees t, which may be NULL. */
 static void tap_free(struct tap *t)
 {
     if (t == NULL)
@@ -2324,11 +2318,11 @@ static void tap_free(struct tap *t)
     free(t);
 }
 
-/* Opens -w's file and describes it; dies on failure. */
+/* Opens -w's file and writes its first two blocks; dies on failure. */
 static void capture_open(const char *path)
 {
     enum { SHORT = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 16 : 0 };
-    static const uint32_t start[] = { /* version 1.0, raw IPv4 or IPv6 */
+    static const uint32_t start[] = { /* version 1.0; LINKTYPE_RAW */
         0x0a0d0d0a, 28, 0x1a2b3c4d, 1u << SHORT, -1u, -1u, 28,
         1, 20, 101u << SHORT, 0, 20
     };
@@ -2341,11 +2335,11 @@ static void capture_open(const char *path)
 }
 
 /* ==== 9 certificates ====================================================
-   One writer makes the CA's certificate and the leaves. It copies subject,
-   issuer and names as the DER that they are in the certificates they come
-   from, so that not a byte of them can change. Random bytes are of PSA, which
-   notices a fork(). Limit: ECDSA with P-256, and RSA for clients without it.
-   */
+   One writer makes the CA's certificate and the leaves. Subject, issuer and
+   names are copied as the DER of the certificates that they come from, every
+   byte of it: Mbed TLS's writer would take an RDN of several values apart.
+   Random bytes come from PSA, which notices a fork(). Limit: ECDSA with P-256,
+   and RSA for clients without ECDSA. */
 
 static struct {
     mbedtls_x509_crt crt;   /* the CA's certificate, and its chain's */
@@ -2388,10 +2382,10 @@ static void key_make(mbedtls_pk_context *key, bool rsa)
 }
 
 enum {
-    ERR_SLOW_KEY = -0x10000,        /* a key that would take it too long */
-    ERR_LIMITED = -0x10003,         /* our CA may not sign for it */
-    ERR_UNVERIFIED = -0x10001,      /* it waits for server_verify() */
-    ERR_KEY_UPDATE = -0x10002       /* TLS 1.3's new keys in mid-connection */
+    ERR_SLOW_KEY = -0x10000,        /* key_is_quick() says no */
+    ERR_UNVERIFIED = -0x10001,      /* server_verify() is to be called first */
+    ERR_KEY_UPDATE = -0x10002,      /* TLS 1.3's new keys in mid-connection */
+    ERR_LIMITED = -0x10003          /* our CA may not sign for the name */
 };
 
 /* ---- DER (X.690): the parts of a value are appended, then wrapped in its tag
@@ -2544,23 +2538,10 @@ static bool name_allowed(const unsigned char *from, const unsigned char *end,
     return true;
 }
 
-/* Whether our CA's name constraints, if it has some, leave it this name. */
+/* Whether our CA may sign for this name, as far as its name constraints go. */
 static bool ca_may_sign(const mbedtls_x509_buf *name)
 {
     return ca.limits == NULL || name_allowed(ca.limits, ca.limits_end, name);
-}
-
-/* Notes our CA's name constraints, which stay where they are. */
-static int ca_limits(void *p, const mbedtls_x509_crt *crt,
-                     const mbedtls_x509_buf *oid, int critical,
-                     const unsigned char *from, const unsigned char *end)
-{
-    (void)p, (void)crt, (void)critical;
-    if (oid->len == 3 && memcmp(oid->p, "\x55\x1d\x1e", 3) == 0) {
-        ca.limits = from;
-        ca.limits_end = end;
-    }
-    return 0;
 }
 
 /* Writes --ca-for's names as name constraints: those are permitted, and of the
@@ -2923,18 +2904,24 @@ static const char *tls_strerror(int error)
     return s;
 }
 
-/* Any extension may be there, critical or not: those of servers' chains are
-   looked at when they are verified. */
-static int any_extension(void *unused, const mbedtls_x509_crt *crt,
-                         const mbedtls_x509_buf *oid, int critical,
-                         const unsigned char *p, const unsigned char *end)
+/* Takes an extension that Mbed TLS does not know, critical or not: those of
+   servers' chains are looked at by extension_judge(). Of our CA, the name
+   constraints are noted, which stay where they are. */
+static int extension_take(void *unused, const mbedtls_x509_crt *crt,
+                          const mbedtls_x509_buf *oid, int critical,
+                          const unsigned char *p, const unsigned char *end)
 {
-    (void)unused, (void)crt, (void)oid, (void)critical, (void)p, (void)end;
+    (void)unused, (void)critical;
+    if (crt == &ca.crt && oid->len == 3 &&
+        memcmp(oid->p, "\x55\x1d\x1e", 3) == 0) {
+        ca.limits = p;
+        ca.limits_end = end;
+    }
     return 0;
 }
 
-/* Reads the certificates in PEM form of a text. Returns how many it cannot
-   read, or, if that is all of them, the last one's error. */
+/* Reads the certificates in PEM form of a text. Returns how many of them cannot
+   be read, or, if none can, the last one's error. */
 static int certs_parse(mbedtls_x509_crt *crt, const char *text)
 {
     static const char begin[] = "-----BEGIN CERTIFICATE-----";
@@ -2950,7 +2937,7 @@ static int certs_parse(mbedtls_x509_crt *crt, const char *text)
         der = mbedtls_pem_get_buffer(&pem, &n);
         if (r == 0)
             r = mbedtls_x509_crt_parse_der_with_ext_cb(crt, der, n, 1,
-                                                       any_extension, NULL);
+                                                       extension_take, NULL);
         mbedtls_pem_free(&pem);
         bad += r != 0;
         error = r != 0 ? r : error;
@@ -2958,8 +2945,8 @@ static int certs_parse(mbedtls_x509_crt *crt, const char *text)
     return crt->raw.p == NULL ? error : bad;
 }
 
-/* Reads the n bytes of a file that holds certificates. Dies with one line if
-   none can be used, or, of the CA's, not all; unless path is NULL. */
+/* Reads the certificates in the text of a file. Dies with one line if none can
+   be used, or, of the CA's, not all; path NULL: does not die. */
 static void certs_read(mbedtls_x509_crt *crt, const char *path,
                        const char *text)
 {
@@ -3031,8 +3018,7 @@ static void put_certs(struct buf *b, const mbedtls_x509_crt *c)
             buf_put(b, pem, n - 1);
 }
 
-/* Whether the first certificate is signed by somebody of the second's name and
-   key. */
+/* Whether crt names the subject and the key of by as what has signed it. */
 static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
 {
     const mbedtls_x509_buf *id = &crt->authority_key_id.keyIdentifier,
@@ -3045,8 +3031,8 @@ static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
                      memcmp(id->p, own->p, id->len) == 0));
 }
 
-/* Puts a chain in the order in which Mbed TLS looks for it: behind each its
-   issuer, the one that has not expired, if there are several. */
+/* Puts a chain in the order in which Mbed TLS reads it: behind each certificate
+   its issuer's, and of several such one that has not expired. */
 static void chain_sort(mbedtls_x509_crt *crt)
 {
     for (; crt != NULL; crt = crt->next) {
@@ -3067,9 +3053,8 @@ static void chain_sort(mbedtls_x509_crt *crt)
     }
 }
 
-/* Settles what clients are sent behind a leaf: nothing for a CA that is a
-   root, else the CA and the rest of its chain from the same file, all but the
-   root. */
+/* Settles what clients are sent behind a leaf: nothing of a CA that is a root;
+   else our CA and what is in the same file of its chain, without the root. */
 static void ca_chain(void)
 {
     mbedtls_x509_crt *last = &ca.crt;
@@ -3086,7 +3071,6 @@ static void ca_chain(void)
 /* Loads the CA, or makes it first. Dies with one line on what is wrong. */
 static void ca_load(const char *path)
 {
-    mbedtls_x509_crt again;
     char file[PATH_MAX];
 
     if (access(path, F_OK) != 0 && errno == ENOENT) {
@@ -3109,19 +3093,15 @@ static void ca_load(const char *path)
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
     ca_chain();
-    mbedtls_x509_crt_init(&again);  /* only so are the extensions told */
-    mbedtls_x509_crt_parse_der_with_ext_cb(&again, ca.crt.raw.p,
-                                           ca.crt.raw.len, 0, ca_limits, NULL);
-    mbedtls_x509_crt_free(&again);
     if (opt.ca_for != NULL && ca.limits == NULL)
         die("the CA in %s was made without --ca-for (remove it, and a new one "
             "is made)", path);
 }
 
 /* ==== 10 TLS sessions ===================================================
-   Mbed TLS has one configuration for each role, client and server; a session
-   with ALPN has a copy of it, since the names to offer or to answer live in
-   it. Limit: TLS 1.2 and 1.3. */
+   Mbed TLS has one configuration for each role, client and server. ALPN's names
+   are a part of that: a session with ALPN has its own copy. Limit: TLS 1.2 and
+   1.3. */
 
 static mbedtls_ssl_config tls_conf[2]; /* MBEDTLS_SSL_IS_CLIENT, _SERVER */
 
@@ -3216,12 +3196,12 @@ static void tls_init(void)
             c, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
 #endif
         mbedtls_ssl_conf_ciphersuites(c, tls_suites());
-        /* the server is verified by us, once the handshake is over, so that
-           the client can be told about it on a page */
+        /* servers are verified by tls_verify(): the client is then told of
+           what is wrong on a page */
         mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
 #ifdef MBEDTLS_SSL_RENEGOTIATION
-        /* some servers ask for --cert's certificate by a handshake anew, in
-           which they may show no other one of their own */
+        /* TLS 1.2: some servers ask for --cert's certificate by a second
+           handshake, in which they must show the same one as in the first */
         mbedtls_ssl_conf_renegotiation(c, role == MBEDTLS_SSL_IS_CLIENT);
 #endif
         if (role == MBEDTLS_SSL_IS_SERVER) {
@@ -3242,8 +3222,8 @@ static void tls_init(void)
         die("cannot use the certificate in %s", opt.cert);
 }
 
-/* Writes what Wireshark needs to decrypt a capture, if SSLKEYLOGFILE names a
-   file for it (draft-ietf-tls-keylogfile). */
+/* Writes a secret of a session's to SSLKEYLOGFILE's file, for Wireshark
+   (draft-ietf-tls-keylogfile). A callback of Mbed TLS, for each secret. */
 static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
                          const unsigned char *secret, size_t n,
                          const unsigned char client_random[32],
@@ -3280,13 +3260,14 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
 }
 
 /* ==== 11 ends ===========================================================
-   The two connections of a flow, to its client and to its server. Bytes go
-   from the socket into wire_in and from wire_out into the socket; with TLS,
-   Mbed TLS works on these two through its BIO callbacks and never on a
-   descriptor, so that no call of it waits. Limit: a turn takes from an end
-   what its buffer has room for. */
+   The two connections of a flow, to its client and to its server. With TLS,
+   bytes go from the socket into wire_in, and from wire_out to the socket; Mbed
+   TLS works on these two buffers, through its BIO callbacks, and never on a
+   descriptor: none of its calls waits. Limit: a turn takes from an end what the
+   buffer has room for. */
 
-/* Reads what has come in on e's descriptor, as much as one call gives. */
+/* Reads what has come in on e's descriptor, as much as one call gives. Returns
+   whether anything happened, like all that move bytes here. */
 static bool end_read(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_in : &e->in;
@@ -3301,14 +3282,14 @@ static bool end_read(struct end *e)
         return true;
     }
     e->fd_done = true;
-    e->broken |= n < 0;             /* RST: the peer is gone altogether */
-    if (e->ssl == NULL)             /* else TLS tells, once it has read all */
+    e->broken |= n < 0;             /* RST: the peer takes nothing, either */
+    if (e->ssl == NULL)             /* else tls_open() tells, behind wire_in */
         e->ended = e->broken ? ENDED_CUT : ENDED_WELL;
     return true;
 }
 
-/* Says whether e's connection, if there is one, is reset when it is closed, by
-   us or by our death, so that the peer does not take what it has for whole. */
+/* Whether RST, by SO_LINGER, is to end e's connection, if there is one, when it
+   is closed, by us or by our death: then the peer knows of the cut. */
 static void end_reset(const struct end *e, bool yes)
 {
     if (e->fd >= 0)
@@ -3316,16 +3297,16 @@ static void end_reset(const struct end *e, bool yes)
                    &(struct linger){ .l_onoff = yes }, sizeof(struct linger));
 }
 
-/* Nothing more is put into e's out, behind which it ends so. */
+/* e ends so, an END_..., behind what is in out. */
 static void end_finish(struct end *e, unsigned how)
 {
     if (e->ending < how && e->ending < END_SEALED)
         e->ending = how;
 }
 
-/* Whether e is to be reset, but its peer has yet to acknowledge what was sent:
-   RST would overtake that. select() does not tell when: the kernel is asked
-   now and then. */
+/* Whether RST has to wait, as the peer has not acknowledged all (TIOCOUTQ), and
+   RST would overtake that. select() does not tell when all is: the kernel is
+   asked each LINGER seconds. */
 static bool end_lingers(struct end *e)
 {
     struct pollfd gone = { e->fd, 0, 0 };
@@ -3341,7 +3322,7 @@ static bool end_lingers(struct end *e)
     return e->lingers;
 }
 
-/* Whether e's end, once all before it has been written, is to be passed on. */
+/* Whether FIN or RST is to follow what waits to be written. */
 static bool end_is_due(struct end *e)
 {
     return e->ssl ? e->ending == END_SEALED
@@ -3349,7 +3330,7 @@ static bool end_is_due(struct end *e)
                     !end_lingers(e);
 }
 
-/* Writes what waits for e's descriptor, and passes on the end behind it. */
+/* Writes what waits for e's descriptor, and FIN or RST behind that. */
 static bool end_write(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_out : &e->out;
@@ -3385,7 +3366,7 @@ static bool end_write(struct end *e)
     return moved;
 }
 
-/* Whether bytes wait to be written, or an end to be passed on. */
+/* Whether end_write() has something to do. */
 static bool end_wants_write(struct end *e)
 {
     return e->fd >= 0 && !e->broken &&
@@ -3400,7 +3381,8 @@ static bool end_wants_read(const struct end *e)
            e->in.len <= MAX_HEAD;
 }
 
-/* Whether e has not ended but was broken off, without any doubt. */
+/* Whether e's input was broken off without a doubt: FIN without close_notify
+   leaves one. */
 static bool end_failed(const struct end *e)
 {
     return e->ended == ENDED_CUT && (e->ssl == NULL || e->broken);
@@ -3408,7 +3390,7 @@ static bool end_failed(const struct end *e)
 
 /* ---- TLS: the session, its handshake, its records */
 
-/* Sends: whatever Mbed TLS has for the wire, the buffer takes. */
+/* Mbed TLS's callback for sending: wire_out takes all. */
 static int tls_send(void *p, const unsigned char *data, size_t n)
 {
     struct end *e = p;
@@ -3417,9 +3399,9 @@ static int tls_send(void *p, const unsigned char *data, size_t n)
     return (int)n;
 }
 
-/* Mbed TLS wants a handshake message's first four bytes in one record, RFC
-   8446, 5.1, does not: where a message begins e's wire_in, a shorter record is
-   joined to the next. False: of that the header has yet to come. */
+/* Mbed TLS wants the first four bytes of a handshake message in one record; RFC
+   8446, 5.1, does not. Where wire_in begins with a message, a record with less
+   than these is joined to the next. False: the header of that is not there. */
 static bool tls_join(struct end *e)
 {
     unsigned char *p;
@@ -3439,8 +3421,8 @@ static bool tls_join(struct end *e)
     return true;
 }
 
-/* Receives: what is in the buffer, or "later", or the end. The number of an
-   alert in plain text is noted here, since no API tells it. */
+/* Mbed TLS's callback for receiving: gives what is in wire_in; 0 is the end.
+   Notes the number of an alert in plain text, which no API tells. */
 static int tls_recv(void *p, unsigned char *data, size_t n)
 {
     struct end *e = p;
@@ -3459,8 +3441,8 @@ static int tls_recv(void *p, unsigned char *data, size_t n)
     return (int)n;
 }
 
-/* A copy of the configuration that has these ALPN names, if any. Each is ended
-   by the length of its successor, which a NUL takes the place of. */
+/* A copy of the configuration with these ALPN names, if any. As texts, they end
+   with a NUL, which takes the place of the next one's length. */
 static struct own *own_new(const mbedtls_ssl_config *conf,
                            const struct alpn *alpn)
 {
@@ -3481,8 +3463,8 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
     return own;
 }
 
-/* Puts TLS on an end that has none. What was read so far is of the wire.
-   The handshake begins with the next tls_pump(). False: out of memory. */
+/* Puts TLS on an end that has none; what was read becomes wire_in. The next
+   tls_pump() begins the handshake. False: there is no memory. */
 static bool tls_start(struct end *e, int role, const struct alpn *alpn,
                       struct known *k)
 {
@@ -3503,14 +3485,14 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     memory_map(true);
     error = mbedtls_ssl_setup(e->ssl, conf);
     memory_map(false);
-    if (error != 0) {               /* mbedtls_ssl_free() may need it yet */
+    if (error != 0) {               /* mbedtls_ssl_free() looks at conf */
         e->ssl->MBEDTLS_PRIVATE(conf) = conf;
         return false;
     }
 #ifdef MBEDTLS_SSL_EARLY_DATA
-    /* A client may have a ticket of the server's own, and send early data
-       with it. Refused, it sends them again: here they are passed over (RFC
-       8446, 4.2.10), if their number is within what this session allows. */
+    /* A client may have a ticket from the server itself, and send early data
+       with that. They are refused and passed over (RFC 8446, 4.2.10), up to
+       the number of bytes set here; the client sends them again. */
     e->ssl->MBEDTLS_PRIVATE(session_negotiate)
         ->MBEDTLS_PRIVATE(max_early_data_size) = MAX_EARLY;
 #endif
@@ -3525,7 +3507,7 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     return true;
 }
 
-/* Keeps the session that the server has just given. */
+/* Keeps a copy of the session that the server has just given a ticket for. */
 static void tls_keep_session(struct end *e)
 {
     struct known *k = mbedtls_ssl_get_user_data_p(e->ssl);
@@ -3535,11 +3517,11 @@ static void tls_keep_session(struct end *e)
     k->has_session = mbedtls_ssl_get_session(e->ssl, &k->session) == 0;
 }
 
-/* Whether a signature by crt's key is checked in no time. An RSA exponent as
-   long as the modulus takes half a second, for which a server need not even
-   have the other half of the key; real ones have 17 bits. No API of
-   Mbed TLS 4 tells the exponent: the last number in the key's DER (RFC 3279,
-   2.3.1). */
+/* Whether a signature by crt's key is checked quickly. With an RSA exponent as
+   long as the modulus it takes half a second, and a server that only wants to
+   keep us busy needs no private key for that; real exponents have 17 bits. No
+   API of Mbed TLS 4 tells the exponent, which is the last number in the key's
+   DER (RFC 3279, 2.3.1). */
 static bool key_is_quick(const mbedtls_x509_crt *crt)
 {
     unsigned char *p = crt->pk_raw.p, *end = p + crt->pk_raw.len;
@@ -3560,7 +3542,7 @@ static bool key_is_quick(const mbedtls_x509_crt *crt)
            n > 0 && n - (*p == 0) <= MAX_EXPONENT / 8;
 }
 
-/* The certificate that the peer has shown in the handshake, or NULL. */
+/* The certificate that the peer has shown in this handshake, or NULL. */
 static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
 {
     const mbedtls_ssl_session *s = ssl->MBEDTLS_PRIVATE(session_negotiate);
@@ -3568,34 +3550,28 @@ static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
     return s->MBEDTLS_PRIVATE(peer_cert);
 }
 
-/* The seconds of this turn that went to handshakes. A step with large keys
-   takes milliseconds, and a chain of them 20: what is too much for one turn
-   waits for the next, so that it delays others little. */
+/* The seconds that handshakes have taken in a turn. A step with large keys is
+   milliseconds long, and one with a chain of them 20: from SHAKING seconds on,
+   handshakes wait for the next turn, and so delay other flows little. */
 static struct { double turn, spent; } shaking;
 
-/* Whether more of a handshake may be done in this turn. */
-static bool shake_is_due(void)
-{
-    if (shaking.turn != now)
-        shaking.spent = 0;
-    shaking.turn = now;
-    return shaking.spent < SHAKING;
-}
-
 /* Does what can be done of the handshake: 0, it is over, or why it is not. A
-   server is verified as soon as it has shown its certificate, which is before
-   it is shown --cert's: in TLS 1.2 the next state is the first of these two,
+   server's certificate is verified as soon as it was shown, before --cert's is
+   shown to the server: in TLS 1.2 the next state is the first of the two here,
    in TLS 1.3 the second. */
 static int tls_steps(struct end *e)
 {
     int r = 0;
 
+    if (shaking.turn != now)
+        shaking.spent = 0;
+    shaking.turn = now;
     while (r == 0 && !mbedtls_ssl_is_handshake_over(e->ssl)) {
         const mbedtls_x509_crt *shown = tls_shown(e->ssl);
         int state = e->ssl->MBEDTLS_PRIVATE(state);
         double began = clock_now();
 
-        e->later = !shake_is_due();
+        e->later = shaking.spent >= SHAKING;
         if (e->later)
             return MBEDTLS_ERR_SSL_WANT_READ;
         if (shown != NULL && !key_is_quick(shown))
@@ -3630,8 +3606,8 @@ static bool tls_shake(struct end *e)
 #pragma weak tls_alt_key_update
 int tls_alt_key_update(mbedtls_ssl_context *ssl);
 
-/* What an error in an open session is: nothing, if it stands for new keys of
-   the peer's; or what its alert says, by the number. */
+/* What an error of an open session comes to: 0, if it was but the peer's
+   KeyUpdate (RFC 8446, 4.6.3). Notes the number of a fatal alert. */
 static int tls_incident(struct end *e, int error)
 {
     const unsigned char *msg = e->ssl->MBEDTLS_PRIVATE(in_msg);
@@ -3644,7 +3620,7 @@ static int tls_incident(struct end *e, int error)
                                     : ERR_KEY_UPDATE;
 }
 
-/* Opens one record into in, while that has room; whether anything moved. */
+/* Opens one record into in, if that has room. */
 static bool tls_open(struct end *e)
 {
     unsigned char data[16384];
@@ -3661,18 +3637,15 @@ static bool tls_open(struct end *e)
         return true;
     }
     if (r == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
-        if (e->tickets < FEW_TICKETS)
-            tls_keep_session(e);    /* a copy: a server may send thousands */
-        e->tickets += e->tickets < FEW_TICKETS;
+        if (e->tickets < FEW_TICKETS) { /* a server may send thousands */
+            tls_keep_session(e);
+            e->tickets++;
+        }
         return true;
     }
-    if (e->wire_out.len > 4 * MAX_BUF) { /* it makes us answer, and does not */
-        e->tls_error = MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE; /* read */
-        e->ended = ENDED_CUT;
-        e->broken = true;
-        return true;
-    }
-    if (r == MBEDTLS_ERR_SSL_WANT_READ) /* which a ticket before data is, too */
+    if (e->wire_out.len > 4 * MAX_BUF) /* answers that the peer does not read */
+        r = MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE;
+    if (r == MBEDTLS_ERR_SSL_WANT_READ) /* perhaps only behind a ticket */
         return e->wire_in.len > 0 || mbedtls_ssl_check_pending(e->ssl);
     e->ended = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ? ENDED_WELL : ENDED_CUT;
     if (e->ended == ENDED_CUT && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF) {
@@ -3682,7 +3655,7 @@ static bool tls_open(struct end *e)
     return true;
 }
 
-/* Seals what is in out, while the wire buffer has room. */
+/* Seals a record's worth of out, or the end, if wire_out has room. */
 static bool tls_seal(struct end *e)
 {
     int r;
@@ -3695,7 +3668,7 @@ static bool tls_seal(struct end *e)
             tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
             buf_eat(&e->out, (size_t)r);
         } else if (r == MBEDTLS_ERR_SSL_WANT_READ)
-            return false;           /* a handshake anew comes first */
+            return false;           /* a second handshake comes first */
         else {
             e->tls_error = r;
             e->broken = true;
@@ -3746,7 +3719,7 @@ static const char *tls_number(const struct end *e)
     return text;
 }
 
-/* Moves what can be moved between the wire and the opened side. */
+/* Goes on with the handshake, or opens and seals what can be. */
 static bool tls_pump(struct end *e)
 {
     bool moved = false;
@@ -3762,7 +3735,7 @@ static bool tls_pump(struct end *e)
     return moved;
 }
 
-/* Frees an end's descriptor, TLS and buffers; it is as new after. */
+/* Frees all that an end has, which is as new after. */
 static void end_close(struct end *e)
 {
     if (e->ssl != NULL) {
@@ -6769,11 +6742,11 @@ static void exchange_tell(struct flow *f)
         return;
     ex->told = true;
     if (events->fd >= 0) {
-        event_begin(&j, f, EV_RESPONSE, "", o.status);
+        event_begin(&j, f, EV_RESPONSE, o.status);
         json_number(&j, "bytes", "%" PRIu64, o.behind);
         json_number(&j, "came", "%" PRIu64, o.before);
         json_number(&j, "took", "%.0f", ms);
-        event_end(&j, o.word, strlen(o.word));
+        event_end(&j, o.word);
     }
     if (opt.quiet)
         return;
