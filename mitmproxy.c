@@ -1779,6 +1779,8 @@ static void add_regex(const struct option *o, const char *text)
 
     if (*value != NULL)
         misuse("--%s is there twice: join the expressions with |", o->name);
+    if (*text == '\0')
+        misuse("--%s '' would match every host: that is .", o->name);
     *value = alloc(sizeof **value);
     r = regcomp(*value, text, REG_EXTENDED | REG_ICASE | REG_NOSUB);
     if (r != 0) {
@@ -4707,8 +4709,7 @@ static struct body body_begin(const struct head *h, const struct exchange *ex)
 /* Takes the LF that ends a line of chunked coding. False: malformed. */
 static bool chunk_line(struct body *b)
 {
-    if (b->step == CHUNK_SIZE ||
-        (b->strict && !b->cr && b->step < TRAILER_START))
+    if (b->step == CHUNK_SIZE || (b->strict && !b->cr))
         return false;
     b->cr = false;
     b->done = b->step == TRAILER_START;
@@ -4741,7 +4742,7 @@ static bool chunk_byte(struct body *b, char c)
         b->step = c == ';' ? CHUNK_EXT : CHUNK_PAD;
         return true;
     }
-    if (b->step == TRAILER_START)
+    if (b->step == TRAILER_START && !b->strict)
         b->step = TRAILER_LINE;
     return b->step == CHUNK_EXT || b->step == TRAILER_LINE;
 }
@@ -5027,7 +5028,8 @@ static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
     size = (size_t)p[3] << 8 | p[4];
     if (5 + size > n)
         return false;
-    h->absurd = size > MAX_HOST || size == 0;
+    h->absurd = size > MAX_HOST || size == 0 || p[2] != 0 || n > 5 + size ||
+                h->sni[0] != '\0';  /* RFC 6066, 3: one name, once */
     for (size_t i = 5; i < 5 + size && !h->absurd; i++)
         h->absurd = !isalnum(p[i]) && (!p[i] || !strchr("-._:", p[i]));
     size -= size > 1 && p[4 + size] == '.'; /* the root's: RFC 6066 has none */
@@ -6526,6 +6528,17 @@ static bool fence_agrees_host(const struct target *t, const char *p, size_t len)
     return named.port == t->port && fence_agrees(t, named.host);
 }
 
+/* Whether there is a control character among the n bytes at p, which parsers
+   may take for an end; blanks: space and tab are none. */
+static bool has_controls(const char *p, size_t n, bool blanks)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] == ' ' || p[i] == '\t' ? !blanks
+                                        : iscntrl((unsigned char)p[i]))
+            return true;
+    return false;
+}
+
 /* Why the request to t whose head h is at p may not pass: it names another
    server, or may be read so; NULL: it may. */
 static const char *fence_objection(const struct target *t, const char *p,
@@ -6535,18 +6548,18 @@ static const char *fence_objection(const struct target *t, const char *p,
     const char *value, *rest, *target = p + h->target.at;
     struct target named;
 
-    if (memchr(target, ' ', h->target.len) || memchr(target, '\r',
-                                                     h->target.len))
-        return "its target has blanks";
+    if (has_controls(target, h->target.len, false))
+        return "its target has blanks or control characters";
     if (same_word(p + h->method.at, h->method.len, "CONNECT"))
         return "it asks for a tunnel within a tunnel";
-    if (parse_absolute(target, h->target.len, &named, &rest, &n) &&
-        !(named.port == t->port && fence_agrees(t, named.host)))
+    if (*target != '/' && !same_word(target, h->target.len, "*") &&
+        !(parse_absolute(target, h->target.len, &named, &rest, &n) &&
+          named.port == t->port && fence_agrees(t, named.host)))
         return "its target names another host";
     for (size_t at = h->fields; (line = next_line(p + at, h->len - at, &len)) >
          0 && len > 0; at += line) {
         if (!split_field(p + at, len, &name, &value, &value_len) ||
-            memchr(p + at, '\r', len) || memchr(p + at, '\0', len))
+            token_size(p + at, name) < name || has_controls(p + at, len, true))
             return "its head has a line that is no plain field";
         if (field_is(p + at, name, "Host") &&
             !fence_agrees_host(t, value, value_len))
@@ -7831,6 +7844,7 @@ static bool reader_unclear(struct reader *r, const char *why)
 {
     struct flow *f = r->flow;
     int status = r->request ? 400 : 502;
+    bool old;                       /* HTTP/0.9, of one line */
 
     if (r->chain != NULL)
         return flow_fail(f, status, "%s", why);
@@ -7841,7 +7855,9 @@ static bool reader_unclear(struct reader *r, const char *why)
                          "understands: %s", *buf_at(&r->from->in) != 22 ? why :
                          "it is TLS (the proxy's address in the client must "
                          "begin with http://, for https, too)");
-    if (opt.only != NULL && (f->spoken || r->head.len > 0))
+    old = r->request && r->from->in.len > r->head.lead + 3 &&
+          memcmp(buf_at(&r->from->in) + r->head.lead, "GET ", 4) == 0;
+    if (opt.only != NULL && (f->spoken || r->head.len > 0 || old))
         return flow_fail(f, status, "--only-hosts lets nothing pass that is "
                          "not clear: %s", why);
     if (f->tunnel && r->request && r->from->in.len > 16 && /* RFC 9113, 3.4 */
@@ -8024,10 +8040,11 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
         head_set(b, h->fields, "Proxy-Connection", NULL, NULL);
     if (!f->tunnel && (!forward || credentials != NULL))
         head_set(b, h->fields, "Proxy-Authorization", NULL, NULL);
-    if (text_wanted(f)) {
+    if (text_wanted(f))
         head_set(b, h->fields, "Accept-Encoding", "identity", NULL);
-        if (h->h2c)
-            head_without_h2c(b, h);
+    if (h->h2c && (text_wanted(f) || opt.only != NULL)) {
+        head_without_h2c(b, h);
+        f->ex.upgrade = !h->h2c_alone;
     }
     if (h->websocket && (messages_wanted(f, true) || messages_wanted(f, false)))
         head_set(b, h->fields, "Sec-WebSocket-Extensions", NULL, NULL);
@@ -8596,7 +8613,8 @@ static bool response_begin(struct reader *r)
     struct flow *f = r->flow;
     bool switches = response_switches(f, &r->head);
 
-    if (r->head.status == 101 && !f->ex.upgrade && opt.only != NULL)
+    if (r->head.status == 101 && opt.only != NULL &&
+        (!f->ex.upgrade || r->head.h2c))
         return flow_fail(f, 502, "%s:%u switched protocols, although it was "
                          "not asked to", f->ex.to.host, f->ex.to.port);
     if (switches && !f->tunnel &&
@@ -8790,8 +8808,21 @@ static bool stream_upgrades(struct flow *f)
     return true;
 }
 
-/* Whether a stream has HTTP in it, which --only-hosts is to see: in what the
-   client sends before the server has spoken, or in the server's first bytes.
+/* Whether a ServerHello (RFC 8446, 4.1.3) is among the bytes of in, which has
+   some. */
+static bool has_server_hello(const struct buf *in)
+{
+    const unsigned char *p = buf_at(in), *end = p + in->len;
+
+    for (; (p = memchr(p, 22, (size_t)(end - p))) && end - p > 10; p++)
+        if (p[1] == 3 && p[5] == 2 && p[6] == 0 && p[9] == 3)
+            return true;
+    return false;
+}
+
+/* Whether a stream has something in it that --only-hosts is to see: HTTP, in
+   what the client sends before the server has spoken, or in the server's first
+   bytes; or TLS that we have not opened, to which the server has agreed.
    *wait: there are too few to tell. */
 static bool fence_stops(struct reader *r, bool *wait)
 {
@@ -8799,8 +8830,11 @@ static bool fence_stops(struct reader *r, bool *wait)
     struct flow *f = r->flow;
     const struct buf *in = &r->from->in;
 
-    if (opt.only == NULL || f->spoken || f->untouched || f->down.sent ||
-        host_matches(opt.tcp, f))
+    if (opt.only == NULL || f->untouched || host_matches(opt.tcp, f))
+        return false;
+    if (!r->request && f->client.ssl == NULL && has_server_hello(in))
+        return true;
+    if (f->spoken || f->down.sent)
         return false;
     for (size_t i = 0; r->request && i < in->len && f->matched < 5; i++) {
         char c = (char)toupper(buf_at(in)[i]);
@@ -8834,8 +8868,9 @@ static bool read_stream(struct reader *r)
     if (in->len > 0)
         f->heard = !r->request;
     if (in->len > 0 && reader_has_room(r) && fence_stops(r, &wait)) {
-        tell(f, 0, EV_DENY, "a stream to %s:%u ends: there is HTTP in it, and "
-             "--only-hosts is to see that", f->home.host, f->home.port);
+        tell(f, 0, EV_DENY, "a stream to %s:%u ends: there is HTTP or TLS in "
+             "it, and --only-hosts is to see that", f->home.host,
+             f->home.port);
         return flow_cut(f);
     }
     return wait ? false : reader_body(r);
@@ -9260,6 +9295,23 @@ static bool direct_hello(struct flow *f, bool whole)
     return !f->over;
 }
 
+/* Whether the name in f's ClientHello is, with --only-hosts, another than that
+   of t, to which f is under way: that is denied. In transparent mode the name
+   is what counts: t and the flow's home get it. */
+static bool hello_strays(struct flow *f, struct target *t)
+{
+    if (opt.transparent && !f->stream) {
+        strcpy(t->host, strcpy(f->home.host, f->hello.sni));
+        return false;
+    }
+    if (opt.reverse.port != 0 || fence_agrees(t, f->hello.sni))
+        return false;
+    t->tls = true;
+    server_deny(f, t, 421, "the ClientHello asks for %s, but the client came "
+                "for %s:%u", f->hello.sni, t->host, t->port);
+    return true;
+}
+
 /* Reads the ClientHello and goes for the server: its certificate must be seen
    before the client is answered. */
 static bool tunnel_hello(struct flow *f)
@@ -9273,6 +9325,14 @@ static bool tunnel_hello(struct flow *f)
     if (f->home.host[0] == '\0' && !direct_hello(f, n > 0))
         return true;
     t = f->home;
+    if (f->hello.absurd || (n <= 0 && opt.only != NULL && in->len > 1 &&
+                            buf_at(in)[1] == 3)) {
+        tell(f, 0, EV_TLS, "%s %s: closed", f->peer, f->hello.absurd ?
+             "asks for a server name that cannot be one" :
+             "begins TLS in a way that --only-hosts cannot read");
+        f->over = true;
+        return true;
+    }
     if (n <= 0) {
         f->state = FLOW_RELAY;
         if (!f->stream)
@@ -9280,22 +9340,8 @@ static bool tunnel_hello(struct flow *f)
         f->heard = false;           /* no STARTTLS, either */
         return true;
     }
-    if (f->hello.absurd) {
-        tell(f, 0, EV_TLS, "%s asks for a server name that cannot be one: "
-             "closed", f->peer);
-        f->over = true;
-        return true;
-    }
-    if (opt.only != NULL && f->hello.sni[0] != '\0' && opt.transparent &&
-        !f->stream)
-        strcpy(t.host, strcpy(f->home.host, f->hello.sni));
-    else if (opt.only != NULL && f->hello.sni[0] != '\0' &&
-             opt.reverse.port == 0 && !fence_agrees(&t, f->hello.sni)) {
-        t.tls = true;
-        server_deny(f, &t, 421, "the ClientHello asks for %s, but the client "
-                    "came for %s:%u", f->hello.sni, t.host, t.port);
+    if (opt.only != NULL && f->hello.sni[0] != '\0' && hello_strays(f, &t))
         return flow_enter(f, FLOW_SERVER);
-    }
     if (host_matches(opt.ignore, f))
         return tunnel_pass(f, "--ignore-hosts says so");
     if (opt.pass_pinned && pinned_has(f)) {

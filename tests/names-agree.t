@@ -52,7 +52,38 @@ for what, status, request in (
          lines('GET http://evil.test/ HTTP/1.1', GOOD)),
         ('an absolute target of another port', 421,
          lines('GET http://allowed.test:8080/ HTTP/1.1', GOOD)),
+        ('an absolute target of another scheme', 421,
+         lines('GET x://evil.test/ HTTP/1.1', GOOD)),
+        ('an absolute target with a port that is none', 421,
+         lines('GET http://evil.test:99999/ HTTP/1.1', GOOD)),
+        ('an absolute target with two users', 421,
+         lines('GET http://a@b@evil.test/ HTTP/1.1', GOOD)),
+        ('an absolute target for a user', 421,
+         lines('GET http://allowed.test@evil.test/ HTTP/1.1', GOOD)),
+        ('an authority for a target', 421,
+         lines('GET evil.test:80 HTTP/1.1', GOOD)),
+        ('a tunnel within, in lower case', 421,
+         lines('connect evil.test:443 HTTP/1.1', EVIL)),
         ('blanks in the target', 421, lines('GET / x HTTP/1.1', EVIL)),
+        ('a tab in the target', 421, lines('GET /\tx HTTP/1.1', EVIL)),
+        ('a vertical tab in a field', 421,
+         lines(GET, GOOD, 'X: y\v' + EVIL)),
+        ('a form feed in a name', 421, lines(GET, GOOD, '\f' + EVIL)),
+        ('a tab before the colon', 421, lines(GET, 'Host\t: evil.test')),
+        ('a blank before any colon', 421,
+         lines(GET, GOOD, 'X : y', 'X: evil.test')),
+        ('an address in hexadecimal', 421, lines(GET, 'Host: 0x7f000001')),
+        ('an IPv6 address', 421, lines(GET, 'Host: [::1]:80')),
+        ('a zone of an address', 421, lines(GET, 'Host: [::1%25evil.test]')),
+        ('a name that is too long', 421, lines(GET, 'Host: evil.test' +
+                                               'x' * 300)),
+        ('a tab in Host', 421, lines(GET, 'Host: allowed.test\tevil.test')),
+        ('an empty port', 421, lines(GET, 'Host: evil.test:')),
+        ('port 0', 421, lines(GET, 'Host: allowed.test:0', 'X: evil')),
+        ('two root dots', 421, lines(GET, 'Host: allowed.test..', 'X: evil')),
+        ('punycode', 421, lines(GET, 'Host: xn--llowed-xta.test', 'X: evil')),
+        ('letters that look the same', 421,
+         lines(GET, 'Host: \xe4llowed.test', 'X: evil')),
         ('empty lines before', 421, b'\r\n\r\n' + HIDDEN),
         ('a tunnel within', 421,
          lines('CONNECT evil.test:443 HTTP/1.1', EVIL)),
@@ -64,6 +95,18 @@ for what, status, request in (
          POST + b'1;x\nx\r\n0\r\n\r\n' + HIDDEN),
         ('data that LF ends', 400, POST + b'1\r\nx\n0\r\n\r\n' + HIDDEN),
         ('a size that is none', 400, POST + b'0x0\r\n\r\n' + HIDDEN),
+        ('a trailer', 400, POST + b'1\r\nx\r\n0\r\n' + EVIL.encode()
+         + b'\r\n\r\n'),
+        ('a request in the place of a trailer', 400,
+         POST + b'0\r\n' + HIDDEN),
+        ('an end that LF ends', 400, POST + b'0\r\n\n' + HIDDEN),
+        ('chunks in HTTP/1.0', 400, lines(
+            'POST / HTTP/1.0', GOOD, 'Transfer-Encoding: chunked',
+            'Connection: keep-alive') + b'0\r\n\r\n' + HIDDEN),
+        ('HTTP/0.9', 400, b'GET http://evil.test/\r\n'),
+        ('HTTP/0.9, behind empty lines', 400,
+         b'\r\n\nGET http://evil.test/\r\n'),
+        ('HTTP/0.9, without an end', 400, b'GET http://evil.test/'),
         ('a blank behind the version', None, lines(GET + ' ', EVIL)),
         ('a version that is none', None, lines('GET / HTTP/1.7', EVIL)),
         ('lower case', None, lines('get / http/1.1', EVIL)),
@@ -80,6 +123,7 @@ for what, status, request in (
                     client = tunnel(proxy, tls)
                     with contextlib.suppress(OSError):
                         client.send(request, step)
+                        client.shutdown_write()
                     if status:
                         equal(client.read_message().status, status,
                               'the answer')
@@ -107,6 +151,12 @@ def _():
                 (421, lines('GET http://allowed.test/ HTTP/1.1', EVIL)),
                 (403, lines('GET http://evil.test/ HTTP/1.1', GOOD)),
                 (403, lines('GET http://allowed.test:81/ HTTP/1.1', GOOD)),
+                (403, lines(GET, EVIL)), (403, lines(GET, GOOD, EVIL)),
+                (421, lines(GET, EVIL, GOOD)), (400, lines('GET / HTTP/1.0')),
+                (400, lines('GET x://evil.test/ HTTP/1.1', GOOD)),
+                (403, lines('GET http://evil.test/ HTTP/1.1',
+                            'Host: mitm.it')),
+                (200, lines('GET http://mitm.it/ HTTP/1.1', EVIL)),
                 (200, lines('GET http://ALLOWED.test./ HTTP/1.1', GOOD)),
                 (200, lines('GET http://allowed.test:80/ HTTP/1.1', GOOD)),
                 (200, lines('GET http://allowed.test/ HTTP/1.0'))):
@@ -172,6 +222,111 @@ def _():
             equal(names, ['allowed.test'], 'names that the server saw')
 
 
+def two_names(hello, kind, first=b'allowed.test'):
+    """A ClientHello, its name with another before it, of that kind."""
+    name = b'\0\0\x09evil.test'
+    more = bytes([kind]) + struct.pack('>H', len(first)) + first
+    at = hello.index(name)
+    hello = bytearray(hello[:at] + more + hello[at:])
+    for i, width in (at - 2, 2), (at - 4, 2), (3, 2), (7, 2):
+        n = int.from_bytes(hello[i:i + width], 'big') + len(more)
+        hello[i:i + width] = n.to_bytes(width, 'big')
+    at = 5 + 4 + 2 + 32                 # the length of all extensions
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at:at + 2], 'big')
+    at += 1 + hello[at]
+    n = int.from_bytes(hello[at:at + 2], 'big') + len(more)
+    hello[at:at + 2] = n.to_bytes(2, 'big')
+    return bytes(hello)
+
+
+@test('two names in one ClientHello')
+def _():
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client_context(make_ca()).wrap_bio(
+            into, out, server_hostname='evil.test').do_handshake()
+    hello = out.read()
+    for option in (), ('--ignore-hosts', 'allowed'):
+        for kind in 0, 1:
+            with fenced(lambda conn: conn.read_all(), *option) as (origin,
+                                                                   proxy):
+                client = tunnel(proxy, False)
+                client.send(two_names(hello, kind))
+                equal(client.read_all(), b'', 'the answer')
+                check(b'evil' not in origin.rx, 'what the server got')
+                proxy.wait_log('a server name that cannot be one')
+
+
+@test('HTTP/2 is not offered in plain text, nor may it be switched to')
+def _():
+    def behave(conn):
+        conn.read_head()
+        conn.send(lines('HTTP/1.1 101 Switching Protocols', 'Upgrade: h2c',
+                        'Connection: Upgrade'))
+        conn.read_all()
+    for offer in 'h2c', 'websocket, h2c', 'H2C':
+        with fenced(behave) as (origin, proxy):
+            client = tunnel(proxy, False)
+            client.send(lines(GET, GOOD, 'Connection: Upgrade, HTTP2-Settings',
+                              'Upgrade: ' + offer, 'HTTP2-Settings: AAMA'))
+            equal(client.read_message().status, 502, 'the answer')
+            with contextlib.suppress(OSError):
+                client.send(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nevil.test')
+            client.read_all()
+            check(b'h2c' not in origin.rx.lower(), 'what was offered')
+            check(b'PRI' not in origin.rx, 'what the server got')
+
+
+def agrees_to_tls(ask, answer):
+    """A server that agrees to TLS in some protocol's way."""
+    def behave(conn):
+        conn.read_until(ask)
+        conn.send(answer)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(make_leaf(names='DNS:evil.test'))
+        with contextlib.suppress(OSError, Failed):
+            conn.start_tls(context)
+            conn.read_all()
+    return behave
+
+
+class Early(Conn):
+    """A client that begins TLS before it has read what the server says."""
+
+    def flush(self):
+        super().flush()
+        left, self.agreed = len(self.agreed), b''
+        while left > 0:
+            left -= len(self.sock.recv(left)) or left
+
+
+UPGRADE = lines(GET, GOOD, 'Connection: Upgrade', 'Upgrade: TLS/1.2')
+SWITCHED = lines('HTTP/1.1 101 Switching Protocols', 'Upgrade: TLS/1.2',
+                 'Connection: Upgrade')
+for what, ask, agreed, early in (
+        ('behind an upgrade (RFC 2817)', UPGRADE, SWITCHED, False),
+        ('behind STARTTLS', b'STARTTLS\r\n', b'220 go\r\n', False),
+        ('before the answer to STARTTLS', b'STARTTLS\r\n', b'220 go\r\n',
+         True)):
+    @test('TLS with another name begins ' + what)
+    def _(ask=ask, agreed=agreed, early=early):
+        with fenced(agrees_to_tls(ask, agreed)) as (origin, proxy):
+            client = tunnel(proxy, False)
+            client.send(ask)
+            if not early:
+                equal(client.read_exact(len(agreed)), agreed, 'it agrees')
+            client.__class__, client.agreed = Early, agreed if early else b''
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with contextlib.suppress(OSError, Failed):
+                client.start_tls(context, 'evil.test')
+                client.send(HIDDEN)
+                client.read_all()
+            origin.conns[0].read_all()
+            check(EVIL.encode() not in origin.rx, 'what the server got')
+
+
 @test('a server that speaks first makes no stream of HTTP')
 def _():
     def behave(conn):
@@ -227,6 +382,13 @@ def _():
                     client.send(HIDDEN)
                 client.read_all()
                 check(b'evil' not in origin.rx, 'what the server got')
+
+
+@test('an empty expression, which would match all, is no fence')
+def _():
+    status, _, said = mitmproxy('-p', '0', '--only-hosts', '')
+    equal(status, 2, 'the status')
+    like(said, 'would match every host', 'why')
 
 
 run()
