@@ -313,7 +313,7 @@ struct body {
     } step;
     bool cr;                /* CR has come, and LF must follow */
     uint64_t left;          /* of BY_LENGTH, or of the chunk */
-    bool strict;            /* only CRLF ends a chunk's line */
+    bool strict;            /* only CRLF ends a line, and there is no trailer */
     bool begun, done;       /* some bytes of the body have come; all have */
 };
 
@@ -1175,7 +1175,7 @@ static void sink_flush(struct sink *s, bool all)
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;
             shared->capture_cut |= s == capture;
-            if (errno != EPIPE || s >= capture) /* else the reader left */
+            if (errno != EPIPE || s >= events) /* else the reader left */
                 say(0, "%s: %s: nothing more is written to it", s->name,
                     strerror(errno));
         }

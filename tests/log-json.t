@@ -73,22 +73,221 @@ def _():
                        % (failed['flow'], failed['exchange']))
 
 
+def odd(rng, count, but=b''):
+    """Random bytes, those that JSON has a meaning for among them."""
+    return bytes(rng.choice((rng.randrange(256), *b'"\\\x00\x1b\x7f\xff\r\n'))
+                 for _ in range(count)).translate(None, but)
+
+
+def hello(name):
+    """A ClientHello that asks for this name, whatever is in it."""
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(
+            into, out, server_hostname='x' * len(name)).do_handshake()
+    return out.read().replace(b'x' * len(name), name)
+
+
+# Each takes the proxy, an origin, and a source of random bytes, and asks.
+def odd_request(proxy, origin, rng):
+    proxy.tunnel(origin).send(
+        b'A%s /%s HTTP/1.1\r\nHost: %s\r\n\r\n' % (
+            bytes(rng.choice(b"!#$%&'*+-.^_`|~aZ9") for _ in range(20)),
+            odd(rng, rng.choice((1, 10, 3000)), b'\r\n\0 '),
+            odd(rng, 20, b'\r\n')))
+
+
+def odd_plain(proxy, origin, rng):
+    proxy.connect().send(b'GET http://%s/ HTTP/1.1\r\nHost: %s\r\n\r\n' % (
+        odd(rng, 9, b'\r\n '), odd(rng, 20, b'\r\n')))
+
+
+def odd_direct(proxy, origin, rng):
+    proxy.connect().send(b'GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n' % (
+        odd(rng, 9, b'\r\n '), odd(rng, 20, b'\r\n')))
+
+
+def odd_name(proxy, origin, rng):
+    proxy.tunnel('localhost:%d' % origin.port).send(hello(odd(rng, 20)))
+    proxy.connect().send(hello(odd(rng, 20)))
+
+
+def odd_socks(proxy, origin, rng):
+    name = odd(rng, 20)
+    proxy.connect().send(b'\5\1\0\5\1\0\3%c%s\0\x50' % (len(name), name))
+
+
+def odd_bytes(proxy, origin, rng):
+    proxy.connect().send(odd(rng, 300))
+    proxy.tunnel(origin).send(odd(rng, 300))
+
+
+def odd_answer(proxy, origin, rng):
+    proxy.tunnel(origin).send(get('/answer'))
+
+
+def odd_frame(proxy, origin, rng):
+    client = proxy.tunnel(origin)
+    client.send(get('/ws', 'Connection: Upgrade', 'Upgrade: websocket',
+                    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='))
+    client.send(odd(rng, 100))
+
+
+def odd_reason(proxy, origin, rng):
+    proxy.tunnel(origin).send(get('/coprocess'))
+
+
+ODD = [odd_request, odd_plain, odd_direct, odd_name, odd_socks, odd_bytes,
+       odd_answer, odd_frame, odd_reason]
+
+
 @test('whatever bytes are in the traffic, each line is JSON')
 def _():
     seed = os.environ.get('MITM_SEED') or str(time.time_ns())
     note('MITM_SEED=' + seed)
     rng = random.Random(seed)
-    with logged(answer(reply(b'x'))) as (origin, proxy, wait):
-        for i in range(60):
-            target = bytes(rng.choice(range(33, 256)) for _ in range(
-                rng.choice((1, 10, 3000)))) + rng.choice((b'', b'"\\', b'\v'))
-            client = proxy.tunnel(origin)
-            client.send(b'GET /%s HTTP/1.1\r\nHost: "\\\x80\r\n\r\n' % target)
-            client.read_message()
-            client.finish()
-        wait('response', 60)
+    reason = script("""
+#!/usr/bin/env python3
+import os, sys
+for line in sys.stdin.buffer:
+    sys.stdin.buffer.read(int(line.split()[0]))
+    bad = os.urandom(200).replace(b'\\n', b'"')
+    sys.stderr.buffer.write(bad + b'\\n')
+    sys.stdout.buffer.write(b'!' + bad + b'\\n')
+    sys.stdout.flush()
+""")
+
+    def behave(conn):
+        while wait_message(conn):
+            ask = conn.read_head()
+            if b'/answer' in ask:
+                conn.send(b'HTTP/1.1 200 %s\r\n%s: %s\r\n\r\n' % (
+                    odd(rng, 30, b'\r\n'), odd(rng, 9, b'\r\n'),
+                    odd(rng, 30, b'\r\n')))
+                return
+            if b'/ws' in ask:
+                conn.send(b'HTTP/1.1 101 %s\r\nUpgrade: websocket\r\n'
+                          b'Connection: Upgrade\r\n\r\n%s' % (
+                              odd(rng, 30, b'\r\n'), odd(rng, 100)))
+                return
+            conn.send(reply(b'x'))
+    with logged(behave, '--match', '~u /coprocess', '--coprocess', '--request',
+                reason, '--match', '~w', '--request', 'cat >&2; exit 1') as (origin, proxy, wait):
+        proxy.coprocesses = 1
+        for i in range(20):
+            for ask in ODD:
+                with contextlib.suppress(OSError):
+                    ask(proxy, origin, rng)
+            for client in proxy.clients:
+                client.cut()
+                with contextlib.suppress(Failed):
+                    client.read_all()
+                client.close()
+            proxy.clients.clear()
+        found = wait('close', 20 * len(ODD))
+        kinds = {e['event'] for e in found}
+        check({'open', 'request', 'response', 'filter', 'close', 'note',
+               'tls'} <= kinds, 'all kinds', kinds)
         check(max(map(len, slurp(proxy.events).splitlines())) < 4096,
               'lines that a pipe takes at once')
+        if shutil.which('jq'):
+            equal(command('jq', '-c', '.flow', proxy.events, status=0).count(
+                b'\n'), slurp(proxy.events).count(b'\n'), 'lines for jq')
+
+
+@test('every line of the log has the numbers of an event, and the other way')
+def _():
+    with logged(answer(reply(b'x')), '--explain', '--only-hosts', '^localhost:',
+                '--match', '~u /fail', '--request', 'false', tls=True) as (
+                    origin, proxy, wait):
+        clients = [proxy.tls(origin) for _ in range(3)]
+        for path, client in [*zip(('/a', '/b', '/fail'), clients),
+                             *zip(('/c', '/d'), clients)]:
+            client.send(get(path, host=origin.auth))
+            client.read_message()
+        client = proxy.connect()
+        client.send(get('http://no.test/'))
+        client.read_message()
+        for client in clients + [client]:
+            client.finish()
+        found = wait('close', 4)
+        flows = {e['flow'] for e in found}
+        equal(flows, {1, 2, 3, 4}, 'connections')
+        told = re.findall(r'(?m)^mitmproxy: c(\d+)(?: #(\d+))? \+[\d.]+ (.*)$',
+                          proxy.log())
+        said = [e for e in found if e['event'] != 'response']
+        equal(len(told), len(said), 'lines, and events')
+        for (flow, exchange, text), event in zip(told, said):
+            equal((int(flow), int(exchange or 0)),
+                  (event['flow'], event.get('exchange', 0)), text)
+            check(text.startswith(event['reason']), 'the words', text, event)
+        ended = re.findall(r'(?m)^#(\d+) == (\d+) (\S+) (\S+) (\d+) -> (\d+) '
+                           r'bytes', proxy.out())
+        equal([[int(n) if n.isdigit() else n for n in line] for line in ended],
+              [[e[k] for k in ('exchange', 'status', 'method', 'url', 'came',
+                               'bytes')] for e in found
+               if e['event'] == 'response'], '== and response')
+
+
+@test('a FIFO: its reader is waited for; when it leaves, that is told')
+def _():
+    fifo = scratch('fifo')
+    os.mkfifo(fifo)
+    first, enough = [], threading.Event()
+
+    def read():
+        with open(fifo, 'rb') as f:
+            for line in f:
+                first.append(json.loads(line))
+                if first[-1]['event'] == 'response':
+                    return
+    reader = thread(read)
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--log-json', fifo) as proxy:
+        proxy.fetch(origin)
+        reader.result()
+        equal(first[0]['event'], 'open', 'the first event')
+        proxy.fetch(origin)
+        proxy.wait_log(r'fifo: Broken pipe: nothing more is written to it')
+        equal(proxy.fetch(origin).body, b'x', 'what goes on')
+
+
+@test('a reader that sleeps holds up nobody, and is told what it missed')
+def _():
+    fifo = scratch('fifo')
+    os.mkfifo(fifo)
+    hold = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('-q', '--log-json', fifo) as proxy:
+        client, asked = proxy.tunnel(origin), 0
+        text = b''
+
+        def ask():
+            nonlocal asked
+            asked += 1
+            client.send(get('/' + 'x' * 900))
+            client.read_message()
+
+        def take():
+            nonlocal text
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    text += os.read(hold, 65536)
+        for _ in range(2000):
+            ask()
+        until = time.monotonic() + DEADLINE
+        while b'"event":"lost"' not in text and time.monotonic() < until:
+            take()
+            ask()
+        client.finish()
+        wait_for(lambda: take() or b'"event":"close"' in text, 'the end')
+        found = [json.loads(line) for line in text.splitlines()]
+        lost = sum(e['lines'] for e in found if e['event'] == 'lost')
+        check(lost > 0, 'lines that were lost')
+        # of each: request, response, and others that the first one has
+        equal(sum(e['event'] in ('request', 'response') for e in found) + lost,
+              2 * asked, 'what was read, and what was lost')
+    os.close(hold)
 
 
 @test('to standard output, where messages then are not')
