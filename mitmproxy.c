@@ -886,6 +886,16 @@ static bool parse_number(const char *s, long max, long *n)
            *n <= max;
 }
 
+/* The number that n bytes at p are, 8 at most, in network byte order. */
+static uint64_t number_at(const unsigned char *p, size_t n)
+{
+    uint64_t number = 0;
+
+    while (n-- > 0)
+        number = number << 8 | *p++;
+    return number;
+}
+
 /* The value of a hexadecimal digit, or -1. */
 static int hex(char c)
 {
@@ -3413,7 +3423,7 @@ static bool tls_join(struct end *e)
            len > 0 && len < 4) {
         if (e->wire_in.len < len + 10)
             return false;
-        next = (size_t)p[len + 8] << 8 | p[len + 9];
+        next = number_at(p + len + 8, 2);
         if (p[len + 5] != 22 || next == 0 || len + next > 16384)
             break;
         memmove(p + 5, p, 5 + len);
@@ -4103,7 +4113,8 @@ static bool tls_verify(mbedtls_x509_crt *crt, const char *name, time_t *until,
    child's output decides about data, waitpid() only about its status. Limit: a
    child that leaves its process group is on its own. */
 
-/* Any signal that matters: wakes the loop with its number. */
+/* The handler of all signals that matter: writes the number into self_pipe,
+   which wakes the loop. */
 static void on_signal(int number)
 {
     int saved = errno;
@@ -4115,8 +4126,8 @@ static void on_signal(int number)
     errno = saved;
 }
 
-/* Says what is done about the signals that a terminal sends to all of its
-   programs: ^C, ^\, and that it is closed, unless nohup has that ignored. */
+/* Sets the handler of what a terminal sends to all of its programs: SIGINT,
+   and, unless they are ignored (nohup), SIGQUIT and SIGHUP. */
 static void terminal_signals(void (*handler)(int))
 {
     signal(SIGINT, handler);
@@ -4182,8 +4193,9 @@ shell:
     return NULL;
 }
 
-/* Where memory runs out, the kernel (proc_pid_oom_score_adj) ends a filter,
-   of which one message dies, and not us, of whom all do. */
+/* Raises a child's oom_score_adj (proc(5)): where memory runs out, the kernel
+   is to end a filter, with which one message dies, and not us, with whom all
+   do. */
 static void oom_offer(pid_t pid)
 {
     char path[64];
@@ -4196,8 +4208,9 @@ static void oom_offer(pid_t pid)
     fd_close(&fd);
 }
 
-/* Starts f's command, in a process group of its own, between two pipes, of
-   which *in and *out become our ends. Its pid, or -1, errno. */
+/* Starts f's command in a process group of its own, with pipes as standard
+   input and output, of which *in and *out become our ends. Returns the pid, or
+   -1, errno. */
 static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
 {
     char *shell[] = { "sh", "-c", (char *)f->command, NULL };
@@ -4243,10 +4256,10 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
     return pid;
 }
 
-/* Sends a signal to a child, pid, and to all that it has started and that is in
-   its process group. pid 0: it has been reaped. Then the kernel may give the
-   group's number to a stranger as soon as nobody is left in the group; as long
-   as somebody is, no process can have that number. */
+/* Sends a signal to a child's process group: to the child, and to all that it
+   has started. pid 0: the child has been reaped. Then the kernel may give the
+   number to a stranger as soon as nobody is left in the group: kill(2) of
+   signal 0 tells whether somebody is. */
 static void group_kill(pid_t pid, pid_t group, int number)
 {
     if (pid > 0 || (group > 0 && kill(group, 0) != 0 && errno == ESRCH))
@@ -4284,8 +4297,8 @@ static void child_free(struct child *p)
     free(p);
 }
 
-/* Nobody wants a filter's child any more. It, and all that it has started, is
-   told to stop: by SIGTERM, or, if only the latter are left and hold its
+/* Ends a child that nobody wants any more, with its process group: by SIGTERM;
+   or, where the child has been reaped and others of the group still hold its
    output, by SIGKILL. */
 static void child_kill(struct child *p)
 {
@@ -4315,8 +4328,8 @@ static struct filter rsa_maker = { HELPER("--rsa-key"), .jobs = 1 };
 static struct filter lookups = { HELPER("--lookup"), .jobs = MAX_RESOLVERS,
                                  .next = &rsa_maker };
 
-/* Gives up the capabilities that who is not root had for the start, such as
-   CAP_NET_ADMIN for TPROXY: they are not for filters. */
+/* Gives up the capabilities (capset(2)) that we were started with, not being
+   root, such as CAP_NET_ADMIN for TPROXY: they are not for filters. */
 static void capabilities_drop(void)
 {
     struct { uint32_t version; int pid; } self = { 0x20080522, 0 };
@@ -4388,8 +4401,8 @@ static _Noreturn void helper_run(void (*answer)(const char *))
 
 /* ---- heads */
 
-/* The next line of the n bytes at p: its bytes with its line end, which is
-   LF or CRLF; *len is those without it. 0: it is not complete. */
+/* The bytes of the first line of the n bytes at p, its LF or CRLF included;
+   *len is without that. 0: the line has no end yet. */
 static size_t next_line(const char *p, size_t n, size_t *len)
 {
     const char *lf = memchr(p, '\n', n);
@@ -4400,8 +4413,8 @@ static size_t next_line(const char *p, size_t n, size_t *len)
     return (size_t)(lf - p) + 1;
 }
 
-/* Moves *p, with n bytes, behind its blanks; returns what is left of them
-   without those at the end. */
+/* Takes the blanks off both ends of the n bytes at *p: moves *p, and returns
+   how many bytes are left. */
 static size_t strip(const char **p, size_t n)
 {
     for (; n > 0 && (**p == ' ' || **p == '\t'); n--)
@@ -4411,8 +4424,9 @@ static size_t strip(const char **p, size_t n)
     return n;
 }
 
-/* Splits a field line into name and value, at p and len bytes long. False:
-   it is none: a continuation (obs-fold), or without a colon. */
+/* Splits the field line of len bytes at p (RFC 9112, 5): its first *name bytes
+   are the name. False: it is a fold of the line before (obs-fold, 5.2), or has
+   no colon. */
 static bool split_field(const char *p, size_t len, size_t *name,
                         const char **value, size_t *value_len)
 {
@@ -4426,8 +4440,8 @@ static bool split_field(const char *p, size_t len, size_t *name,
     return true;
 }
 
-/* The length of what some read as a field's name, n bytes at p: without the
-   blanks that others have written before the colon. */
+/* The bytes of a field's name, n bytes at p, without the blanks before the
+   colon, which RFC 9112, 5.1, forbids: some read the name without them. */
 static size_t bare_name(const char *p, size_t n)
 {
     while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t' || p[n - 1] == '\r'))
@@ -4435,13 +4449,14 @@ static size_t bare_name(const char *p, size_t n)
     return n;
 }
 
-/* Whether a field's name, n bytes at p, may be read as this one. */
+/* Whether some read a field's name, n bytes at p, as this one. */
 static bool field_is(const char *p, size_t n, const char *name)
 {
     return same_word(p, bare_name(p, n), name);
 }
 
-/* Whether a list (RFC 9110, 5.6.1) has word as a member, or as its last. */
+/* Whether the list (RFC 9110, 5.6.1) of n bytes at p has word as a member; with
+   last, as the last one. */
 static bool list_has(const char *p, size_t n, const char *word, bool last)
 {
     while (n > 0) {
@@ -4495,7 +4510,8 @@ static bool parse_lengths(const char *p, size_t n, uint64_t *length)
    is chunked indeed. */
 static const char old_coding[] = "HTTP/1.0 knows no transfer coding";
 
-/* Notes what one field says about the message. Base is the head's start. */
+/* Notes what a field says about the message: its name has name bytes at p, its
+   value len bytes. base is where the head begins. */
 static void head_field(struct head *h, const char *base, const char *p,
                        size_t name, const char *value, size_t len)
 {
@@ -4551,8 +4567,8 @@ static bool parse_version(const char *p, int *minor)
     return memcmp(p, "HTTP/1.", 7) == 0 && (*minor == 0 || *minor == 1);
 }
 
-/* A status-line of len bytes at p (RFC 9112, 4). In front of the status, and
-   of a request-line's parts, may be more than one blank. */
+/* Reads a status-line of len bytes at p (RFC 9112, 4). Some servers write more
+   than one blank before the status. */
 static bool parse_status_line(struct head *h, const char *p, size_t len)
 {
     size_t at = 8;
@@ -4568,8 +4584,9 @@ static bool parse_status_line(struct head *h, const char *p, size_t len)
     return status >= 100;
 }
 
-/* A request-line of len bytes at p, which is at offset at (RFC 9112, 3).
-   The target may have spaces in it: many clients are careless. */
+/* Reads a request-line (RFC 9112, 3) of len bytes at p, at bytes behind the
+   head's start. Many clients are careless: the target may have blanks in it,
+   and more than one around it. */
 static bool parse_request_line(struct head *h, const char *p, size_t len,
                                size_t at)
 {
@@ -4588,8 +4605,8 @@ static bool parse_request_line(struct head *h, const char *p, size_t len,
     return from < to;
 }
 
-/* Whether the n bytes at p, of which a line without its end yet begins at
-   h->at, may still become the start of a request or a response. */
+/* Whether the n bytes at p may become a request or a response: a start-line,
+   whose end has not come yet, begins at h->at. */
 static bool start_possible(bool request, const char *p, size_t n,
                            struct head *h)
 {
@@ -4607,7 +4624,7 @@ static bool start_possible(bool request, const char *p, size_t n,
     return i == n || h->method.len > 0;
 }
 
-/* Notes one field line of len bytes at p + h->at, or a fold of the last. */
+/* Notes the field line of len bytes at p + h->at, or a fold of the last. */
 static void head_line(struct head *h, const char *p, size_t len)
 {
     const char *line = p + h->at, *value;
@@ -4622,8 +4639,8 @@ static void head_line(struct head *h, const char *p, size_t len)
         h->frames = false;
 }
 
-/* A head is there, of len bytes: what its fields say together. As
-   head_more(). */
+/* The head is whole, of len bytes: notes what its fields say together. Returns
+   the same as head_more(). */
 static int head_end(struct head *h, bool request, size_t len)
 {
     h->len = len;
@@ -4637,11 +4654,12 @@ static int head_end(struct head *h, bool request, size_t len)
     return h->len <= MAX_HEAD ? (int)h->len : 0;
 }
 
-/* Reads a head off the n bytes at p, the first of which earlier calls with the
-   same h have had: h is zero at the first, and remembers how far they came, so
-   that a head which drips costs no more than another. Returns its bytes, 0 for
-   more, -1 if it cannot be one. What is odd but harmless is let through; what
-   makes the framing doubtful is told in h->unclear. */
+/* Reads a head off the n bytes at p. For a head that comes in pieces there is a
+   call for each, with all bytes so far and the same h, which is zero at first
+   and tells how far the last call has come: what drips costs no more than
+   another head. Returns the head's bytes, 0 for more, -1 if it cannot be one.
+   What is odd but harmless is let through; what makes the framing doubtful is
+   told in h->unclear. */
 static int head_more(const char *p, size_t n, bool request, struct head *h)
 {
     size_t len, from;
@@ -4680,8 +4698,8 @@ static int head_parse(const char *p, size_t n, bool request, struct head *h)
     return head_more(p, n, request, h);
 }
 
-/* Whether a response ends with its head, whatever that says: to a request by
-   HEAD, or by its status (RFC 9112, 6.3). */
+/* Whether a response ends with its head, whatever length that tells (RFC 9112,
+   6.3): it answers HEAD, or has one of the statuses without a body. */
 static bool head_is_all(const struct head *h, bool by_head)
 {
     return h->status != 0 && (by_head || h->status < 200 ||
@@ -4690,8 +4708,8 @@ static bool head_is_all(const struct head *h, bool by_head)
 
 /* ---- bodies */
 
-/* How the body is framed that follows this head (RFC 9112, 6.3). Ex tells of
-   the request when h is a response. */
+/* The body that follows the head h, none of it read yet (RFC 9112, 6.3). ex is
+   asked about the request that a response answers. */
 static struct body body_begin(const struct head *h, const struct exchange *ex)
 {
     struct body b = {
@@ -4747,9 +4765,9 @@ static bool chunk_byte(struct body *b, char c)
     return b->step == CHUNK_EXT || b->step == TRAILER_LINE;
 }
 
-/* The next piece of a body among the n > 0 bytes at p: returns its length,
-   *data tells whether it is data or framing, of which trailers, with the empty
-   line behind them, are pieces of their own. -1: malformed. */
+/* The next piece of a body among the n > 0 bytes at p: returns its length, or
+   -1: malformed. *data tells data from framing. The trailers with the empty
+   line behind them are a piece of their own. */
 static ssize_t body_next(struct body *b, const char *p, size_t n, bool *data)
 {
     size_t i = 0;
@@ -4790,10 +4808,11 @@ static int chunks_begin(const char *p, size_t n)
 
 /* ---- heads that are changed: in place, and no more of them than must be */
 
-/* Gives the fields of this name, in the head that b begins with and whose field
-   lines begin at offset at, this value: the first of them has it then, and the
-   others go, as do folds. NULL: all go. What their values were is put into was
-   as a list, unless that is NULL. Whether one has the value now. */
+/* Gives the first field of this name a value, and takes out all others, and
+   folds; value NULL: takes out all. b begins with the head, its field lines at
+   offset at. The values that there were are put into was as one list (RFC 9110,
+   5.3), unless that is NULL. Returns whether there was a field to be given the
+   value. */
 static bool head_set(struct buf *b, size_t at, const char *field,
                      const char *value, struct buf *was)
 {
@@ -4830,8 +4849,8 @@ static bool head_set(struct buf *b, size_t at, const char *field,
     return set;
 }
 
-/* Appends those members of a list (RFC 9110, 5.6.1) that do not offer HTTP/2;
-   alone: nor is there any other that Upgrade offers. */
+/* Appends the members of a list (RFC 9110, 5.6.1), n bytes at p, but for those
+   that offer HTTP/2, and, if Upgrade offers that alone, Upgrade. */
 static void list_keep(struct buf *out, const char *p, size_t n, bool alone)
 {
     for (size_t len; n > 0; p += len, n -= len) {
@@ -4849,7 +4868,7 @@ static void list_keep(struct buf *out, const char *p, size_t n, bool alone)
 }
 
 /* Takes HTTP/2 (RFC 7540, 3.2.1) out of what the head offers that b is, and h
-   tells of. What those fields have in folds goes. */
+   tells of, with all that the fields in question have in folds. */
 static void head_without_h2c(struct buf *b, const struct head *h)
 {
     static const char *const lists[] = { "Upgrade", "Connection" };
@@ -4867,7 +4886,7 @@ static void head_without_h2c(struct buf *b, const struct head *h)
     buf_free(was);
 }
 
-/* Adds a field line to the head that b is, with the line end of its last. */
+/* Adds a field line to the head that b is, and ends it as the head ends. */
 static void head_add(struct buf *b, const char *field)
 {
     const char *eol = b->len > 1 && buf_at(b)[b->len - 2] == '\r' ? "\r\n"
@@ -4903,9 +4922,10 @@ static void head_frame(struct buf *b, const struct head *h, int framing,
 
 /* ---- targets (RFC 9112, 3.2) */
 
-/* Splits "host:port" of n bytes, or "[v6]:port", or a host alone, which then
-   has the port given (0: one must be there). The zone of an IPv6 address may
-   stand behind "%25", as in a URL (RFC 6874). False: it is none. */
+/* Reads an authority (RFC 3986, 3.2) of n bytes at p: "host:port", "[v6]:port",
+   or a host alone, which then has the port given (0: one must be there). The
+   zone of an IPv6 address may stand behind "%25" (RFC 6874). False: it is
+   none. */
 static bool parse_authority(const char *p, size_t n, unsigned port,
                             struct target *t)
 {
@@ -4948,10 +4968,11 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
     return port != 0;
 }
 
-/* Takes an absolute target (RFC 9112, 3.2.2) of n bytes apart: where it
-   goes, and *rest, its origin-form; *rest_len may be 0 for "/" or "*".
-   False: it is not absolute, or not of HTTP, nor of WebSocket, whose scheme
-   tells of the handshake's Upgrade (RFC 6455, 3). */
+/* Takes a target in absolute-form (RFC 9112, 3.2.2), n bytes at p, apart: where
+   it goes, and its path and query, *rest_len bytes at *rest, of which none
+   stand for "/" or "*". False: the target has another form, or its scheme is
+   neither HTTP's nor WebSocket's, whose handshake is a request of HTTP (RFC
+   6455, 3). */
 static bool parse_absolute(const char *p, size_t n, struct target *t,
                            const char **rest, size_t *rest_len)
 {
@@ -4984,9 +5005,10 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
 
 static unsigned char hello_msg[MAX_HELLO];
 
-/* Glues a ClientHello, which may come in any number of records (RFC 8446,
-   5.1), together from the n bytes at p in hello_msg. Returns the bytes of the
-   records, 0: need more, *glued at least; -1: it is none, or too long. */
+/* Puts a ClientHello together in hello_msg from the records at p, n bytes: TLS
+   may cut it into any number of them (RFC 8446, 5.1). Returns the records'
+   bytes, and *glued is the message's; 0: more must come, of records *glued
+   bytes at least; -1: it is no ClientHello, or too long. */
 static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
 {
     unsigned char *msg = hello_msg;
@@ -4998,7 +5020,7 @@ static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
         if (n - i < 5)
             return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
                    ? -1 : 0;
-        piece = (size_t)p[i + 3] << 8 | p[i + 4];
+        piece = number_at(p + i + 3, 2);
         if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
             len + piece > MAX_HELLO)
             return -1;
@@ -5009,7 +5031,7 @@ static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
         memcpy(msg + len, p + i + 5, piece);
         len += piece;
         if (len >= 4)
-            want = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
+            want = 4 + number_at(msg + 1, 3);
         if (want > MAX_HELLO)
             return -1;
     }
@@ -5025,7 +5047,7 @@ static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
 
     if (n < 5)
         return true;
-    size = (size_t)p[3] << 8 | p[4];
+    size = number_at(p + 3, 2);
     if (5 + size > n)
         return false;
     h->absurd = size > MAX_HOST || size == 0 || p[2] != 0 || n > 5 + size ||
@@ -5054,8 +5076,9 @@ static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
     }
 }
 
-/* Whether the n bytes at p, numbers of two, have one that stands for ECDSA: a
-   cipher suite, which those of TLS 1.3 do, too, or a signature algorithm. */
+/* Whether one of the numbers of 2 bytes each, n bytes at p, stands for ECDSA:
+   of cipher suites (all of TLS 1.3 may use it), or else of signature
+   algorithms. */
 static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
 {
     static const unsigned char of_12[] = { 0x09, 0x0a, 0x23, 0x24, 0x2b, 0x2c,
@@ -5069,8 +5092,9 @@ static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
     return false;
 }
 
-/* Reads a ClientHello off the n bytes at p (RFC 8446, 4.1.2). 1: h is
-   filled; 0: need more; -1: it is none. */
+/* Reads a ClientHello (RFC 8446, 4.1.2) off the n bytes at p. Returns 1: h is
+   filled; 0: more must come, h->enough bytes in all at least; -1: it is none.
+   */
 static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
 {
     const unsigned char *msg = hello_msg;
@@ -5080,25 +5104,24 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
     *h = (struct hello){ .enough = whole == 0 ? len : 0 };
     if (whole <= 0)
         return whole;
-    len = 4 + ((size_t)msg[1] << 16 | (size_t)msg[2] << 8 | msg[3]);
+    len = 4 + number_at(msg + 1, 3);
     /* skip session id, cipher suites, compression */
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 3; k++, i = end) {
         size_t width = k == 1 ? 2 : 1;
 
         if (i + width > len)
             return -1;
-        end = i + width + (k == 1 ? (size_t)msg[i] << 8 | msg[i + 1] : msg[i]);
+        end = i + width + number_at(msg + i, width);
         if (end > len)
             return -1;
         h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
-        i = end;
     }
     if (i + 2 > len)
         return i == len ? 1 : -1;   /* no extensions at all */
     for (i += 2; i + 4 <= len; i = end) {
-        unsigned type = (unsigned)msg[i] << 8 | msg[i + 1];
+        size_t type = number_at(msg + i, 2);
 
-        end = i + 4 + ((size_t)msg[i + 2] << 8 | msg[i + 3]);
+        end = i + 4 + number_at(msg + i + 2, 2);
         if (end > len)
             return -1;
         if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
@@ -5113,8 +5136,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
 
 /* ---- the PROXY protocol, versions 1 and 2 */
 
-/* Fills a with an address of the family and a port, of which the n bytes at ip
-   and port are in network byte order. */
+/* Fills *a with the IP address of n bytes at ip, 4 or 16, and the port of 2
+   bytes, both in network byte order. */
 static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
                          const void *port)
 {
@@ -5128,13 +5151,13 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
     unmap_address(a);
 }
 
-/* The PROXY protocol, version 1: "PROXY TCP4 from to port port" on a line of
-   at most 107 bytes. Contract as in 15; *a becomes the client's address, if
-   that is told. */
+/* Reads version 1: "PROXY TCP4 from to port port" on a line of at most 107
+   bytes. Contract as in 15; *a becomes the client's address, if that is
+   told. */
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
     const char *end = memchr(p, '\n', n < 107 ? n : 107);
-    char line[108], again[128], family[8], from[48], to[48];
+    char line[108], again[128], family[2], from[48], to[48];
     unsigned char ip[16];
     unsigned port, at;
     size_t len = end ? (size_t)(end + 1 - p) : n;
@@ -5147,16 +5170,14 @@ static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
         (line[13] == ' ' || len == 15) && end[-1] == '\r')
         return (int)len;
-    if (sscanf(line, "PROXY %7s %47s %47s %u %u", family, from, to, &port,
+    if (sscanf(line, "PROXY TCP%1[46] %47s %47s %u %u", family, from, to, &port,
                &at) != 5 || port > 65535 || at > 65535)
         return -1;
-    snprintf(again, sizeof again, "PROXY %s %s %s %u %u\r\n", family, from, to,
-             port, at);
-    if (strcmp(line, again) != 0 || strlen(line) != len ||
-        strncmp(family, "TCP", 3) != 0 || strspn(family + 3, "46") != 1 ||
-        family[4] != '\0')
-        return -1;
-    n = family[3] == '4' ? 4 : 16;
+    snprintf(again, sizeof again, "PROXY TCP%s %s %s %u %u\r\n", family, from,
+             to, port, at);
+    if (strcmp(line, again) != 0 || strlen(line) != len)
+        return -1;                  /* sscanf() is not strict about blanks */
+    n = *family == '4' ? 4 : 16;
     if (inet_pton(n == 4 ? AF_INET : AF_INET6, to, ip) != 1 ||
         inet_pton(n == 4 ? AF_INET : AF_INET6, from, ip) != 1)
         return -1;
@@ -5164,9 +5185,8 @@ static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
     return (int)len;
 }
 
-/* The PROXY protocol's header, of version 1 or 2 (HAProxy's
-   proxy-protocol.txt), at the beginning of the n bytes at p. Contract as
-   above. */
+/* Reads the header, of either version (HAProxy's proxy-protocol.txt), with
+   which the n bytes at p begin. The contract is the same. */
 static int proxied_parse(const unsigned char *p, size_t n,
                          struct sockaddr_storage *a)
 {
@@ -5179,7 +5199,7 @@ static int proxied_parse(const unsigned char *p, size_t n,
         return proxied_line((const char *)p, n, a);
     if (n < 16)
         return 0;
-    len = 16 + ((size_t)p[14] << 8 | p[15]);
+    len = 16 + number_at(p + 14, 2);
     ip = p[13] == 0x11 ? 4 : p[13] == 0x21 ? 16 : 0; /* TCP and IPv4, IPv6 */
     if ((p[12] != 0x20 && p[12] != 0x21) || len > MAX_BUF / 2 ||
         (p[12] == 0x21 && ip > 0 && len < 16 + 2 * ip + 4))
@@ -5193,9 +5213,9 @@ static int proxied_parse(const unsigned char *p, size_t n,
 
 /* ---- WebSocket (RFC 6455): frames, and what messages are made of */
 
-/* Reads the head of a frame off the n bytes at p, as long as it may be. What
-   no extension can change is malformed: a length of 2^63 or more, a control
-   frame that is long or has another part. */
+/* Reads the head of a frame (RFC 6455, 5.2) off the n bytes at p. Malformed is
+   what no extension may change: a length of 2^63 or more, a control frame of
+   more than 125 bytes or in parts. */
 static int frame_parse(const unsigned char *p, size_t n, struct frame *f)
 {
     size_t more, size;
@@ -5211,16 +5231,15 @@ static int frame_parse(const unsigned char *p, size_t n, struct frame *f)
     if (n < size)
         return 0;
     if (more > 0)
-        f->length = 0;              /* others may write 5 in 8 bytes, too */
-    for (size_t i = 0; i < more; i++)
-        f->length = f->length << 8 | p[2 + i];
+        f->length = number_at(p + 2, more); /* which may be 5, too */
     if (p[1] >> 7)
         memcpy(f->mask, p + size - 4, 4);
     return f->length >> 63 ? -1 : (int)size;
 }
 
-/* The next piece of a direction's frames among the n > 0 bytes at p: a control
-   frame, all of it, or what there is of a data frame, with its head. */
+/* The next piece of a direction's frames among the n > 0 bytes at p: all of a
+   control frame, or what has come of a data frame, whose first piece has the
+   frame's head. */
 static ssize_t frames_next(struct frames *r, const unsigned char *p, size_t n)
 {
     const struct frame *f = &r->frame;
@@ -5249,7 +5268,7 @@ static ssize_t frames_next(struct frames *r, const unsigned char *p, size_t n)
     return (ssize_t)n;
 }
 
-/* Whether the piece of a data frame that was read last ended its message. */
+/* Whether the last piece of a data frame was the end of a message. */
 static bool frames_whole(const struct frames *r)
 {
     return r->left == 0 && !r->open;
@@ -5262,7 +5281,7 @@ static void frame_mask(unsigned char *p, size_t n, const unsigned char *mask)
         p[i] ^= mask[i & 3];
 }
 
-/* Appends the payload of the data frames, n whole bytes at p, to out. */
+/* Appends to out the payload of the data frames that the n bytes at p are. */
 static void frames_open(struct buf *out, const unsigned char *p, size_t n)
 {
     struct frame f;
@@ -5274,8 +5293,8 @@ static void frames_open(struct buf *out, const unsigned char *p, size_t n)
     }
 }
 
-/* Appends n bytes as one frame to out, with the mask of 4 bytes, or, as servers
-   do, without one: NULL. */
+/* Appends n bytes to out as one frame: a client's, with a mask of 4 bytes, or,
+   mask NULL, a server's. */
 static void frame_put(struct buf *out, unsigned char opcode, const void *p,
                       size_t n, const unsigned char *mask)
 {
@@ -6943,7 +6962,7 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
 
     if (n < 9)
         return 0;
-    t->port = (unsigned)p[2] << 8 | p[3];
+    t->port = (unsigned)number_at(p + 2, 2);
     name = memchr(user, 0, n - 8);
     if (p[1] != 1 || (name ? name - user : (ssize_t)n - 8) > MAX_HOST)
         return -1;
@@ -6983,7 +7002,7 @@ static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
         return -1;
     if (n < at + len + 2)
         return 0;
-    t->port = (unsigned)p[at + len] << 8 | p[at + len + 1];
+    t->port = (unsigned)number_at(p + at + len, 2);
     if (p[3] != 3)
         inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
                   sizeof t->host);
