@@ -264,20 +264,6 @@ static int cpu_has_aes(void)
 #endif
 }
 
-/* Whether what is allocated next, of more than 16 KiB, is to be mapped by
-   itself. A TLS session's buffers are: then what is never touched of them takes
-   no memory, and what is freed goes back. An idle pair takes 70 KB so, not 88.
-   Our own buffers come and go too quickly for that. */
-static void memory_map(bool on)
-{
-#if defined(__GLIBC__)
-    mallopt(M_MMAP_THRESHOLD, on ? 16 << 10 : 8 << 20);
-    mallopt(M_TRIM_THRESHOLD, 2 << 20);
-#else
-    (void)on;
-#endif
-}
-
 /* ==== 2 types ===========================================================
    What flows is a struct buf; what it flows along is a struct flow: two ends,
    two readers, two writers. A fact is held once, where it arises; what can be
@@ -435,6 +421,7 @@ struct end {
     struct buf in, out;     /* plaintext: what came, and what is to go */
     mbedtls_ssl_context *ssl; /* NULL: no TLS */
     struct own *own;        /* the TLS session's copy of tls_conf; or NULL */
+    unsigned char record[8]; /* the next record's number, while TLS rests */
     struct tap *tap;        /* -w's place for what passes; or NULL */
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it has not */
@@ -3496,9 +3483,7 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     }
     e->ssl = alloc(sizeof *e->ssl);
     mbedtls_ssl_init(e->ssl);
-    memory_map(true);
     error = mbedtls_ssl_setup(e->ssl, conf);
-    memory_map(false);
     if (error != 0) {               /* mbedtls_ssl_free() looks at conf */
         e->ssl->MBEDTLS_PRIVATE(conf) = conf;
         return false;
@@ -3618,7 +3603,11 @@ static bool tls_shake(struct end *e)
 
 /* Of mbedtls/tls_alt.c, which the system's Mbed TLS lacks. */
 #pragma weak tls_alt_key_update
+#pragma weak tls_alt_rest
+#pragma weak tls_alt_wake
 int tls_alt_key_update(mbedtls_ssl_context *ssl);
+void tls_alt_rest(mbedtls_ssl_context *ssl, unsigned char number[8]);
+int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8]);
 
 /* What an error of an open session comes to: 0, if it was but the peer's
    KeyUpdate (RFC 8446, 4.6.3). Notes the number of a fatal alert. */
@@ -3742,6 +3731,8 @@ static bool tls_pump(struct end *e)
         return false;
     if (!e->ready)
         return tls_shake(e);
+    if (tls_alt_wake != NULL && tls_alt_wake(e->ssl, e->record) != 0)
+        no_memory();
     while (tls_open(e))
         moved = true;
     while (tls_seal(e))
@@ -10341,9 +10332,12 @@ static bool flow_write(struct flow *f)
     return moved;
 }
 
-/* Gives back the memory of an end's empty buffers. */
+/* Gives back the memory of an end's empty buffers, and of a TLS session in
+   which nothing waits: until the next tls_pump(). */
 static void end_trim(struct end *e)
 {
+    if (e->ssl != NULL && e->ready && tls_alt_rest != NULL)
+        tls_alt_rest(e->ssl, e->record);
     buf_trim(&e->in);
     buf_trim(&e->out);
     buf_trim(&e->wire_in);
@@ -11080,7 +11074,10 @@ int main(int argc, char **argv)
     const char *here;
     char text[80];
 
-    memory_map(false);
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 8 << 20); /* buffers come and go too quickly */
+    mallopt(M_TRIM_THRESHOLD, 2 << 20); /* to be mapped and unmapped */
+#endif
     signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
     fix_stdio();
     if (argc == 2 && strcmp(argv[1], "--lookup") == 0)

@@ -53,7 +53,8 @@
 #define MBEDTLS_SSL_EARLY_DATA
 
 /* After the handshake the buffers shrink to what was agreed on with a peer
-   that asked for small records; VARIABLE_BUFFER_LENGTH rests on that. */
+   that asked for small records; VARIABLE_BUFFER_LENGTH rests on that, and
+   tls_alt.c on the lengths that it keeps. */
 #define MBEDTLS_SSL_MAX_FRAGMENT_LENGTH
 #define MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH
 

@@ -1,8 +1,10 @@
 /* What Mbed TLS's TLS cannot do, and mitmproxy.c needs: certificates with
-   critical extensions, and KeyUpdate. */
+   critical extensions, KeyUpdate, and sessions that take little while they
+   rest. */
 
 #include "ssl_misc.h"
 #include "ssl_tls13_keys.h"
+#include "mbedtls/platform.h"
 #if MBEDTLS_VERSION_MAJOR < 4
 #include "mbedtls/oid.h"
 #define UNKNOWN_SIGNATURE \
@@ -165,4 +167,78 @@ int tls_alt_key_update(mbedtls_ssl_context *ssl)
     memcpy(ssl->out_msg, "\x18\0\0\1\0", LENGTH);
     r = mbedtls_ssl_write_record(ssl, 1);
     return r != 0 ? r : keys_renew(ssl, 0);
+}
+
+/* ---- rest ----
+   A session that waits for a record has nothing in its buffers but that record's
+   number (RFC 8446, 5.3); and Mbed TLS keeps TLS 1.3's handshake, of which only
+   a ticket still wants that it is there. So the buffers are lent to sessions
+   while something passes, and one that rests takes 3 KB, not 40. */
+
+void tls_alt_rest(mbedtls_ssl_context *ssl, unsigned char number[8]);
+int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8]);
+
+enum { SPARE = 4,       /* buffers kept: for both ways of both ends of a flow */
+       BUFFER = MBEDTLS_SSL_IN_BUFFER_LEN > MBEDTLS_SSL_OUT_BUFFER_LEN ?
+                MBEDTLS_SSL_IN_BUFFER_LEN : MBEDTLS_SSL_OUT_BUFFER_LEN };
+static unsigned char *spare[SPARE];
+static int spares;
+
+/* A buffer of BUFFER bytes, or NULL. */
+static unsigned char *buffer_take(void)
+{
+    return spares > 0 ? spare[--spares] : mbedtls_calloc(1, BUFFER);
+}
+
+/* Gives one of n bytes back, whose owner has no other name for it then. */
+static void buffer_give(unsigned char **buf, size_t n)
+{
+    if (spares < SPARE && n == BUFFER)
+        spare[spares++] = *buf;
+    else
+        mbedtls_free(*buf);
+    *buf = NULL;
+}
+
+/* Lets a session rest: of all calls it takes tls_alt_wake() and
+   mbedtls_ssl_free() alone then, and number is the caller's to keep. One that
+   has a part of a record, or of a handshake, stays as it is. */
+void tls_alt_rest(mbedtls_ssl_context *ssl, unsigned char number[8])
+{
+    mbedtls_ssl_handshake_params *h = ssl->handshake;
+
+    if (ssl->in_buf == NULL || ssl->state != MBEDTLS_SSL_HANDSHAKE_OVER ||
+        ssl->in_left > 0 || ssl->out_left > 0 ||
+        mbedtls_ssl_check_pending(ssl) || ssl->in_hdr != ssl->in_buf + 8)
+        return;
+    if (h != NULL && h->update_checksum != NULL)
+        mbedtls_ssl_handshake_free(ssl); /* but for its 2 KB, which are 0 now */
+    memcpy(number, ssl->in_ctr, 8);
+    buffer_give(&ssl->in_buf, ssl->in_buf_len);
+    buffer_give(&ssl->out_buf, ssl->out_buf_len);
+}
+
+/* Ends a session's rest, if it does. 0, or there is no memory: it goes on. */
+int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8])
+{
+    unsigned char *in, *out;
+
+    if (ssl->in_buf != NULL)
+        return 0;
+    in = buffer_take();
+    out = buffer_take();
+    if (in == NULL || out == NULL) {
+        mbedtls_free(in);
+        mbedtls_free(out);
+        return MBEDTLS_ERR_SSL_ALLOC_FAILED;
+    }
+    ssl->in_buf = in;
+    ssl->out_buf = out;
+    ssl->in_buf_len = ssl->out_buf_len = BUFFER;
+    mbedtls_ssl_reset_in_pointers(ssl);
+    mbedtls_ssl_reset_out_pointers(ssl);
+    if (ssl->tls_version == MBEDTLS_SSL_VERSION_TLS1_2)
+        mbedtls_ssl_update_out_pointers(ssl, ssl->transform_out);
+    memcpy(ssl->in_ctr, number, 8);
+    return 0;
 }

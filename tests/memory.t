@@ -89,4 +89,28 @@ def _():
             bounded(proxy, idle)
 
 
+# What an idle pair takes: our Mbed TLS lends its buffers.
+EACH, PAIRS = 40 << 10, 100
+
+for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+    @test('%d idle pairs, %s, after 300 KB: less than %d KiB each'
+          % (PAIRS, version.name, EACH >> 10))
+    def _(version=version):
+        body, clients, had = b'x' * 300000, [], 0
+        with Origin(answer(reply(body)), tls=True, version=version) as origin, \
+                Proxy() as proxy:
+            for i in range(10 + PAIRS):
+                clients.append(proxy.tls(origin))
+                clients[i].send(get('/'))
+                equal(clients[i].read_message().body, body, 'the body')
+                had = had or i == 9 and proxy.memory()
+            each = (proxy.memory() - had) / PAIRS
+            check(sanitized() or each < EACH, 'bytes each', each)
+            for client in clients:      # who has rested goes on
+                client.send(get('/'))
+            for client in clients:
+                equal(client.read_message().body, body, 'the body')
+                client.close()
+
+
 run()

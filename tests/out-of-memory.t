@@ -36,7 +36,7 @@ def crowd(tls, *options):
         raise Skip('a sanitizer needs more address space than there is')
     with Origin(answer(PAGE), tls=tls) as origin, \
             Proxy('-q', *options) as proxy:
-        limit_memory(proxy, 6 << 20)
+        limit_memory(proxy, 3 << 20)
         clients = [come(proxy, origin, tls) for _ in range(200)]
         served = [c for c in clients if c]
         note('%d of %d were served' % (len(served), len(clients)))
