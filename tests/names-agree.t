@@ -384,6 +384,28 @@ def _():
                 check(b'evil' not in origin.rx, 'what the server got')
 
 
+@test('a name that leads to the proxy itself, or its port, is no way around')
+def _():
+    port = free_port()
+    with Origin(answer(reply(b'x'))) as origin, Proxy(
+            '-p', str(port), '--only-hosts', r'^(allowed\.test|127\.0\.0\.1):',
+            '--connect-to', 'evil.test::localhost:%d' % origin.port,
+            '--connect-to', 'allowed.test::127.0.0.1:%d' % port) as proxy:
+        for name in 'allowed.test', '127.0.0.1':
+            to = '%s:%d' % (name, port)
+            for ask in (lines('CONNECT evil.test:80 HTTP/1.1', EVIL),
+                        lines('GET http://evil.test/ HTTP/1.1', EVIL),
+                        b'\5\1\0\5\1\0\3\x09evil.test\0\x50',
+                        b'\4\1\0\x50\0\0\0\1\0evil.test\0'):
+                client = proxy.tunnel(to)
+                with contextlib.suppress(OSError):
+                    client.send(ask)
+                    client.shutdown_write()
+                client.read_all()
+        proxy.wait_log('(?s)(that is this proxy itself.*){4}')
+        equal(origin.conns, [], 'connections to the other')
+
+
 @test('an empty expression, which would match all, is no fence')
 def _():
     status, _, said = mitmproxy('-p', '0', '--only-hosts', '')
