@@ -5010,14 +5010,13 @@ static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
     for (; len < want; i += 5 + piece) {
         *glued = i + 5 + want - len; /* one more record must come, or all of
                                        the rest in one */
+        if ((n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3))
+            return -1;              /* no handshake, or of no TLS */
         if (n - i < 5)
-            return (n > i && p[i] != 22) || (n > i + 1 && p[i + 1] != 3)
-                   ? -1 : 0;
+            return 0;
         piece = number_at(p + i + 3, 2);
-        if (p[i] != 22 || p[i + 1] != 3 || piece == 0 || piece > 16384 ||
-            len + piece > MAX_HELLO)
-            return -1;
-        if (len == 0 && n - i > 5 && p[i + 5] != 1)
+        if (piece == 0 || piece > 16384 || len + piece > MAX_HELLO ||
+            (len == 0 && n - i > 5 && p[i + 5] != 1)) /* no ClientHello */
             return -1;
         if (n - i < 5 + piece)
             return 0;
@@ -5102,10 +5101,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
     for (int k = 0; k < 3; k++, i = end) {
         size_t width = k == 1 ? 2 : 1;
 
-        if (i + width > len)
-            return -1;
-        end = i + width + number_at(msg + i, width);
-        if (end > len)
+        if (i + width > len ||
+            (end = i + width + number_at(msg + i, width)) > len)
             return -1;
         h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
     }
@@ -5340,23 +5337,24 @@ struct match {
     struct match *made;     /* of the same expression, before this one */
 };
 
-/* What a message is matched against; NULL where it has no such thing. */
+/* What a message is matched against; NULL: it has no such thing. */
 struct subject {
     const char *method, *url, *host;
-    const char *head;       /* all of it, with its length */
+    const char *head;       /* the head's len bytes, of which h tells */
     size_t len;
-    const struct head *h;   /* NULL: of a response that is yet to come, or
-                               there is none, in a stream; without url
-                               nothing but the host is known */
+    const struct head *h;   /* NULL: the response is yet to come, or a stream
+                               has no heads; url NULL, too: nothing but the
+                               host is known */
     bool request;           /* else a response */
-    bool message;           /* of WebSocket's: it has no head */
+    bool message;           /* a message of WebSocket, which has no head */
 };
 
-/* An expression being read, and what was made for it last: in the end all of
-   it, as operands come first. */
+/* An expression being read, the place in it, and the node that was made last:
+   at the end the whole expression, as operands are made first. */
 struct parser { const char *start, *p; char *error; struct match *made; };
 
-/* A node over a and b, in the list of those made, by which all are freed. */
+/* A new node over a and b, first in the list of those made, by which all are
+   freed. */
 static struct match *match_new(struct parser *p, char kind, struct match *a,
                                struct match *b)
 {
@@ -5431,13 +5429,14 @@ static char *match_word(struct parser *p)
     return word;
 }
 
-/* Compiles an expression that may match anywhere; as regcomp(), for texts of
-   one line. Glibc tries each place by itself, each time to the end of the text:
-   "^.*(...)" has it go over a long one once. Not so what refers to groups,
-   would close this one, or has many parts in a row of which each matches
-   several letters: all places at once would take memory for 2 to the power of
-   their number. Those take time for the square of the text's length, with a
-   reference for its cube: *most is how long it may be. */
+/* Compiles an expression that may match anywhere in a line, as regcomp() does;
+   *most is set to the most bytes of a text that it may be given. Glibc's
+   regexec() starts at each place of a text, each time to the end: time for the
+   square of the length, and, with a back-reference, the cube. "^.*(...)" makes
+   it go over the text once. That would not do for an expression that refers to
+   its groups by number, or closes a group that it has not opened, or has many
+   parts in a row of which each matches several letters: memory for 2 to the
+   power of their number. Their texts are short. */
 static int regex_make(regex_t *regex, const char *text, size_t *most)
 {
     enum { FLAGS = REG_EXTENDED | REG_ICASE | REG_NOSUB };
@@ -5616,19 +5615,18 @@ static bool match_text(const struct match *m, const char *p, size_t n)
 /* Whether any field line matches. */
 static bool match_lines(const struct match *m, const struct subject *s)
 {
-    size_t at = s->h->fields, line, len;
-    bool found = false;
+    size_t line, len;
 
-    while (!found &&
-           (line = next_line(s->head + at, s->len - at, &len)) > 0) {
-        found = len > 0 && match_text(m, s->head + at, len);
-        at += line;
-    }
-    return found;
+    for (size_t at = s->h->fields;
+         (line = next_line(s->head + at, s->len - at, &len)) > 0; at += line)
+        if (len > 0 && match_text(m, s->head + at, len))
+            return true;
+    return false;
 }
 
-/* Whether the message matches: 1 yes, 2 no, 3 who knows, when the subject is
-   a response that is yet to come, or has no URL. m NULL matches all. */
+/* Whether the message matches: 1 yes, 2 no, 3 perhaps, where that depends on a
+   response that is yet to come, or a URL that is not known. m NULL matches
+   all. */
 static int match_eval(const struct match *m, const struct subject *s)
 {
     const char *text;
@@ -5681,8 +5679,8 @@ static bool match_has_w(const struct match *m)
    buffer lies before, between and behind them. Limit: --jobs of them at a
    time. */
 
-/* Collects what is known of f's exchange. Opcode is NULL but for a message of
-   WebSocket. */
+/* Collects what is known of f's exchange. opcode is that of a message of
+   WebSocket; NULL: it is about another. */
 static void facts_collect(struct facts *k, const struct flow *f,
                           const char *direction, int status,
                           const char *opcode)
@@ -5709,9 +5707,9 @@ static void facts_collect(struct facts *k, const struct flow *f,
     memcpy(k->pairs, pairs, sizeof pairs);
 }
 
-/* What a filter is told of a message: "MITM_NAME=value", each ended by NUL,
-   the last by another; to be freed. Bytes that are no ASCII text are escaped
-   as in a URL, and so is what would end a word. */
+/* What a filter is told of a message: "MITM_NAME=value", each ended by NUL, the
+   last by another; to be freed. Blanks, control characters and what is not
+   ASCII are escaped as in a URL. */
 static char *filter_vars(const struct reader *r, const char *direction,
                          int status)
 {
@@ -5735,8 +5733,8 @@ static char *filter_vars(const struct reader *r, const char *direction,
     return buf_text(text);
 }
 
-/* Our environment with those variables, which stay in vars: a list ended by
-   NULL, in a scratch buffer. */
+/* The environment of a child: ours, with the variables in vars, where they
+   stay. A list of pointers that NULL ends, in a scratch buffer. */
 static struct buf *filter_env(char *vars)
 {
     struct buf *env = buf_scratch();
@@ -5750,7 +5748,7 @@ static struct buf *filter_env(char *vars)
     return env;
 }
 
-/* Adds n bytes at p, for the line in which the exchange ends. */
+/* Counts n bytes at p, for the line in which the exchange ends. */
 static void tally_add(struct tally *t, const unsigned char *p, size_t n)
 {
     if (opt.quiet)
@@ -5769,9 +5767,9 @@ static void run_tally(struct chain *c, int i, size_t n)
         tally_add(&c->out, buf_at(b) + b->len - n, n);
 }
 
-/* ---- coprocesses: a question is "LENGTH key=value ...\n" and LENGTH bytes;
-   an answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for
-   a failure. Each has one question at a time. */
+/* ---- coprocesses: a question is "LENGTH key=value ...\n" and LENGTH bytes; an
+   answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for a
+   failure. A coprocess has one question at a time. */
 
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...);
@@ -5786,9 +5784,10 @@ static struct child *copro_idle(const struct filter *f)
     return p;
 }
 
-/* Whether f may be given a message of which all has come (whole), or as much as
-   there is room for (full). A peer that stalls must not hold what others need:
-   a quarter of the --jobs is for whole messages, another for full ones, too. */
+/* Whether f may be given one more message, all of which has come (whole), or as
+   much as there is room for (full). So that peers which stall do not keep f
+   from others, a quarter of the --jobs is for whole messages alone, and a
+   quarter for full or whole ones. */
 static bool filter_is_free(const struct filter *f, bool full, bool whole)
 {
     int kept = whole ? 0 : full ? f->jobs / 4 : f->jobs / 2;
@@ -5797,7 +5796,8 @@ static bool filter_is_free(const struct filter *f, bool full, bool whole)
            (now >= f->not_before || (f->coprocess && copro_idle(f) != NULL));
 }
 
-/* A child has done its work for a message, for good or bad. */
+/* A child has done its work for a message, or failed: its run has exited, and a
+   coprocess is free for the next. */
 static void child_done(struct child *p)
 {
     struct run *r = p->run;
@@ -5814,7 +5814,7 @@ static void child_done(struct child *p)
     }
 }
 
-/* Puts a chain at the end of the queue. */
+/* Puts a chain at the end of the list of those that wait or work. */
 static void chain_queue(struct chain *c)
 {
     struct chain **end = &chains;
@@ -5825,8 +5825,7 @@ static void chain_queue(struct chain *c)
     c->next = NULL;
 }
 
-/* Takes a chain out of the queue of those that wait for a coprocess, if it is
-   in one. */
+/* Takes a chain out of that list, if it is there. */
 static void chain_unqueue(struct chain *c)
 {
     struct chain **p = &chains;
@@ -5847,10 +5846,10 @@ static void inquiry_again(struct run *r)
     chain_queue(r->chain);
 }
 
-/* A coprocess is of no more use: whoever it serves fails for this reason, but
-   what a helper was asked is asked again, two times. If it has not read a byte
-   of any question, it was not a message that ended it: the next is started
-   after a pause that grows. */
+/* Ends and frees a coprocess that is of no more use; why says the reason for
+   which the run that it serves fails, but what a helper was asked is asked
+   again, two times. A coprocess that has not read a byte of any question did
+   not end for a message: the next is started after a pause that grows. */
 static void copro_end(struct child *p, const char *why)
 {
     struct filter *f = p->filter;
@@ -5875,7 +5874,7 @@ static void copro_end(struct child *p, const char *why)
     child_free(p);
 }
 
-/* Writes what waits of a question. */
+/* Writes what is left of a question. */
 static void copro_write(struct child *p)
 {
     while (p->question.len > 0) {
@@ -5894,8 +5893,8 @@ static void copro_write(struct child *p)
     buf_trim(&p->question);
 }
 
-/* Puts the question of r, whose whole message is there, to a coprocess. The
-   message stays where it is until the answer has come. */
+/* Asks a coprocess what becomes of r's message, all of which is there. The
+   message stays in its buffer, for "-". */
 static void copro_ask(struct child *p, const struct run *r)
 {
     const struct chain *c = r->chain;
@@ -5920,8 +5919,8 @@ static void copro_ask(struct child *p, const struct run *r)
     copro_write(p);
 }
 
-/* Takes an answer off what has been read, once it is whole. False: it breaks
-   the protocol, and why quotes the line. */
+/* Takes each answer that is whole off what has been read. False: it breaks the
+   protocol; why, of size bytes, quotes the line. */
 static bool copro_answer(struct child *p, char *why, size_t size)
 {
     struct run *r = p->run;
@@ -5983,9 +5982,10 @@ static void copro_read(void *it)
 
 /* ---- chains and their runs */
 
-/* Run r is not waited for any more. The answer of a coprocess that serves it is
-   read and dropped; one that failed by making no progress ends, and one that
-   looks up a name: that may be stuck, and others need its place. */
+/* Run r is not waited for any more. Its child ends, unless that is a coprocess:
+   then the answer is read and dropped. But a coprocess ends that has made no
+   progress, or looks up a name, which may be stuck while others need the
+   place. */
 static void run_leave(struct run *r)
 {
     struct child *p = r->child;
@@ -5999,8 +5999,8 @@ static void run_leave(struct run *r)
         copro_end(p, "it made no progress");
 }
 
-/* What filters and matches are to know of a message of the exchange under way,
-   whose head h, if there is one, is at p. */
+/* What a message of the exchange under way is matched by. Its head h, unless
+   that is NULL, is at p. */
 static struct subject exchange_subject(const struct exchange *ex, bool request,
                                        const void *p, const struct head *h)
 {
@@ -6015,8 +6015,8 @@ static bool filter_sees(const struct filter *f, const struct subject *s)
            (!s->message || match_has_w(f->match));
 }
 
-/* Whether a filter for this direction is to see the messages, if the exchange
-   under way becomes WebSocket's. */
+/* Whether a filter for this direction is to see WebSocket's messages, if the
+   exchange under way leads to them. */
 static bool messages_wanted(const struct flow *f, bool request)
 {
     struct subject s = exchange_subject(&f->ex, request, NULL, NULL);
@@ -6028,7 +6028,8 @@ static bool messages_wanted(const struct flow *f, bool request)
     return false;
 }
 
-/* Adds a filter to a chain for f, which is made when c is NULL. */
+/* Adds a filter to c, a chain of f's; c NULL: to a new one. Returns the chain.
+   */
 static struct chain *chain_add(struct chain *c, struct flow *f,
                                struct filter *filter)
 {
@@ -6039,8 +6040,9 @@ static struct chain *chain_add(struct chain *c, struct flow *f,
     return c;
 }
 
-/* Gives r a chain of those filters for its direction that match its message; h
-   is NULL in a stream. False: none do. It waits until the loop starts it. */
+/* Gives r a chain of those filters for its direction that match the message,
+   whose head is h; NULL: in a stream. The chain waits until the loop starts it.
+   False: none match. */
 static bool chain_new(struct reader *r, const struct head *h,
                       const char *direction)
 {
@@ -6066,8 +6068,8 @@ static bool chain_new(struct reader *r, const struct head *h,
     return true;
 }
 
-/* Frees a chain; children that still run are told to stop, and are reaped
-   later. c may be NULL. */
+/* Frees a chain, or NULL. Children that still run are told to stop, and are
+   reaped later. */
 static void chain_free(struct chain *c)
 {
     if (c == NULL)
@@ -6092,9 +6094,9 @@ static struct buf *chain_out(struct chain *c)
     return &c->buf[c->count];
 }
 
-/* How many bytes may wait before filter i, and so behind i - 1: for a
-   coprocess a whole message; behind the last all that is held while its head
-   or its length is not known, or a whole message of WebSocket. */
+/* How many bytes may wait before filter i, which are behind i - 1: for a
+   coprocess a whole message; behind the last filter a message of WebSocket, or
+   all that is held until its head or its length is known. */
 static size_t chain_limit(const struct chain *c, int i)
 {
     const struct writer *w = c->to;
@@ -6126,7 +6128,7 @@ static int run_out(const struct run *r)
     return r->child != NULL && !r->filter->coprocess ? r->child->out : -1;
 }
 
-/* Whether filter i takes no more input: what comes is to be dropped. */
+/* Whether filter i takes no more input: what comes for it is dropped. */
 static bool run_is_deaf(const struct chain *c, int i)
 {
     const struct run *r = &c->run[i];
@@ -6135,13 +6137,14 @@ static bool run_is_deaf(const struct chain *c, int i)
                           (r->exited && run_out(r) < 0));
 }
 
-/* Whether all that filter i prints is there. */
+/* Whether all that a filter prints is there. */
 static bool run_printed(const struct run *r)
 {
     return r->filter->coprocess ? r->exited : run_out(r) < 0;
 }
 
-/* Notes why a chain failed: run r, for this reason. */
+/* Notes that c has failed, by run r and for this reason, unless it has
+   before. */
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...)
 {
@@ -6152,7 +6155,8 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
     flow_wake(c->flow);
 }
 
-/* Whether run i of c should be read from. */
+/* Whether what run i prints should be read now: there is room, or the next
+   filter takes no more. */
 static bool run_wants_read(const struct chain *c, int i)
 {
     return run_out(&c->run[i]) >= 0 &&
@@ -6184,9 +6188,9 @@ static bool run_waits(const struct run *r)
     return r->filter->coprocess && r->child == NULL && !r->exited;
 }
 
-/* Run i has taken n bytes of input: that is its progress, and run i - 1, whose
-   output it was, could make none before. i may be count, for who takes the
-   last's. */
+/* Run i has taken n bytes: that is progress of it, and of run i - 1, whose
+   output they are, as there is room again. Run 0 takes the peer's that sends
+   the message; run count stands for the peer that gets it. */
 static void run_moved(struct chain *c, int i, size_t n)
 {
     if (i == 0 || i == c->count)
@@ -6198,6 +6202,7 @@ static void run_moved(struct chain *c, int i, size_t n)
     if (i > 0)
         c->run[i - 1].moved = now;
 }
+
 /* The most bytes that may wait for coprocesses. */
 static size_t waiting_max(void)
 {
@@ -6205,7 +6210,8 @@ static size_t waiting_max(void)
                                            : MAX_WAITING;
 }
 
-/* Moves bytes into run i's standard input; closes that behind the last. */
+/* Moves bytes into run i's standard input, and closes that behind the last; for
+   a coprocess, sees to it that not too many wait. */
 static void run_write(struct chain *c, int i)
 {
     struct run *r = &c->run[i];
@@ -6262,7 +6268,8 @@ static void run_read(void *it)
     flow_wake(c->flow);
 }
 
-/* The first filter of c that has printed nothing, although it was read. */
+/* Which filter of c to blame for no output: the first that has printed nothing
+   although somebody would have read it. */
 static const struct filter *chain_silent(const struct chain *c)
 {
     int i = 0;
@@ -6272,8 +6279,8 @@ static const struct filter *chain_silent(const struct chain *c)
     return c->run[i].filter;
 }
 
-/* Gives a run its child, and, if that is a coprocess, its question. One that
-   cannot be started is a failure, unless another will be free in a while. */
+/* Gives a run its child, and a coprocess the question. A child that cannot be
+   started is a failure, unless another coprocess will be free in a while. */
 static void run_start(void *it)
 {
     struct run *r = it;
@@ -6324,8 +6331,8 @@ static void chain_start(void *it)
    what the kernel or a ClientHello tells. server_want() is the one way from
    there to a server. Limit: one server at a time for a flow. */
 
-/* Where a client of transparent mode wanted to go: REDIRECT keeps that in
-   the kernel's table of connections, and TPROXY lets the socket have it. */
+/* Where a client of transparent mode wanted to go: REDIRECT has that in the
+   kernel's table of connections, TPROXY as the socket's own address. */
 static struct sockaddr_storage original_address(int fd)
 {
     struct sockaddr_storage a = { 0 };
@@ -6337,7 +6344,7 @@ static struct sockaddr_storage original_address(int fd)
     return a;
 }
 
-/* A target with this address and port. */
+/* The target that this address and port are. */
 static struct target address_target(struct sockaddr_storage a)
 {
     struct target t = { .host = "" };
@@ -6377,8 +6384,9 @@ static bool name_is_us(const char *name)
            strcasecmp(name, "localhost") == 0;
 }
 
-/* Whether the head at p is that of a client which takes us for the server:
-   then Host names that. Our own port in it is rather 80, whence all comes. */
+/* Whether the head h at p is that of a client which takes us for the server:
+   then Host names the server, *t. A port in it that is ours stands for 80, from
+   where the client has been sent to us. */
 static bool direct_target(const struct flow *f, const char *p,
                           const struct head *h, struct target *t)
 {
@@ -6395,7 +6403,7 @@ static bool direct_target(const struct flow *f, const char *p,
     return true;
 }
 
-/* Whether the head at p is a CONNECT; then, where to. */
+/* Whether the head h at p is a CONNECT; then *t is where to. */
 static bool connect_target(const char *p, const struct head *h,
                            struct target *t)
 {
@@ -6404,13 +6412,13 @@ static bool connect_target(const char *p, const struct head *h,
            parse_authority(p + h->target.at, h->target.len, 0, t);
 }
 
-/* A number for a new exchange: the count is one of all workers. */
+/* A number for a new exchange: all workers count together. */
 static unsigned long next_id(void)
 {
     return __atomic_add_fetch(&shared->last_id, 1, __ATOMIC_RELAXED);
 }
 
-/* Whether both are one server; forward, the way there, does not count. */
+/* Whether a and b are one server, by whatever way (forward) that is reached. */
 static bool same_target(const struct target *a, const struct target *b)
 {
     return a->port == b->port && a->tls == b->tls &&
@@ -6431,8 +6439,8 @@ static void server_enter(struct flow *f, int state)
     }
 }
 
-/* Has f ask a helper; returns where to put what. The answer is there when
-   chain_done() says that of server.inquiry. */
+/* Has f ask a helper; returns the buffer into which the message is to be put.
+   The answer is chain_out() of server.inquiry once that is chain_done(). */
 static struct buf *inquiry_begin(struct flow *f, struct filter *helper)
 {
     struct chain *c = f->server.inquiry = chain_add(NULL, f, helper);
@@ -6514,8 +6522,8 @@ static bool fence_allows(const char *host, unsigned port)
     return opt.only == NULL || matches(opt.only, text);
 }
 
-/* Whether a name that the client gives is that of t, where it goes. An address
-   that is allowed may have any name that is allowed, too. */
+/* Whether a name that the client gives agrees with t, to which it goes: it is
+   t's, or t is an address, and the name is allowed. */
 static bool fence_agrees(const struct target *t, const char *name)
 {
     unsigned char ip[16];
@@ -6524,9 +6532,9 @@ static bool fence_agrees(const struct target *t, const char *name)
            (parse_ip(t->host, ip) && fence_allows(name, t->port));
 }
 
-/* The same of an authority, len bytes at p: Host's (RFC 9110, 7.2) or that of
-   an absolute target. In reverse mode clients know the server by our name, of
-   which the most that is allowed is one that no server goes by. */
+/* The same of an authority, len bytes at p: Host's (RFC 9110, 7.2). In reverse
+   mode clients may know the server by an address or name of ours: any address
+   and localhost will do, as no virtual server goes by these. */
 static bool fence_agrees_host(const struct target *t, const char *p, size_t len)
 {
     struct target named;
@@ -6551,8 +6559,8 @@ static bool has_controls(const char *p, size_t n, bool blanks)
     return false;
 }
 
-/* Why the request to t whose head h is at p may not pass: it names another
-   server, or may be read so; NULL: it may. */
+/* Why the request to t whose head h is at p may not pass: somebody may read it
+   as one to another server; NULL: it may. */
 static const char *fence_objection(const struct target *t, const char *p,
                                    const struct head *h)
 {
@@ -6599,7 +6607,7 @@ static bool is_mitm_it(const char *host)
     return strcasecmp(host, "mitm.it") == 0;
 }
 
-/* Sees to it that the server is, or is about to be, the target. */
+/* Begins to reach t, unless f's server is, or is about to be, just that. */
 static void server_want(struct flow *f, const struct target *t)
 {
     struct server *s = &f->server;
@@ -6632,9 +6640,9 @@ static const char *flow_name(const struct flow *f)
     return f->hello.sni[0] != '\0' ? f->hello.sni : f->home.host;
 }
 
-/* The name by which the server is asked for, and must prove to be: where the
-   client's connection goes, that is the client's, but in reverse mode the
-   server's own. */
+/* The name that the server is told (SNI), and that its certificate must be for:
+   where the client's connection goes, the client's name for it; in reverse mode
+   and elsewhere, the target's. */
 static const char *server_name(const struct flow *f)
 {
     bool home = f->tunnel && opt.reverse.port == 0 &&
@@ -6643,7 +6651,8 @@ static const char *server_name(const struct flow *f)
     return home ? flow_name(f) : f->server.target.host;
 }
 
-/* Whether host:port, or the name that TLS asks for in its place, matches. */
+/* Whether host:port matches, by the host to which the client's connection goes
+   or by its SNI. */
 static bool host_matches(const regex_t *r, const struct flow *f)
 {
     char text[MAX_HOST + 8];
@@ -6657,8 +6666,8 @@ static bool host_matches(const regex_t *r, const struct flow *f)
     return false;
 }
 
-/* The ALPN names to be offered to the server: HTTP/1.1's, if the client speaks
-   that, and otherwise just what it offers. */
+/* The ALPN names (RFC 7301) to be offered to the server: http/1.1 alone, if the
+   client speaks that, and otherwise just what the client offers. */
 static const struct alpn *server_alpn(const struct flow *f)
 {
     bool http = f->hello.http && !host_matches(opt.tcp, f);
@@ -6672,7 +6681,7 @@ static const struct alpn *server_alpn(const struct flow *f)
    flow is ended, with a page or without. Limit: one exchange at a time; a
    client that sends the next one early is not read on. */
 
-/* Makes a direction's reader and writer ready for their next message. */
+/* Makes a direction's reader and writer ready for the next message. */
 static void direction_reset(struct flow *f, bool request)
 {
     struct reader *r = request ? &f->asks : &f->answers;
@@ -6694,7 +6703,7 @@ static void messages_reset(struct flow *f)
     direction_reset(f, false);
 }
 
-/* Moves a flow to another state. */
+/* Moves a flow to another state. Returns true: something has moved. */
 static bool flow_enter(struct flow *f, int state)
 {
     f->state = state;
@@ -6702,13 +6711,14 @@ static bool flow_enter(struct flow *f, int state)
     return true;
 }
 
-/* Whether filters have not read or printed all of their message. */
+/* Whether a chain, if there is one, has not got all of the message, or has not
+   printed all of what takes its place. */
 static bool chain_is_busy(const struct chain *c)
 {
     return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
 }
 
-/* Whether filters have made something else of their message, or of NULL. */
+/* Whether a chain, if there is one, has made something else of the message. */
 static bool chain_changed(const struct chain *c)
 {
     return c != NULL && (c->in.bytes != c->out.bytes ||
@@ -6716,8 +6726,8 @@ static bool chain_changed(const struct chain *c)
 }
 
 /* How an exchange has ended: the status that the client got (0: none), the
-   bytes of the answer's body before and behind the filters, and what these have
-   done, "" without any. */
+   bytes of the answer's body before and behind the filters, and what the
+   filters have done; "": there are none. */
 struct upshot { int status; uint64_t before, behind; const char *word; };
 
 /* How f's exchange has ended, or would if it ended now. */
@@ -6783,8 +6793,8 @@ static void exchange_tell(struct flow *f)
     sink_put(shown_at(), line, n);
 }
 
-/* Ends a flow from our side: what is in client.out still goes, and then the
-   client has a little while to take it and to close. */
+/* Ends a flow from our side: what is in client.out still goes, as long as that
+   moves, and then the client has WAIT_CLOSE to close. */
 static bool flow_close(struct flow *f)
 {
     exchange_tell(f);
@@ -6795,10 +6805,10 @@ static bool flow_close(struct flow *f)
     return flow_enter(f, FLOW_CLOSING);
 }
 
-/* Ends a flow so that the client does not take what it has for whole: TLS
-   ends without close_notify, and TCP with RST where its end would be the
-   message's; not where a length or chunks tell as much, since RST may destroy
-   what was delivered. */
+/* Ends a flow so that the client does not take what has come for whole: TLS
+   ends without close_notify, and TCP with RST where FIN would be the message's
+   end. Where a length or chunks tell that some is missing, there is no RST,
+   which may destroy what was delivered. */
 static bool flow_cut(struct flow *f)
 {
     const struct writer *w = &f->down;
@@ -6811,7 +6821,7 @@ static bool flow_cut(struct flow *f)
     return flow_close(f);
 }
 
-/* The reason phrase (RFC 9110, 15) of a status of ours. */
+/* A status of ours with its reason phrase (RFC 9110, 15). */
 static const char *status_text(int status)
 {
     return status == 400 ? "400 Bad Request" :
@@ -6823,7 +6833,8 @@ static const char *status_text(int status)
            status == 504 ? "504 Gateway Timeout" : "502 Bad Gateway";
 }
 
-/* Ends a flow with an answer of our own, with a body of n bytes. */
+/* Ends a flow with an answer of our own: its status with the reason phrase,
+   more field lines, and a body of n bytes. */
 static bool flow_answer(struct flow *f, const char *status, const char *fields,
                         const void *body, size_t n)
 {
@@ -6849,8 +6860,8 @@ static void exchange_free(struct exchange *ex)
     *ex = (struct exchange){ .id = ex->id };
 }
 
-/* Shows the message that r's end has the beginning of: its head, and of its
-   body what has come with that. */
+/* Shows the message whose head r has read: the head, and what of the body has
+   come with it. */
 static void reader_show(const struct reader *r)
 {
     const char *p = (char *)buf_at(&r->from->in);
@@ -6866,7 +6877,8 @@ static void reader_show(const struct reader *r)
     show_message(r->flow->ex.id, r->request, p, n);
 }
 
-/* A request's head is there, or what of it has come is to be refused. */
+/* Begins an exchange: a request's head is there, or a piece of one, which is to
+   be refused. */
 static void exchange_new(struct flow *f)
 {
     struct reader *r = &f->asks;
@@ -6881,9 +6893,9 @@ static void exchange_new(struct flow *f)
         reader_show(r);
 }
 
-/* Ends a flow with a page that says why, or, when the client has been sent
-   a part of an answer already, without the rest. The log is told, too, and
-   also what is not for the client. */
+/* Ends a flow with a page that says why, or, where a part of an answer has been
+   sent, without the rest. The log gets why, too, and secret behind it, which is
+   not for the client. */
 static bool flow_refuse(struct flow *f, int status, const char *why,
                         const char *secret)
 {
@@ -6907,7 +6919,7 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
                        body, (size_t)n);
 }
 
-/* The same, where all may be told to both. */
+/* The same, with nothing secret. */
 PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
                                    const char *format, ...)
 {
