@@ -55,6 +55,13 @@ $(OUT)/libmbedtls.a: $(OBJECTS)
 $(OUT)/ssl_tls.o $(OUT)/ssl_tls13_generic.o: \
     MORE = -Dmbedtls_x509_crt_parse_der=tls_alt_parse_der
 
+# TLS of Mbed TLS 4 encrypts records by record_keys.c.
+ifeq ($(filter 0x03%,$(HAVE)),)
+$(addprefix $(OUT)/,ssl_msg.o ssl_tls.o ssl_tls13_keys.o): \
+    MORE += $(foreach f,import_key destroy_key aead_encrypt aead_decrypt, \
+              -Dpsa_$(f)=record_$(f))
+endif
+
 # Everest's loops of five want to be unrolled and not vectorized: so gcc makes
 # it 2.6 times faster than at -O2.
 $(OUT)/Hacl_Curve25519_joined.o: MORE = $(if $(findstring -Os,$(FLAGS)),, \
