@@ -3759,12 +3759,12 @@ static void end_close(struct end *e)
 }
 
 /* ==== 12 known servers ==================================================
-   What is remembered of a server for the next connection: the leaf forged for
-   it, its TLS session. And how its certificate is verified (RFC 5280, RFC
-   9525). Limit: MAX_KNOWN of them, the oldest go; no revocation lists, no
-   OCSP. */
+   What is remembered of a server for the next connection: the leaf that was
+   forged, and a TLS session. And how a server's certificate is verified (RFC
+   5280, RFC 9525). Limit: MAX_KNOWN servers, the oldest go; no revocation
+   lists, no OCSP. */
 
-/* Gives back a reference; k may be NULL. */
+/* Gives back a reference to k, which may be NULL; the last one frees k. */
 static void known_drop(struct known *k)
 {
     if (k == NULL || --k->refs > 0)
@@ -3803,16 +3803,16 @@ static struct known *known_get(const char *key)
     return k;
 }
 
-/* Whether k has a leaf that is not yet to be made anew. */
+/* Whether k has a leaf from the last 24 hours. */
 static bool known_is_fresh(const struct known *k)
 {
     return k->leaf.version != 0 && time(NULL) - k->born < 24 * 3600;
 }
 
-/* Sees to it that *k has a leaf for name that fits the server's certificate,
-   if there is one. A leaf that no longer fits may still be in use by other
-   handshakes: then *k becomes a new one. *k must have come from known_get()
-   just now, and so be the list's first. 0 or an Mbed TLS error. */
+/* Sees to it that *k, which known_get() has just returned, has a leaf for name
+   that fits the server's certificate, if there is one. A leaf that does not fit
+   may be in use by other handshakes, and is left to them: *k becomes a new
+   struct known. 0 or an Mbed TLS error. */
 static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
                       const char *name, bool rsa)
 {
@@ -3821,7 +3821,7 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
 
     if (server != NULL)
         sha256(server->raw.p, server->raw.len, of);
-    assert(old == all_known);
+    assert(old == all_known);       /* the list's first */
     if (old->leaf.version != 0) {
         if (known_is_fresh(old) &&
             (server == NULL || memcmp(of, old->of, sizeof of) == 0))
@@ -3880,21 +3880,20 @@ static bool trusted_load(void)
     return trusted.raw.p != NULL;
 }
 
-/* Whether its key may be used in TLS, by the extension that says for what. */
+/* Whether a certificate's key may be used in TLS, by its key usage. */
 static bool cert_is_for_tls(const mbedtls_x509_crt *crt)
 {
-    static const unsigned uses[] = { MBEDTLS_X509_KU_DIGITAL_SIGNATURE,
-                                     MBEDTLS_X509_KU_KEY_ENCIPHERMENT,
-                                     MBEDTLS_X509_KU_KEY_AGREEMENT };
+    const unsigned sign = MBEDTLS_X509_KU_DIGITAL_SIGNATURE,
+                   encipher = MBEDTLS_X509_KU_KEY_ENCIPHERMENT,
+                   agree = MBEDTLS_X509_KU_KEY_AGREEMENT;
 
-    for (int i = 0; i < 3; i++)
-        if (mbedtls_x509_crt_check_key_usage(crt, uses[i]) == 0)
-            return true;
-    return false;
+    return mbedtls_x509_crt_check_key_usage(crt, sign) == 0 ||
+           mbedtls_x509_crt_check_key_usage(crt, encipher) == 0 ||
+           mbedtls_x509_crt_check_key_usage(crt, agree) == 0;
 }
 
-/* Whether it may be a TLS server's, or that of a CA of such, by its extended
-   key usage. As OpenSSL has it, "any" is not enough, and Netscape's and
+/* Whether a certificate may be a TLS server's, or a CA's above one, by its
+   extended key usage. As in OpenSSL, "any" is not enough, and Netscape's and
    Microsoft's server gated cryptography are. */
 static bool cert_is_for_servers(const mbedtls_x509_crt *crt)
 {
@@ -3913,29 +3912,29 @@ static bool cert_is_for_servers(const mbedtls_x509_crt *crt)
     return false;
 }
 
-/* Whether a name in a certificate, n bytes at p, is this host's: root dots do
-   not count, and a star stands for one label, the first, if two or more follow
-   and it is no address's (RFC 6125, 6.4.3; curl does it so). */
+/* Whether a name in a certificate, n bytes at p, is this host's. A final dot
+   does not count. A star stands for the host's first label, if two or more
+   labels follow and the host is no address (RFC 6125, 6.4.3; as in curl). */
 static bool name_matches(const char *p, size_t n, const char *host)
 {
-    size_t len = strlen(host), label;
+    size_t len = strlen(host);
+    const char *dot;
 
     n -= n > 0 && p[n - 1] == '.';
     len -= len > 0 && host[len - 1] == '.';
+    dot = memchr(host, '.', len);
     if (n > 2 && memcmp(p, "*.", 2) == 0 && memchr(p + 2, '.', n - 2) &&
-        len > 0 && !isdigit((unsigned char)host[len - 1])) {
-        label = strcspn(host, ".");
-        label = label < len ? label : len;
-        host += label;
-        len -= label;
+        dot != NULL && !isdigit((unsigned char)host[len - 1])) {
+        len -= (size_t)(dot - host);
+        host = dot;
         p++;
         n--;
     }
     return n == len && strncasecmp(p, host, n) == 0;
 }
 
-/* A server's names: those in subjectAltName, or, where that has neither names
-   nor addresses, the last common name, for which *cn is the place. */
+/* The names in a server's certificate: subjectAltName, or, where that has
+   neither names nor addresses, the last common name, which is put into *cn. */
 static const mbedtls_x509_sequence *cert_names(const mbedtls_x509_crt *crt,
                                                mbedtls_x509_sequence *cn)
 {
@@ -3952,8 +3951,8 @@ static const mbedtls_x509_sequence *cert_names(const mbedtls_x509_crt *crt,
     return cn;
 }
 
-/* Whether the certificate is for this host: an address is none of the names,
-   but a common name may be one (RFC 6125, 6.4; curl does it so). */
+/* Whether a certificate is for this host: for an address no DNS name will do,
+   but a common name will (RFC 6125, 6.4; as in curl). */
 static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
 {
     mbedtls_x509_sequence cn;
@@ -3973,16 +3972,16 @@ static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
 
 /* What cert_judge() finds out about a server's chain. */
 struct verdict {
-    const mbedtls_x509_crt *leaf;
-    bool above;             /* it is one of its CAs that is looked at */
+    const mbedtls_x509_crt *leaf; /* the server's own certificate */
+    bool above;             /* one of its CAs is being looked at */
     const char *why;        /* what Mbed TLS has no flag for, or NULL */
-    time_t until;           /* the first of their ends ... */
-    const char *whose;      /* ... if that is past, and whose it was */
+    time_t until;           /* the first of all expiry dates ... */
+    const char *whose;      /* ... and the certificate that has that */
 };
 
-/* Looks at an extension that Mbed TLS does not know (RFC 5280, 4.2.1: that is
-   2.5.29.N). A CA's name constraints, 30, hold for all names of the server's;
-   policies, 32 33 36 54, are nobody's concern here. */
+/* Looks for cert_judge() at an extension that Mbed TLS does not know, 2.5.29.N
+   (RFC 5280, 4.2.1): a CA's name constraints, 30, must allow all names of the
+   server's; policies, 32, 33, 36 and 54, do not matter here. */
 static int extension_judge(void *p, const mbedtls_x509_crt *crt,
                            const mbedtls_x509_buf *oid, int critical,
                            const unsigned char *from, const unsigned char *end)
@@ -3994,19 +3993,19 @@ static int extension_judge(void *p, const mbedtls_x509_crt *crt,
 
     (void)crt;
     if (critical && !known)
-        v->why = " a critical extension of its chain is not known here";
+        v->why = " a critical extension of its chain is not known here\n";
     if (!known || oid->p[2] != 30 || !v->above)
         return 0;
     for (const mbedtls_x509_sequence *s = cert_names(v->leaf, &cn);
          s != NULL && s->buf.p != NULL; s = s->next)
         if ((s->buf.tag == SAN_DNS || s->buf.tag == SAN_IP) &&
             !name_allowed(from, end, &s->buf))
-            v->why = " one of its CAs may not sign for its names";
+            v->why = " one of its CAs may not sign for its names\n";
     return 0;
 }
 
-/* Looks at one certificate of a chain that Mbed TLS has put together, for what
-   that has not: 0. */
+/* Mbed TLS's callback for each certificate of the chain that it has found: adds
+   to *flags and to the verdict what it does not look at itself. Returns 0. */
 static int cert_judge(void *p, mbedtls_x509_crt *crt, int depth,
                       uint32_t *flags)
 {
@@ -4025,25 +4024,28 @@ static int cert_judge(void *p, mbedtls_x509_crt *crt, int depth,
     if (mbedtls_x509_crt_parse_der_with_ext_cb(&again, crt->raw.p,
                                                crt->raw.len, 0,
                                                extension_judge, v) != 0)
-        v->why = " a certificate of its chain cannot be read";
+        v->why = " a certificate of its chain cannot be read\n";
     mbedtls_x509_crt_free(&again);
     return 0;
 }
 
-/* Writes what is wrong with a certificate, each in words behind a space. */
-static void verdict_say(const struct verdict *v, uint32_t flags, char *why,
-                        size_t size)
+/* What is wrong with a certificate, in words, until the next call: a line for
+   each, behind a space; then the lines become one. */
+static const char *verdict_say(const struct verdict *v, uint32_t flags)
 {
+    static char why[512];
     char rest[240] = "", when[64] = "";
     struct tm t;
 
+    if (flags == ~0u)               /* Mbed TLS says by this that it gave up */
+        return "its chain is too long or broken";
     if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
         strftime(when, sizeof when, " since %Y-%m-%d %H:%M UTC ",
                  gmtime_r(&v->until, &t));
     mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(uint32_t)(
         MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_EXPIRED |
         MBEDTLS_X509_BADCERT_CN_MISMATCH | MBEDTLS_X509_BADCERT_OTHER));
-    snprintf(why, size, "%s%s%s%s%s%s%s",
+    snprintf(why, sizeof why, "%s%s%s%s%s%s%s",
              flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED
              ? " no CA that is trusted has signed it (--cacert FILE: trust "
                "those in FILE instead of the system's)\n" : "",
@@ -4051,33 +4053,28 @@ static void verdict_say(const struct verdict *v, uint32_t flags, char *why,
              flags & MBEDTLS_X509_BADCERT_OTHER ? v->why : "",
              flags & MBEDTLS_X509_BADCERT_CN_MISMATCH
              ? " it is not for this name\n" : "");
-    if (flags == ~0u)               /* as Mbed TLS says that it gave up */
-        snprintf(why, size, " its chain is too long or broken");
     for (char *p = why; (p = strchr(p, '\n')) != NULL;)
         *p = p[1] == '\0' ? '\0' : ';';
+    return why + 1;
 }
 
 /* Verifies the certificate that a server has shown, for this name, and sets
-   *until to when that must be done again. If it fails, writes why, in words
-   behind a space, and returns false. The chain behind it is put in order. */
-static bool tls_verify(mbedtls_x509_crt *crt, const char *name, time_t *until,
-                       char *why, size_t size)
+   *until to when that must be done again. NULL: it is good, or why it is not,
+   until the next call. The chain behind crt is put in order. */
+static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
+                              time_t *until)
 {
     struct verdict v = { .leaf = crt, .until = time(NULL) + 24 * 3600 };
     mbedtls_x509_crt alone = *crt;
     const mbedtls_x509_crt *c;
     uint32_t flags = 0;
 
-    if (!trusted_load()) {
-        snprintf(why, size, " this system has no CA certificates to check it "
-                 "against (--cacert FILE: those in FILE)");
-        return false;
-    }
+    if (!trusted_load())
+        return "this system has no CA certificates to check it against "
+               "(--cacert FILE: those in FILE)";
     for (c = crt; c != NULL; c = c->next)
-        if (!key_is_quick(c)) {
-            snprintf(why, size, " %s", tls_strerror(ERR_SLOW_KEY));
-            return false;
-        }
+        if (!key_is_quick(c))
+            return tls_strerror(ERR_SLOW_KEY);
     chain_sort(crt);
     alone.next = NULL;
     for (c = &trusted; c != NULL && (c->raw.len != crt->raw.len || memcmp(
@@ -4094,11 +4091,10 @@ static bool tls_verify(mbedtls_x509_crt *crt, const char *name, time_t *until,
         flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     if (v.why != NULL)
         flags |= MBEDTLS_X509_BADCERT_OTHER;
-    if (flags == 0)
-        *until = v.until;
-    else
-        verdict_say(&v, flags, why, size);
-    return flags == 0;
+    if (flags != 0)
+        return verdict_say(&v, flags);
+    *until = v.until;
+    return NULL;
 }
 
 /* ==== 13 children =======================================================
@@ -7589,20 +7585,19 @@ static void server_verify(struct flow *f)
     struct known *k = s->known;
     mbedtls_x509_crt *crt = tls_shown(s->end.ssl);
     unsigned char digest[32];
-    char why[512] = " it has shown none";
+    const char *why = "it has shown none";
     double began = clock_now();
-    bool good;
 
     if (crt != NULL)
         sha256(crt->raw.p, crt->raw.len, digest);
     if (!opt.insecure &&
         (crt == NULL || time(NULL) >= k->until ||
          memcmp(digest, k->trusted, sizeof digest) != 0)) {
-        good = crt != NULL && tls_verify(crt, server_name(f), &k->until, why,
-                                         sizeof why);
+        if (crt != NULL)
+            why = tls_verify(crt, server_name(f), &k->until);
         shaking.spent += clock_now() - began;
-        if (!good) {
-            server_fail(f, "the certificate of %s is not to be trusted:%s "
+        if (why != NULL) {
+            server_fail(f, "the certificate of %s is not to be trusted: %s "
                         "(to accept it all the same: -k)", server_name(f),
                         why);
             return;
