@@ -2362,6 +2362,12 @@ static void sha256(const void *p, size_t n, unsigned char *digest)
         die("SHA-256 failed");
 }
 
+/* Whether both have the same octets. */
+static bool same_octets(const mbedtls_x509_buf *a, const mbedtls_x509_buf *b)
+{
+    return a->len == b->len && memcmp(a->p, b->p, a->len) == 0;
+}
+
 /* Makes a P-256 key, or one of RSA 2048; dies on failure. */
 static void key_make(mbedtls_pk_context *key, bool rsa)
 {
@@ -2505,8 +2511,8 @@ static bool name_within(const mbedtls_x509_buf *name,
            && (len == 0 || len == n || *base == '.' || p[n - len - 1] == '.');
 }
 
-/* Whether a CA's name constraints, p to end, leave it this name. Those that
-   cannot be read leave it none. */
+/* Whether a CA's name constraints, p to end, allow this name. Those that cannot
+   be read allow none. */
 static bool name_allowed(const unsigned char *from, const unsigned char *end,
                          const mbedtls_x509_buf *name)
 {
@@ -2546,7 +2552,7 @@ static bool ca_may_sign(const mbedtls_x509_buf *name)
 }
 
 /* Writes --ca-for's names as name constraints: those are permitted, and of the
-   kind, DNS names or addresses, that none of them is of, all are excluded. */
+   kind, DNS names or addresses, that is not among them, all are excluded. */
 static void der_limits(struct buf *b)
 {
     static const unsigned char all[32];
@@ -2606,9 +2612,9 @@ static void der_alt_names(struct buf *b, const struct cert *c)
         if ((san->tag != SAN_DNS && san->tag != SAN_IP) || !ca_may_sign(san))
             continue;
         der_put(b, san->tag, san->p, san->len);
-        there |= san->tag == name.tag && san->len == name.len &&
-                 (name.tag == SAN_IP ? memcmp(san->p, ip, san->len) :
-                  strncasecmp((char *)san->p, c->name, san->len)) == 0;
+        there |= san->tag == name.tag && (san->tag == SAN_IP ?
+                 same_octets(san, &name) :
+                 same_word((char *)san->p, san->len, c->name));
     }
     if (!there)
         der_put(b, name.tag, name.p, name.len);
@@ -2790,8 +2796,8 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
 
 /* ---- the files of certificates and keys */
 
-/* Writes text to a new file of mode 0600 that appears all at once. Another
-   process may be quicker: then its file stays. False, errno: failed. */
+/* Writes text to a new file of mode 0600, which appears all at once; the file
+   of another process that was quicker stays. False, errno: failed. */
 static bool file_write_private(const char *path, const char *text)
 {
     size_t n = strlen(text);
@@ -2848,8 +2854,8 @@ static _Noreturn void ca_make(const char *path)
     exit(0);
 }
 
-/* Reads a file, or its first 8 MiB: *n bytes with a NUL behind, to be freed;
-   *st is as fstat() has it. NULL, errno: it cannot be. */
+/* Reads a file, or its first 8 MiB: *n bytes, to be freed, with a NUL behind;
+   *st is fstat()'s. NULL, errno: it cannot be read. */
 static char *file_read(const char *path, size_t *n, struct stat *st)
 {
     enum { LIMIT = 8 << 20 };
@@ -2873,8 +2879,8 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
-/* Mbed TLS's words for one of its errors, without their prefix, or ours for
-   ours. They stay until the next call. */
+/* What an error means, in words, until the next call: Mbed TLS's own without
+   their prefix, or better ones. */
 static const char *tls_strerror(int error)
 {
     static char text[256];
@@ -2921,16 +2927,18 @@ static int extension_take(void *unused, const mbedtls_x509_crt *crt,
     return 0;
 }
 
-/* Reads the certificates in PEM form of a text. Returns how many of them cannot
-   be read, or, if none can, the last one's error. */
-static int certs_parse(mbedtls_x509_crt *crt, const char *text)
+/* Reads the certificates in PEM form in the text of a file. Dies with one line
+   if none can be used, or, of the CA's, not all; path NULL: does not die. */
+static void certs_read(mbedtls_x509_crt *crt, const char *path,
+                       const char *text)
 {
     static const char begin[] = "-----BEGIN CERTIFICATE-----";
-    int bad = 0, error = 0, r;
+    int error = 0, r;               /* the last that was met */
     mbedtls_pem_context pem;
     const unsigned char *der;
     size_t n;
 
+    mbedtls_x509_crt_init(crt);
     for (; (text = strstr(text, begin)) != NULL; text += sizeof begin - 1) {
         mbedtls_pem_init(&pem);
         r = mbedtls_pem_read_buffer(&pem, begin, "-----END CERTIFICATE-----",
@@ -2940,28 +2948,15 @@ static int certs_parse(mbedtls_x509_crt *crt, const char *text)
             r = mbedtls_x509_crt_parse_der_with_ext_cb(crt, der, n, 1,
                                                        extension_take, NULL);
         mbedtls_pem_free(&pem);
-        bad += r != 0;
         error = r != 0 ? r : error;
     }
-    return crt->raw.p == NULL ? error : bad;
-}
-
-/* Reads the certificates in the text of a file. Dies with one line if none can
-   be used, or, of the CA's, not all; path NULL: does not die. */
-static void certs_read(mbedtls_x509_crt *crt, const char *path,
-                       const char *text)
-{
-    int bad;                        /* an error, or how many were not read */
-
-    mbedtls_x509_crt_init(crt);
-    bad = certs_parse(crt, text);
-    if (path == NULL || (crt->raw.p && (bad == 0 || crt != &ca.crt)))
+    if (path == NULL || (crt->raw.p && (error == 0 || crt != &ca.crt)))
         return;
-    if (crt->raw.p == NULL && bad == 0)
+    if (error == 0)
         die("%s holds no certificate in PEM form%s", path, path == opt.ca_file
             ? " (remove it, and a new CA is made)" : "");
     die("a certificate in %s cannot be used: %s (its key may be RSA or EC)",
-        path, bad < 0 ? tls_strerror(bad) : "it cannot be read");
+        path, crt->raw.p ? "it cannot be read" : tls_strerror(error));
 }
 
 /* Reads a certificate, with its chain, and its key, which is in the same file
@@ -3006,7 +3001,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     free(text);
 }
 
-/* Adds a certificate and those behind it, in PEM form. */
+/* Appends a certificate and those behind it, in PEM form. */
 static void put_certs(struct buf *b, const mbedtls_x509_crt *c)
 {
     unsigned char pem[16384];
@@ -3025,11 +3020,8 @@ static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
     const mbedtls_x509_buf *id = &crt->authority_key_id.keyIdentifier,
                            *own = &by->subject_key_id;
 
-    return crt->issuer_raw.len == by->subject_raw.len &&
-           memcmp(crt->issuer_raw.p, by->subject_raw.p, by->subject_raw.len)
-           == 0 && (id->p == NULL || own->p == NULL ||
-                    (id->len == own->len &&
-                     memcmp(id->p, own->p, id->len) == 0));
+    return same_octets(&crt->issuer_raw, &by->subject_raw) &&
+           (id->p == NULL || own->p == NULL || same_octets(id, own));
 }
 
 /* Puts a chain in the order in which Mbed TLS reads it: behind each certificate
@@ -3957,13 +3949,12 @@ static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
 {
     mbedtls_x509_sequence cn;
     unsigned char ip[16];
-    size_t len = parse_ip(host, ip);
+    mbedtls_x509_buf name = general_name(host, ip);
 
     for (const mbedtls_x509_sequence *s = cert_names(crt, &cn);
          s != NULL && s->buf.p != NULL; s = s->next)
-        if (len > 0 && s != &cn
-            ? s->buf.tag == SAN_IP && s->buf.len == len &&
-              memcmp(s->buf.p, ip, len) == 0
+        if (name.tag == SAN_IP && s != &cn
+            ? s->buf.tag == SAN_IP && same_octets(&s->buf, &name)
             : s->buf.tag == SAN_DNS &&
               name_matches((char *)s->buf.p, s->buf.len, host))
             return true;
@@ -4077,8 +4068,7 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
             return tls_strerror(ERR_SLOW_KEY);
     chain_sort(crt);
     alone.next = NULL;
-    for (c = &trusted; c != NULL && (c->raw.len != crt->raw.len || memcmp(
-         c->raw.p, crt->raw.p, c->raw.len) != 0); c = c->next)
+    for (c = &trusted; c && !same_octets(&c->raw, &crt->raw); c = c->next)
         ;
     mbedtls_x509_crt_verify_with_profile(
         c ? &alone : crt, c ? &alone : &trusted, NULL,
