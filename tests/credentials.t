@@ -136,4 +136,17 @@ def _():
              'what the server repeats')
 
 
+@test("by '~u ^https://' a credential does not go out in plain text")
+def _():
+    match = '--match', r'~u ^https://localhost[:/]', '--request', \
+        ready(PUT['swap file:'])
+    for tls in True, False:
+        with Origin(answer(lambda r: reply(r.head)), tls=tls) as origin, \
+                Proxy('--only-hosts', '^localhost:', *match) as proxy:
+            for target in '/', 'http://%s/' % origin.auth:
+                ask = get(target, 'X-Key: KEY', host=origin.auth)
+                secret = SECRET.encode() in proxy.fetch(origin, ask).body
+                equal(secret, tls and target == '/', target)
+
+
 run()
