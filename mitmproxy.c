@@ -249,15 +249,15 @@ static const struct { double seconds; const char *what; } waits[] = {
     [WAIT_TAKE]         = { 120, "a peer that keeps a filter from others" }
 };
 
-/* Whether the processor computes AES: then AES-GCM is several times faster
-   than ChaCha20, and otherwise as much slower. */
+/* Whether the processor computes AES, and Mbed TLS lets it: then AES-GCM is
+   several times faster than ChaCha20, and otherwise as much slower. */
 static int cpu_has_aes(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
     return __builtin_cpu_supports("aes");
 #elif defined(__aarch64__)
     return (getauxval(AT_HWCAP) & 1 << 3) != 0;
-#elif defined(__arm__)
+#elif defined(__arm__) && __ARM_ARCH >= 8 /* else Mbed TLS has no code */
     return (getauxval(AT_HWCAP2) & 1) != 0;
 #else
     return 0;
@@ -376,6 +376,7 @@ struct hello {
     size_t enough;          /* with fewer bytes the message cannot be whole */
     bool rsa;               /* the client takes no ECDSA: the leaf's key must
                                be RSA */
+    bool chacha;            /* it takes ChaCha20 in TLS 1.3 */
     bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
@@ -3120,22 +3121,27 @@ static int tls_own_cert(mbedtls_ssl_context *ssl)
 }
 
 /* Mbed TLS's cipher suites: the processor's favourites first, and last those
-   by which a server's key that is stolen opens what was recorded before. */
-static const int *tls_suites(void)
+   by which a server's key that is stolen opens what was recorded before. As a
+   server of TLS 1.3 it takes what the client has first: the other list, for
+   clients that have ChaCha20, leaves it no AES there. */
+static int tls_suites[2][128];
+
+static void suites_list(void)
 {
-    static int suites[128];
     const char *best = cpu_has_aes() ? "AES-128-GCM" : "CHACHA20";
-    int n = 0;
+    int n[2] = { 0, 0 };
 
     for (int rank = 0; rank < 3; rank++)
         for (const int *id = mbedtls_ssl_list_ciphersuites(); *id; id++) {
             const char *name = mbedtls_ssl_get_ciphersuite_name(*id);
             bool fixed = strncmp(name, "TLS-RSA-", 8) == 0;
 
-            if (n < 127 && rank == (fixed ? 2 : strstr(name, best) == NULL))
-                suites[n++] = *id;
+            if (rank != (fixed ? 2 : strstr(name, best) == NULL))
+                continue;
+            for (int k = 0; k < 2; k++)
+                if (n[k] < 127 && (k == 0 || strncmp(name, "TLS1-3-AES", 10)))
+                    tls_suites[k][n[k]++] = *id;
         }
-    return suites;
 }
 
 static mbedtls_x509_crt client_cert;  /* --cert: shown to servers that ask */
@@ -3174,6 +3180,7 @@ static void tls_init(void)
     if (log != NULL && *log != '\0')
         sink_file(key_log, log, 0);
     key_make(&ca.leaf_key, false);
+    suites_list();
     mbedtls_ssl_ticket_init(&tls_tickets);
     error |= mbedtls_ssl_ticket_setup(&tls_tickets, TICKETS_BY, 24 * 3600);
     for (int role = 0; role < 2; role++) {
@@ -3188,7 +3195,7 @@ static void tls_init(void)
         mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
             c, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
 #endif
-        mbedtls_ssl_conf_ciphersuites(c, tls_suites());
+        mbedtls_ssl_conf_ciphersuites(c, tls_suites[0]);
         /* servers are verified by tls_verify(): the client is then told of
            what is wrong on a page */
         mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
@@ -3456,19 +3463,23 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
     return own;
 }
 
-/* Puts TLS on an end that has none; what was read becomes wire_in. The next
-   tls_pump() begins the handshake. False: there is no memory. */
+/* Puts TLS on an end that has none, which may take ChaCha20 instead of AES; what
+   was read becomes wire_in. The next tls_pump() begins the handshake. False:
+   there is no memory. */
 static bool tls_start(struct end *e, int role, const struct alpn *alpn,
-                      struct known *k)
+                      bool chacha, struct known *k)
 {
     mbedtls_ssl_config *conf = &tls_conf[role];
     int error;
 
     if (role == MBEDTLS_SSL_IS_SERVER)
         tickets_rotate();
-    if (alpn->len > 0 || k->only_tls12) {
+    chacha &= !cpu_has_aes();
+    if (alpn->len > 0 || chacha || k->only_tls12) {
         e->own = own_new(conf, alpn);
         conf = &e->own->conf;
+        if (chacha)
+            mbedtls_ssl_conf_ciphersuites(conf, tls_suites[1]);
         if (role == MBEDTLS_SSL_IS_CLIENT && k->only_tls12)
             mbedtls_ssl_conf_max_tls_version(&e->own->conf,
                                              MBEDTLS_SSL_VERSION_TLS1_2);
@@ -5091,6 +5102,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             (end = i + width + number_at(msg + i, width)) > len)
             return -1;
         h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
+        for (size_t j = i + 2; k == 1 && j + 1 < end; j += 2)
+            h->chacha |= number_at(msg + j, 2) == 0x1303;
     }
     if (i + 2 > len)
         return i == len ? 1 : -1;   /* no extensions at all */
@@ -7234,7 +7247,7 @@ static void server_tls(struct flow *f)
              alpn->len, (const char *)alpn->names);
     s->known = known_get(key);
     known_drop(old);
-    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, s->known) ||
+    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, false, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, ip) ? NULL : name) != 0) {
         server_fail(f, "cannot start TLS with %s: out of memory", name);
@@ -9439,7 +9452,7 @@ static bool tunnel_server(struct flow *f)
     error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
-                                 f->leaf)) {
+                                 f->hello.chacha, f->leaf)) {
         tell(f, 0, EV_TLS, "cannot forge a certificate for %s: %s", name,
              f->hello.rsa && !ca.has_rsa ? "no RSA key could be made" :
              error ? tls_strerror(error) : "out of memory");
