@@ -427,7 +427,8 @@ struct end {
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it has not */
     bool later;             /* the handshake goes on in the next turn */
-    bool vouched;           /* the server's certificate has been verified */
+    bool vouched;           /* the server's certificate has been
+                               verified; the client was shown ours */
     unsigned char tickets;  /* how many of the server's were kept */
     unsigned char alert;    /* the number of the last alert in plain text */
     bool bulk;              /* the last read() filled all the room there was */
@@ -642,6 +643,7 @@ enum event {
 /* A client's connection, and the server connection that it owns. */
 struct flow {
     unsigned long number;   /* c1, c2 ... in the log */
+    unsigned long exchanges; /* that have begun */
     double born;            /* when the client was accepted */
     struct flow *next, *prev;
     enum {
@@ -1309,6 +1311,21 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
 
 #define MORE "\v"
 
+/* The name that a number of TLS has in a list " 1 one 2 two "; "": none. The
+   text stays until the next one but three. */
+static const char *name_of(const char *names, unsigned number)
+{
+    static char text[4][64];
+    static int next;
+    char *t = text[next++ % 4], key[16];
+
+    sprintf(key, " %u ", number);
+    names = strstr(names, key);
+    snprintf(t, sizeof *text, "%.*s", names ? (int)strcspn(
+             names + strlen(key), " ") : 0, names ? names + strlen(key) : "");
+    return t;
+}
+
 static const char *const event_names[] = {
     [EV_OPEN] = "open", [EV_DENY] = "deny", [EV_TLS] = "tls",
     [EV_REQUEST] = "request", [EV_RESPONSE] = "response",
@@ -1400,6 +1417,13 @@ static void event_end(struct json *j, const char *reason)
     sink_put(events, j->text, j->n + 2);
 }
 
+/* Whether anybody is told of an event of this level: what takes long to put in
+   words is put only then. */
+static bool is_told(int level)
+{
+    return level <= opt.verbose || events->fd >= 0;
+}
+
 /* Says what has happened to f: to people, if they asked for as much (level as
    for say()), and to --log-json, for which MORE and what follows are left
    out. */
@@ -1409,7 +1433,7 @@ PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
     char text[2048], id[32] = "", at[32] = "", *more;
     struct json j;
 
-    if (level > opt.verbose && events->fd < 0)
+    if (!is_told(level))
         return;
     FORMAT(text, format);
     more = strchr(text, *MORE);
@@ -1419,7 +1443,7 @@ PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
         event_begin(&j, f, what, 0);
         event_end(&j, text);
     }
-    if (more != NULL && opt.verbose > 1)
+    if (more != NULL && opt.verbose > 1 && more[1] != '\0')
         *more = ' ';
     if (f->ex.id != 0)
         sprintf(id, " #%lu", f->ex.id);
@@ -2767,6 +2791,54 @@ static time_t cert_time(const mbedtls_x509_time *t)
     return timegm(&tm);
 }
 
+/* Writes what people compare of a certificate, in the same order for each:
+   whose it is, who says so, and its key. */
+static void cert_describe(char *out, size_t size, const mbedtls_x509_crt *c)
+{
+    char subject[400] = "?", issuer[400] = "?", serial[80] = "?", ip[48];
+    const mbedtls_x509_time *from = &c->valid_from, *to = &c->valid_to;
+    char names[256] = "";
+    int others = 0;
+
+    mbedtls_x509_dn_gets(subject, sizeof subject, &c->subject);
+    mbedtls_x509_dn_gets(issuer, sizeof issuer, &c->issuer);
+    mbedtls_x509_serial_gets(serial, sizeof serial, &c->serial);
+    for (const mbedtls_x509_sequence *s = &c->subject_alt_names;
+         s != NULL && s->buf.p != NULL; s = s->next) {
+        bool is_ip = s->buf.tag == SAN_IP && s->buf.len % 12 == 4;
+        size_t n = strlen(names), len = s->buf.len;
+        char *text = (char *)s->buf.p;
+
+        if (is_ip)
+            text = (char *)inet_ntop(len == 4 ? AF_INET : AF_INET6, text, ip,
+                                     sizeof ip), len = strlen(ip);
+        if ((!is_ip && s->buf.tag != SAN_DNS) ||
+            n + len > sizeof names - 40)
+            others++;
+        else
+            sprintf(names + n, " %.*s", (int)len, text);
+    }
+    if (others > 0)
+        sprintf(names + strlen(names), " and %d more", others);
+    snprintf(out, size, "subject %s; names%s; issuer %s; serial %s; from "
+             "%d-%02d-%02d until %d-%02d-%02d; key %s of %zu bits", subject,
+             *names ? names : " none", issuer, serial, from->year, from->mon,
+             from->day, to->year, to->mon, to->day, key_is_rsa(&c->pk) ? "RSA"
+             : "EC", mbedtls_pk_get_bitlen(&c->pk));
+}
+
+/* Tells of a certificate, after these words. */
+static void cert_tell(const struct flow *f, const char *words,
+                      const mbedtls_x509_crt *crt)
+{
+    char text[1500];
+
+    if (!is_told(2))
+        return;
+    cert_describe(text, sizeof text, crt);
+    tell(f, 2, EV_TLS, "%s: %s", words, text);
+}
+
 /* Forges a leaf for name into crt: with the subject and the names of the
    server's certificate, or, without one, a bare one. 0 or an error. */
 static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
@@ -3503,7 +3575,7 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     mbedtls_ssl_set_user_data_p(e->ssl, k);
     mbedtls_ssl_set_bio(e->ssl, e, tls_send, tls_recv, NULL);
     buf_move(&e->wire_in, &e->in, e->in.len);
-    e->vouched = role == MBEDTLS_SSL_IS_SERVER; /* clients show us none */
+    e->vouched = false;
     e->ready = false;
     e->ended = NOT_ENDED;
     return true;
@@ -3578,8 +3650,11 @@ static int tls_steps(struct end *e)
             return MBEDTLS_ERR_SSL_WANT_READ;
         if (shown != NULL && !key_is_quick(shown))
             return ERR_SLOW_KEY;
-        if (!e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
-                            state == MBEDTLS_SSL_CERTIFICATE_VERIFY))
+        if (e->ssl->MBEDTLS_PRIVATE(conf)->MBEDTLS_PRIVATE(endpoint) ==
+            MBEDTLS_SSL_IS_SERVER)
+            e->vouched |= state == MBEDTLS_SSL_SERVER_CERTIFICATE;
+        else if (!e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
+                                 state == MBEDTLS_SSL_CERTIFICATE_VERIFY))
             return ERR_UNVERIFIED;
         r = mbedtls_ssl_handshake_step(e->ssl);
         shaking.spent += clock_now() - began;
@@ -3704,18 +3779,14 @@ static const char *tls_number(const struct end *e)
         "user_canceled 109 missing_extension 110 unsupported_extension 112 "
         "unrecognized_name 116 certificate_required 120 "
         "no_application_protocol ";
-    static char text[64];
+    static char text[96];
     bool alpn = e->tls_error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL;
-    int alert = alpn ? 120 : e->alert;
-    const char *name;
+    unsigned alert = alpn ? 120 : e->alert;
+    const char *name = name_of(names, alert);
 
-    snprintf(text, sizeof text, " %d ", alert);
-    name = strstr(names, text);
-    name += name != NULL ? strlen(text) : 0;
     if (alert != 0)
-        snprintf(text, sizeof text, "%salert %d%s%.*s", alpn ? "it was sent "
-                 : "", alert, name ? " " : "", name ? (int)strcspn(name, " ") :
-                 0, name ? name : "");
+        snprintf(text, sizeof text, "%salert %u%s%s", alpn ? "it was sent " :
+                 "", alert, *name ? " " : "", name);
     else if (e->tls_error == MBEDTLS_ERR_SSL_CONN_EOF)
         return "no alert";
     else if (e->tls_error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
@@ -4993,7 +5064,7 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
    WebSocket the frames; under the same contract. Limit: a ClientHello within
    MAX_HELLO bytes. */
 
-static unsigned char hello_msg[MAX_HELLO];
+static unsigned char hello_msg[MAX_HELLO + 4]; /* hello_describe() looks on */
 
 /* Puts a ClientHello together in hello_msg from the records at p, n bytes: TLS
    may cut it into any number of them (RFC 8446, 5.1). Returns the records'
@@ -5121,6 +5192,78 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             hello_alpn(h, msg + i + 4, end - i - 4);
     }
     return 1;
+}
+
+static const char hello_names[] = " 0 server_name 1 max_fragment_length 5 "
+    "status_request 10 supported_groups 11 ec_point_formats 13 "
+    "signature_algorithms 16 ALPN 18 signed_certificate_timestamp 21 padding "
+    "22 encrypt_then_mac 23 extended_master_secret 27 compress_certificate 28 "
+    "record_size_limit 35 session_ticket 41 pre_shared_key 42 early_data 43 "
+    "supported_versions 45 psk_key_exchange_modes 49 post_handshake_auth 50 "
+    "signature_algorithms_cert 51 key_share 17613 application_settings 65037 "
+    "encrypted_client_hello 65281 renegotiation_info ";
+
+/* The big-endian number of two bytes at p. */
+static unsigned get_16(const unsigned char *p)
+{
+    return (unsigned)p[0] << 8 | p[1];
+}
+
+/* Puts the names of the numbers in n bytes at p, two bytes each, for those that
+   have one. Behind those of key shares come keys, which are passed over. */
+static void hello_list(struct buf *b, const unsigned char *p, size_t n,
+                       const char *names, bool keys)
+{
+    for (const unsigned char *end = p + n; p + 2 <= end;
+         p += keys && p + 4 <= end ? 4 + get_16(p + 2) : 2)
+        if (*name_of(names, get_16(p)) != '\0')
+            buf_printf(b, " %s", name_of(names, get_16(p)));
+}
+
+/* Writes into text what the ClientHello that hello_parse() has read offers, and
+   into dump its bytes, each part with its name (RFC 8446, 4.1.2). */
+static void hello_describe(struct buf *text, struct buf *dump)
+{
+    static const char versions[] = " 772 1.3 771 1.2 770 1.1 769 1.0 ";
+    static const char groups[] = " 23 secp256r1 24 secp384r1 25 secp521r1 29 "
+        "x25519 30 x448 4587 SecP256r1MLKEM768 4588 X25519MLKEM768 ";
+    const unsigned char *m = hello_msg, *p = m + 38, *end;
+    unsigned n = get_16(p + 1 + *p), type;
+    bool ticket = false, newer = false;
+
+    end = m + 4 + ((size_t)m[1] << 16 | get_16(m + 2));
+    buf_printf(text, ", %u cipher suites", n / 2);
+    buf_printf(dump, "%02x ClientHello, %02x%04x its length, %04x version, "
+               "%04x%04x... 32 random bytes, %02x as many of a session id, "
+               "%04x bytes of suites:", m[0], m[1], get_16(m + 2),
+               get_16(m + 4), get_16(m + 6), get_16(m + 8), *p, n);
+    p += 3 + *p;
+    for (unsigned i = 0; i + 1 < n && i < 300; i += 2)
+        buf_printf(dump, " %04x", get_16(p + i));
+    p += n;
+    buf_printf(dump, ", %02x%02x no compression", p[0], p[1]);
+    for (p += 3 + *p; p + 4 <= end; p += 4 + n) {
+        type = get_16(p);
+        n = get_16(p + 2);
+        buf_printf(dump, ", %04x %s %04x", type, *name_of(hello_names, type) ?
+                   name_of(hello_names, type) : "of another kind", n);
+        if (type == 43 && n > 0) {
+            buf_puts(text, ", TLS");
+            hello_list(text, p + 5, n - 1, versions, false);
+            newer = true;
+        }
+        if (type == 51 && n > 1) {
+            buf_puts(text, ", key shares");
+            hello_list(text, p + 6, n - 2, groups, true);
+        }
+        ticket |= (type == 35 && n > 0) || type == 41;
+    }
+    if (!newer)
+        buf_printf(text, ", TLS %s", name_of(versions, get_16(m + 4)));
+    buf_printf(text, ", %s", ticket ? "a ticket of an earlier session"
+                                    : "no ticket");
+    buf_put(text, "", 1);
+    buf_put(dump, "", 1);
 }
 
 /* ---- the PROXY protocol, versions 1 and 2 */
@@ -6398,7 +6541,8 @@ static bool direct_target(const struct flow *f, const char *p,
         name_is_us(t->host))
         return false;
     t->port = t->port == address_parts(&here, &ip, &n) ? 80 : t->port;
-    tell(f, 1, EV_OPEN, "%s takes this for %s:%u", f->peer, t->host, t->port);
+    tell(f, 1, EV_OPEN, "%s takes this for %s:%u" MORE "as its Host field "
+         "says", f->peer, t->host, t->port);
     return true;
 }
 
@@ -6885,6 +7029,7 @@ static void exchange_new(struct flow *f)
 
     exchange_free(&f->ex);
     f->ex.id = next_id();
+    f->exchanges++;
     f->ex.client_head = head;
     f->ex.begun = true;
     r->body = body_begin(&r->head, &f->ex);
@@ -7199,7 +7344,8 @@ static bool socks_ask(struct flow *f)
         return flow_close(f);
     }
     buf_eat(in, (size_t)n);
-    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s:%u", f->peer, f->socks,
+    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s:%u" MORE "and is answered "
+         "when the server has been reached, or not", f->peer, f->socks,
          t.host, t.port);
     f->tunnel = true;
     f->home = t;
@@ -7366,13 +7512,15 @@ static void server_ask_proxy(struct flow *f)
    reached. */
 static void server_connected(struct flow *f)
 {
+    char text[80];
+
     f->server.end.ready = true;
     setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
                sizeof(int));
-    tell(f, 1, EV_NOTE, "connected to %s:%u", f->server.hop.host,
-         f->server.hop.port);
-    tell(f, 2, EV_NOTE, "that connection is this client's alone: no other will "
-         "share it");
+    print_address(text, sizeof text, &f->server.addr[f->server.tried - 1]);
+    tell(f, 1, EV_NOTE, "connected to %s:%u" MORE "(%s), for this client "
+         "alone: no other will share that", f->server.hop.host,
+         f->server.hop.port, text);
     if (opt.proxy.at.port != 0 && !f->server.target.forward)
         server_ask_proxy(f);
     else
@@ -7563,6 +7711,8 @@ static void server_tls_failed(struct flow *f)
 
     s->known->only_tls12 |= pss;    /* helps a stream's next connection */
     if (s->resumed || (pss && !f->stream)) {
+        tell(f, 2, EV_TLS, "%s does not go on: once more without %s",
+             server_name(f), s->resumed ? "the session" : "TLS 1.3");
         mbedtls_ssl_session_free(&s->known->session);
         s->known->has_session = false;
         s->tried--;
@@ -7591,8 +7741,10 @@ static void server_verify(struct flow *f)
     const char *why = "it has shown none";
     double began = clock_now();
 
-    if (crt != NULL)
+    if (crt != NULL) {
         sha256(crt->raw.p, crt->raw.len, digest);
+        cert_tell(f, "the server's certificate", crt);
+    }
     if (!opt.insecure &&
         (crt == NULL || time(NULL) >= k->until ||
          memcmp(digest, k->trusted, sizeof digest) != 0)) {
@@ -7615,13 +7767,18 @@ static void server_verify(struct flow *f)
 static void server_tls_done(struct flow *f)
 {
     struct server *s = &f->server;
+    const char *alpn = mbedtls_ssl_get_alpn_protocol(s->end.ssl);
 
     assert(s->end.vouched || s->resumed);
     if (mbedtls_ssl_get_version_number(s->end.ssl) ==
         MBEDTLS_SSL_VERSION_TLS1_2)
         tls_keep_session(&s->end);
-    tell(f, 1, EV_TLS, "%s with %s", mbedtls_ssl_get_version(s->end.ssl),
-         server_name(f));
+    tell(f, 1, EV_TLS, "%s with %s" MORE "by %s, ALPN %s: %s",
+         mbedtls_ssl_get_version(s->end.ssl), server_name(f),
+         mbedtls_ssl_get_ciphersuite(s->end.ssl), alpn ? alpn : "none",
+         !s->end.vouched ? "resumed, so it has sent no certificate" :
+         opt.insecure ? "a full handshake, its certificate not verified (-k)" :
+         "a full handshake, its certificate's chain, dates and name verified");
     server_enter(f, SERVER_UP);
 }
 
@@ -8093,8 +8250,17 @@ static void writer_put_head(struct writer *w, struct buf *src,
                             const struct head *h, int framing, uint64_t length)
 {
     struct buf *b;
+    char number[64];
 
     w->sent = true;
+    sprintf(number, "with Content-Length: %llu", (unsigned long long)length);
+    if (w->chain != NULL && opt.verbose > 1)
+        tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
+             w->chain->from->request && !w->request ? "back, and the server "
+             "hears nothing of the request:" : "on", framing == SET_LENGTH ?
+             number : framing == SET_CHUNKED ? "in chunks, each as it comes" :
+             framing == SET_NONE ? "and ends with the connection" :
+             "as it is");
     if (!w->request && framing == STAYS) {
         buf_put(&w->to->out, buf_at(src), h->len);
         return;
@@ -8384,6 +8550,32 @@ static bool write_head(struct writer *w)
 
 /* ---- what a head means */
 
+/* Says that a head has come, and how one will know where its body ends. */
+static void message_tell(const struct reader *r)
+{
+    char what[256], length[64];
+    const char *ends[] = {
+        [NO_BODY] = "no body", [BY_LENGTH] = length,
+        [CHUNKED] = "a body in chunks, up to one of size 0",
+        [UNTIL_CLOSE] = "a body that ends with the connection"
+    };
+    const struct flow *f = r->flow;
+
+    if (r->request ? !is_told(2) : opt.verbose < 2)
+        return;                     /* JSON has a response when it is over */
+    sprintf(length, "a body of %" PRIu64 " bytes (Content-Length)",
+            r->head.length);
+    if (r->request)
+        snprintf(what, sizeof what, "%s %.200s", f->ex.method, f->ex.url);
+    else
+        snprintf(what, sizeof what, "status %d", r->head.status);
+    tell(f, 2, r->request ? EV_REQUEST : EV_NOTE, "%s has come: a head of %zu "
+         "bytes, %s%s", what, r->head.len, r->head.unclear ? "a body of which "
+         "nobody can tell the end" : ends[r->body.framing], r->request &&
+         text_wanted(f) ? "; Accept-Encoding becomes identity, as a filter may "
+         "want text" : "");
+}
+
 /* Gives the message whose head r has read a chain, if filters match, and the
    head to that. False: the writer gets the message as it is. */
 static bool reader_filter(struct reader *r)
@@ -8398,10 +8590,12 @@ static bool reader_filter(struct reader *r)
         response_switches(f, &r->head) ||
         !chain_new(r, &r->head, r->request ? "request" : "response"))
         return false;
-    tell(f, 2, EV_NOTE, "the %s is given to %d filter(s); what the last one "
-         "prints takes its place%s", r->request ? "request" : "response",
-         r->chain->count, r->request ?
-         ", or, if that is a response, goes back to the client" : "");
+    for (int i = 0; i < r->chain->count && is_told(2); i++)
+        tell(f, 2, EV_NOTE, "the %s goes through '%.200s'%s%s", r->request ?
+             "request" : "response", r->chain->run[i].filter->command,
+             i + 1 < r->chain->count ? ", and then" :
+             ": what that prints takes its place", i + 1 < r->chain->count ||
+             !r->request ? "" : ", or, if it is a response, answers it");
     if (r->request && r->head.expect && r->head.minor > 0 && !r->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
@@ -8468,8 +8662,9 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
    told by a page within TLS, as browsers show no page in the place of 200. */
 static bool tunnel_begin(struct flow *f, const struct target *t)
 {
-    tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u", f->peer, t->host,
-         t->port);
+    tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u" MORE "(CONNECT): "
+         "answered 200 before the server is asked, so that failures can be "
+         "told inside TLS", f->peer, t->host, t->port);
     buf_eat(&f->client.in, f->asks.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
@@ -8593,10 +8788,9 @@ static bool request_begin(struct reader *r)
                          ", or /path and a Host that is not this one");
     f->ex.to = t;
     exchange_name(f, p, &r->head);
-    if ((opt.filters != NULL || !opt.quiet || events->fd >= 0) && !r->pass) {
+    if ((opt.filters != NULL || !opt.quiet || is_told(2)) && !r->pass) {
         exchange_note(f, p, &r->head);
-        tell(f, 2, EV_REQUEST, "%s %.200s has come: a head of %zu bytes",
-             f->ex.method, f->ex.url, r->head.len);
+        message_tell(r);
     }
     if (opt.only != NULL && opt.transparent) { /* to the name's own address:
                                        the client may have made one up */
@@ -8655,8 +8849,10 @@ static bool response_begin(struct reader *r)
     }
     r->body = switches ? (struct body){ .done = true }
                        : body_begin(&r->head, &f->ex);
-    if (!r->pass)
+    if (!r->pass) {
         reader_show(r);
+        message_tell(r);
+    }
     r->to->last = r->head.close || f->up.last ||
                   (f->ex.head && !f->ex.client_head);
     reader_filter(r);
@@ -9313,7 +9509,8 @@ static bool direct_hello(struct flow *f, bool whole)
                                        of the other flow says so */
         f->over = true;
     } else
-        tell(f, 1, EV_OPEN, "%s takes this for %s:443", f->peer, sni);
+        tell(f, 1, EV_OPEN, "%s takes this for %s:443" MORE "as the name in "
+             "its ClientHello says", f->peer, sni);
     return !f->over;
 }
 
@@ -9332,6 +9529,33 @@ static bool hello_strays(struct flow *f, struct target *t)
     server_deny(f, t, 421, "the ClientHello asks for %s, but the client came "
                 "for %s:%u", f->hello.sni, t->host, t->port);
     return true;
+}
+
+/* Says what is in the ClientHello that has just been read, and what is done
+   before it is answered. Copies: the server has a certificate. */
+static void hello_tell(const struct flow *f, bool copies)
+{
+    const struct hello *h = &f->hello;
+    struct buf *text, *dump;
+
+    if (!is_told(2))
+        return;
+    text = buf_scratch();
+    dump = buf_scratch();
+    buf_printf(text, "ClientHello of %u bytes: SNI %s, ALPN%s", 4 +
+               get_16(hello_msg + 2), *h->sni ? h->sni : "none",
+               h->alpn.len > 0 ? "" : " none");
+    for (size_t i = 0; i < h->alpn.len; i += 1u + h->alpn.names[i])
+        buf_printf(text, " %.*s", h->alpn.names[i], h->alpn.names + i + 1);
+    hello_describe(text, dump);
+    tell(f, 2, EV_TLS, "%s" MORE "- in clear text, for anybody on the way%s%s; "
+         "the answer waits for the server%s", (char *)text->data, *h->sni ? ""
+         : "; it names nobody, and is taken to mean ", *h->sni ? "" :
+         flow_name(f), copies ? ", whose certificate is to be copied" : "");
+    if (opt.verbose > 1)
+        tell(f, 2, EV_TLS, "its bytes: %s", (char *)dump->data);
+    buf_free(text);
+    buf_free(dump);
 }
 
 /* Reads the ClientHello and goes for the server: its certificate must be seen
@@ -9373,10 +9597,8 @@ static bool tunnel_hello(struct flow *f)
     }
     if (hello_is_refused(f))
         return true;
-    tell(f, 2, EV_TLS, "%s begins TLS and names '%s'; before it is answered, "
-         "the server is asked, so that its certificate can be copied", f->peer,
-         f->hello.sni);
     t.tls |= opt.reverse.port == 0 || f->stream;
+    hello_tell(f, t.tls);
     flow_enter(f, FLOW_SERVER);
     if (f->server.state == SERVER_UP && !f->server.end.ended && t.tls &&
         f->server.end.ssl == NULL)
@@ -9435,6 +9657,7 @@ static bool tunnel_server(struct flow *f)
     struct server *s = &f->server;
     const char *name = flow_name(f);
     const mbedtls_x509_crt *crt = NULL;
+    const struct known *old;
     char key[MAX_HOST + 8];
     struct alpn alpn;
     int error;
@@ -9449,6 +9672,7 @@ static bool tunnel_server(struct flow *f)
         snprintf(key, sizeof key, "!/%s/%d", name, f->hello.rsa);
         f->leaf = known_get(key);
     }
+    old = f->leaf->leaf.version != 0 ? f->leaf : NULL;
     error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
@@ -9459,10 +9683,10 @@ static bool tunnel_server(struct flow *f)
         f->over = true;
         return true;
     }
-    tell(f, 2, EV_TLS, "a certificate for %s is there for the client, unless "
-         "it resumes a session: %s, signed by our CA", name, crt != NULL ?
-         "with the server's subject and names" : s->end.ssl != NULL ?
-         "the one from before" : "a bare one, to speak inside TLS");
+    cert_tell(f, f->leaf == old ? "prepared for the client, as before" :
+              crt != NULL ? "prepared for the client, with the server's "
+              "subject and names" : "prepared for the client, a bare one, as "
+              "there is none to copy", &f->leaf->leaf);
     f->home.tls |= opt.reverse.port == 0;
     return flow_enter(f, FLOW_CLIENT);
 }
@@ -9509,10 +9733,14 @@ static bool tunnel_client(struct flow *f)
     const char *alpn;
 
     if (f->client.ready) {
-        tell(f, 1, EV_TLS, "%s with %s for %s",
-             mbedtls_ssl_get_version(f->client.ssl), f->peer, flow_name(f));
-        tunnel_relay(f);
         alpn = mbedtls_ssl_get_alpn_protocol(f->client.ssl);
+        tell(f, 1, EV_TLS, "%s with %s for %s" MORE "by %s, ALPN %s: %s",
+             mbedtls_ssl_get_version(f->client.ssl), f->peer, flow_name(f),
+             mbedtls_ssl_get_ciphersuite(f->client.ssl), alpn ? alpn : "none",
+             f->client.vouched ? "a full handshake, in which it has not "
+             "objected to our certificate" : "resumed by a ticket of ours: it "
+             "was shown no certificate");
+        tunnel_relay(f);
         if (!f->stream && alpn != NULL && strcmp(alpn, "h2") == 0)
             flow_stream(f, false, "it is HTTP/2");
         return true;
@@ -9834,7 +10062,10 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
         flows->prev = f;
     flows = f;
     nflows++;
-    tell(f, 1, EV_OPEN, "%s has connected", f->peer);
+    tell(f, 1, EV_OPEN, "%s has connected" MORE "%s%s%s", f->peer,
+         opt.transparent ? "on its way to " : opt.reverse.port ?
+         "and takes this for " : "", f->home.host, opt.transparent ?
+         ": the packet filter has sent it here" : "");
     return f;
 }
 
@@ -9856,7 +10087,8 @@ static void flow_free(struct flow *f)
     if (f->client.ending != END_SHUT)
         end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
     exchange_tell(f);
-    tell(f, 1, EV_CLOSE, "%s has gone", f->peer);
+    tell(f, 1, EV_CLOSE, "%s has gone" MORE "after %lu exchange%s", f->peer,
+         f->exchanges, f->exchanges == 1 ? "" : "s");
     messages_reset(f);
     server_drop(f);
     end_close(&f->client);

@@ -246,6 +246,16 @@ static void fuzz_hello(const unsigned char *p, size_t n)
               k, n, r);
         CHECK(r != 1 || memcmp(&h, &part, sizeof h) == 0, "read otherwise");
     }
+    if (whole == 1) {
+        struct buf text = { 0 }, dump = { 0 };
+
+        hello_read(p, n, &part);
+        hello_describe(&text, &dump);
+        CHECK(strlen((char *)dump.data) == dump.len - 1, "NUL in %zu bytes",
+              dump.len);
+        buf_free(&text);
+        buf_free(&dump);
+    }
     if (whole != 1 || h.absurd)
         return;
     for (const char *c = h.sni; *c != '\0'; c++)
