@@ -185,6 +185,28 @@ def _():
                        r'no_application_protocol\)')
 
 
+@test('a proxy above that is dead: which, and all its addresses')
+def _():
+    with closed_port() as port, Proxy('-x', 'http://localhost:%d' % port) \
+            as proxy:
+        client = proxy.connect()
+        client.send(get('http://a.test/'))
+        like(client.read_message().body, rb'cannot connect to the proxy '
+             rb'localhost:%d \(127\.0\.0\.1:%d\): Connection refused, '
+             rb'\(\[::1\]:%d\): ' % (port, port, port), 'the page')
+
+
+@test('transparent mode, and nothing is redirected')
+def _():
+    with Proxy('-m', 'transparent') as proxy:
+        client = proxy.connect()
+        client.send(get('/', host='a.test'))
+        client.read_all()
+        proxy.wait_log('no packet filter has redirected this|our own connection')
+        like(proxy.log(), 'that is this proxy itself: no packet filter has '
+             'redirected this', 'the line')
+
+
 @test("a request that gets no further than us: its line and its number")
 def _():
     for words, url, fields in (
