@@ -43,7 +43,7 @@ for way, family in WAYS:
     def _(way=way, family=family):
         seen = scratch('seen', '')
         with routed(way, family, answer(lambda r: reply(r.head)),
-                    '--match', r'~d ^origin\.test$', '--request',
+                    '--explain', '--match', r'~d ^origin\.test$', '--request',
                     SEEN % seen) as (origin, proxy, connect):
             client = connect()
             host = 'origin.test:%d' % origin.port
@@ -53,6 +53,9 @@ for way, family in WAYS:
                 equal(client.read_message().body, request, 'the request')
             equal(slurp(seen).decode(), '%s origin.test %d http http://%s/a?b\n'
                   % (CLIENT[family], origin.port, host), 'what the filter saw')
+            proxy.wait_log('has connected on its way to %s: the packet filter '
+                           'has sent it here\n' % re.escape(
+                               network().server[family].strip('[]')))
 
     @test(label + 'WebSocket messages')
     def _(way=way, family=family):
