@@ -9480,9 +9480,10 @@ static bool hello_is_refused(struct flow *f)
     if (!f->hello.h2 || f->hello.http || (g == NULL && opt.only == NULL) ||
         host_matches(opt.tcp, f) || f->stream)
         return false;
-    tell(f, 0, EV_DENY, "%s offers HTTP/2 alone to %s:%u, which %s cannot "
-         "read: refused (--tcp-hosts lets it pass as a stream, --ignore-hosts "
-         "untouched)", f->peer, flow_name(f), f->home.port,
+    tell(f, 0, EV_DENY, "%s offers HTTP/2 alone to %s:%u, which is not read "
+         "here, as %s%s wants: refused by alert 120 no_application_protocol "
+         "(--tcp-hosts lets it pass as a stream, --ignore-hosts untouched)",
+         f->peer, flow_name(f), f->home.port, g ? "the filter " : "",
          g ? g->command : "--only-hosts");
     buf_put(&f->client.out, "\x15\3\3\0\2\2\x78", 7); /* RFC 7301, 3.2 */
     return flow_close(f);
