@@ -1673,14 +1673,13 @@ static void print_usage(void)
          "An intercepting proxy that pipes HTTP through any command; around "
          "COMMAND, if\nthere is one: for that alone, and until that ends.");
     for (const struct option *o = options; o < options + OPTIONS; o++) {
-        char left[64];
+        char left[64], letter[] = { '-', o->letter, ',', '\0' };
 
         if (o->kind == TITLE) {
             printf("\n%s\n", o->name);
             continue;
         }
-        snprintf(left, sizeof left, "  %c%c%c --%s %s", o->letter ? '-' : ' ',
-                 o->letter ? o->letter : ' ', o->letter ? ',' : ' ',
+        snprintf(left, sizeof left, "  %3s --%s %s", o->letter ? letter : "",
                  o->name, o->argument ? o->argument : "");
         printf("%-32s %s\n", left, o->help);
     }
@@ -2387,11 +2386,14 @@ static void sha256(const void *p, size_t n, unsigned char *digest)
         die("SHA-256 failed");
 }
 
-/* Whether both have the same octets. */
-static bool same_octets(const mbedtls_x509_buf *a, const mbedtls_x509_buf *b)
+/* Whether b has the n octets at p. */
+static bool has_octets(const mbedtls_x509_buf *b, const void *p, size_t n)
 {
-    return a->len == b->len && memcmp(a->p, b->p, a->len) == 0;
+    return b->len == n && memcmp(b->p, p, n) == 0;
 }
+
+/* 2.5.29.30, which not every version of Mbed TLS has a name for. */
+#define OID_NAME_CONSTRAINTS "\x55\x1d\x1e"
 
 /* Makes a P-256 key, or one of RSA 2048; dies on failure. */
 static void key_make(mbedtls_pk_context *key, bool rsa)
@@ -2469,8 +2471,7 @@ static void der_name(struct buf *b, const mbedtls_x509_crt *crt, const char *cn)
         buf_put(b, crt->subject_raw.p, crt->subject_raw.len);
         return;
     }
-    der_put(b, MBEDTLS_ASN1_OID, MBEDTLS_OID_AT_CN,
-            sizeof MBEDTLS_OID_AT_CN - 1);
+    der_put(b, MBEDTLS_ASN1_OID, MBEDTLS_OID_AT_CN, 3);
     der_put(b, MBEDTLS_ASN1_UTF8_STRING, cn, strnlen(cn, 64));
     der_wrap(b, at, SEQUENCE);
     der_wrap(b, at, SET);
@@ -2638,7 +2639,7 @@ static void der_alt_names(struct buf *b, const struct cert *c)
             continue;
         der_put(b, san->tag, san->p, san->len);
         there |= san->tag == name.tag && (san->tag == SAN_IP ?
-                 same_octets(san, &name) :
+                 has_octets(san, ip, name.len) :
                  same_word((char *)san->p, san->len, c->name));
     }
     if (!there)
@@ -2673,7 +2674,7 @@ static void der_extensions(struct buf *b, const struct cert *c,
     der_extension(b, MBEDTLS_OID_KEY_USAGE, true, value);
     if (c->is_ca && opt.ca_for != NULL) {
         der_limits(value);
-        der_extension(b, "\x55\x1d\x1e", true, value);
+        der_extension(b, OID_NAME_CONSTRAINTS, true, value);
     }
     if (c->is_ca) {
         der_put(value, MBEDTLS_ASN1_OCTET_STRING, id, 16);
@@ -2992,8 +2993,7 @@ static int extension_take(void *unused, const mbedtls_x509_crt *crt,
                           const unsigned char *p, const unsigned char *end)
 {
     (void)unused, (void)critical;
-    if (crt == &ca.crt && oid->len == 3 &&
-        memcmp(oid->p, "\x55\x1d\x1e", 3) == 0) {
+    if (crt == &ca.crt && has_octets(oid, OID_NAME_CONSTRAINTS, 3)) {
         ca.limits = p;
         ca.limits_end = end;
     }
@@ -3093,8 +3093,9 @@ static bool cert_is_by(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *by)
     const mbedtls_x509_buf *id = &crt->authority_key_id.keyIdentifier,
                            *own = &by->subject_key_id;
 
-    return same_octets(&crt->issuer_raw, &by->subject_raw) &&
-           (id->p == NULL || own->p == NULL || same_octets(id, own));
+    return has_octets(&crt->issuer_raw, by->subject_raw.p,
+                      by->subject_raw.len) &&
+           (!id->p || !own->p || has_octets(id, own->p, own->len));
 }
 
 /* Puts a chain in the order in which Mbed TLS reads it: behind each certificate
@@ -3980,8 +3981,7 @@ static bool cert_is_for_servers(const mbedtls_x509_crt *crt)
         return true;
     for (; s != NULL; s = s->next)
         for (int i = 0; i < 3; i++)
-            if (s->buf.len == strlen(uses[i]) &&
-                memcmp(s->buf.p, uses[i], s->buf.len) == 0)
+            if (has_octets(&s->buf, uses[i], strlen(uses[i])))
                 return true;
     return false;
 }
@@ -4019,7 +4019,7 @@ static const mbedtls_x509_sequence *cert_names(const mbedtls_x509_crt *crt,
             return names;
     *cn = (mbedtls_x509_sequence){ .next = NULL };
     for (const mbedtls_x509_name *n = &crt->subject; n != NULL; n = n->next)
-        if (n->oid.p && n->oid.len == 3 && memcmp(n->oid.p, "\x55\4\3", 3) == 0)
+        if (n->oid.p != NULL && has_octets(&n->oid, MBEDTLS_OID_AT_CN, 3))
             cn->buf = n->val;
     cn->buf.tag = SAN_DNS;
     return cn;
@@ -4036,7 +4036,7 @@ static bool cert_is_for(const mbedtls_x509_crt *crt, const char *host)
     for (const mbedtls_x509_sequence *s = cert_names(crt, &cn);
          s != NULL && s->buf.p != NULL; s = s->next)
         if (name.tag == SAN_IP && s != &cn
-            ? s->buf.tag == SAN_IP && same_octets(&s->buf, &name)
+            ? s->buf.tag == SAN_IP && has_octets(&s->buf, ip, name.len)
             : s->buf.tag == SAN_DNS &&
               name_matches((char *)s->buf.p, s->buf.len, host))
             return true;
@@ -4150,7 +4150,8 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
             return tls_strerror(ERR_SLOW_KEY);
     chain_sort(crt);
     alone.next = NULL;
-    for (c = &trusted; c && !same_octets(&c->raw, &crt->raw); c = c->next)
+    for (c = &trusted; c && !has_octets(&c->raw, crt->raw.p, crt->raw.len);
+         c = c->next)
         ;
     mbedtls_x509_crt_verify_with_profile(
         c ? &alone : crt, c ? &alone : &trusted, NULL,
