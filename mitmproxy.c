@@ -2392,9 +2392,6 @@ static bool has_octets(const mbedtls_x509_buf *b, const void *p, size_t n)
     return b->len == n && memcmp(b->p, p, n) == 0;
 }
 
-/* 2.5.29.30, which not every version of Mbed TLS has a name for. */
-#define OID_NAME_CONSTRAINTS "\x55\x1d\x1e"
-
 /* Makes a P-256 key, or one of RSA 2048; dies on failure. */
 static void key_make(mbedtls_pk_context *key, bool rsa)
 {
@@ -2674,7 +2671,7 @@ static void der_extensions(struct buf *b, const struct cert *c,
     der_extension(b, MBEDTLS_OID_KEY_USAGE, true, value);
     if (c->is_ca && opt.ca_for != NULL) {
         der_limits(value);
-        der_extension(b, OID_NAME_CONSTRAINTS, true, value);
+        der_extension(b, MBEDTLS_OID_NAME_CONSTRAINTS, true, value);
     }
     if (c->is_ca) {
         der_put(value, MBEDTLS_ASN1_OCTET_STRING, id, 16);
@@ -2993,7 +2990,7 @@ static int extension_take(void *unused, const mbedtls_x509_crt *crt,
                           const unsigned char *p, const unsigned char *end)
 {
     (void)unused, (void)critical;
-    if (crt == &ca.crt && has_octets(oid, OID_NAME_CONSTRAINTS, 3)) {
+    if (crt == &ca.crt && has_octets(oid, MBEDTLS_OID_NAME_CONSTRAINTS, 3)) {
         ca.limits = p;
         ca.limits_end = end;
     }
