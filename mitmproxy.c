@@ -3196,6 +3196,7 @@ static int tls_own_cert(mbedtls_ssl_context *ssl)
    clients that have ChaCha20, leaves it no AES there. */
 static int tls_suites[2][128];
 
+/* Fills both lists. */
 static void suites_list(void)
 {
     const char *best = cpu_has_aes() ? "AES-128-GCM" : "CHACHA20";
@@ -3533,9 +3534,9 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
     return own;
 }
 
-/* Puts TLS on an end that has none, which may take ChaCha20 instead of AES; what
-   was read becomes wire_in. The next tls_pump() begins the handshake. False:
-   there is no memory. */
+/* Puts TLS on an end that has none; what was read becomes wire_in. chacha: the
+   peer may have ChaCha20 instead of AES. The next tls_pump() begins the
+   handshake. False: there is no memory. */
 static bool tls_start(struct end *e, int role, const struct alpn *alpn,
                       bool chacha, struct known *k)
 {
