@@ -6100,7 +6100,7 @@ static bool copro_answer(struct child *p, char *why, size_t size)
     }
     child_done(p);
     p->filter->pause = 0;
-    return p->answer.len == 0 || copro_answer(p, why, size);
+    return copro_answer(p, why, size);
 }
 
 /* Reads what has come of an answer, or finds that p has ended. */
@@ -6581,17 +6581,23 @@ static void server_enter(struct flow *f, int state)
     }
 }
 
-/* Has f ask a helper; returns the buffer into which the message is to be put.
-   The answer is chain_out() of server.inquiry once that is chain_done(). */
-static struct buf *inquiry_begin(struct flow *f, struct filter *helper)
+/* Has f ask a helper, by a message in two parts, unless it has. True: the
+   answer is chain_out() of server.inquiry, or that has failed; then
+   inquiry_end() makes room for the next. */
+static bool inquiry_done(struct flow *f, struct filter *helper,
+                         const char *message, const char *more)
 {
-    struct chain *c = f->server.inquiry = chain_add(NULL, f, helper);
+    struct chain *c = f->server.inquiry;
 
-    c->vars = alloc(1);
-    c->fed = true;
-    chain_queue(c);
-    flow_wake(f);
-    return &c->buf[0];
+    if (c == NULL) {
+        f->server.inquiry = c = chain_add(NULL, f, helper);
+        buf_printf(&c->buf[0], "%s%s", message, more);
+        c->vars = alloc(1);
+        c->fed = true;
+        chain_queue(c);
+        flow_wake(f);
+    }
+    return chain_done(c);
 }
 
 /* Gives up what a helper is asked, or is done with the answer. */
@@ -7614,20 +7620,15 @@ static void server_address(struct server *s, const void *ip, size_t n)
 static bool server_ask(struct flow *f)
 {
     struct server *s = &f->server;
-    struct chain *c;
 
-    if (s->inquiry == NULL)
-        buf_printf(inquiry_begin(f, &lookups), "%s%s", s->hop.host,
-                   s->hop.rooted ? "." : "");
-    c = s->inquiry;
-    if (!chain_done(c))
+    if (!inquiry_done(f, &lookups, s->hop.host, s->hop.rooted ? "." : ""))
         return false;
-    if (c->failed != NULL) {
+    if (s->inquiry->failed != NULL) {
         server_fail(f, "cannot find the address of %s: %s", s->hop.host,
-                    c->failure);
+                    s->inquiry->failure);
         return false;
     }
-    for (struct buf *b = chain_out(c); b->len >= sizeof *s->addr;
+    for (struct buf *b = chain_out(s->inquiry); b->len >= sizeof *s->addr;
          buf_eat(b, sizeof *s->addr)) {
         struct sockaddr_storage *a = &s->addr[s->addrs++];
 
@@ -9637,9 +9638,7 @@ static bool rsa_settled(struct flow *f)
 
     if (ca.has_rsa && s->inquiry == NULL)
         return true;
-    if (s->inquiry == NULL)
-        inquiry_begin(f, &rsa_maker);
-    if (!chain_done(s->inquiry))
+    if (!inquiry_done(f, &rsa_maker, "", ""))
         return false;
     der = chain_out(s->inquiry);
     ca.has_rsa = ca.has_rsa ||
