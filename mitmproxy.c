@@ -192,13 +192,16 @@ enum {
                                that others want */
     FEW_TICKETS = 2,        /* of a server's connection that are kept */
     FEW = 64,               /* flows that are looked at in each turn */
+    SHARE = 16,             /* flows for each of which there is a turn between
+                               two that look at all: LOOK alone is over in each
+                               turn where other jobs interrupt us */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
 
 /* Seconds for which a flow counts as awake, and those between two turns that
-   look at all flows, for each of them: it takes about a tenth of the time
-   of a busy proxy, and who has slept waits so much longer for it. */
+   look at all flows, for each of them: such turns take about a tenth of the
+   time of a busy proxy, and a flow that has slept waits so much longer. */
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
 /* Seconds of one turn that handshakes may take. */
@@ -10740,23 +10743,29 @@ static bool stopped(void)
 /* One turn after the other, until a signal ends it. */
 static void run_loop(void)
 {
-    double looked = 0, left;
+    double due = 0, left;           /* when all flows are to be looked at */
+    unsigned long then = 0;         /* the turn in which they were */
     struct timeval t;
+    int ready = 0;
 
     while (!stopped()) {
         full_turn = false;          /* next_flow() asks for it: is any awake? */
         full_turn = stopping || nflows <= FEW || next_flow(NULL) == NULL ||
-                    now > looked + nflows * LOOK;
+                    (now > due && (ready == 0 || (turn - then) * SHARE >
+                                                 (unsigned long)nflows));
         left = arm();
         if (!full_turn)
-            sooner(&left, looked + nflows * LOOK - now);
+            sooner(&left, due > now ? due - now : 0);
         t = (struct timeval){ (time_t)left, (left - (long)left) * 1e6 };
-        if (select(highest + 1, (fd_set *)readable, (fd_set *)writable, NULL,
-                   &t) < 0)
+        ready = select(highest + 1, (fd_set *)readable, (fd_set *)writable,
+                       NULL, &t);
+        if (ready < 0)
             fds_clear();
         now = clock_now();
-        if (full_turn)
-            looked = now;
+        if (full_turn) {
+            due = now + nflows * LOOK;
+            then = turn;
+        }
         for (struct sink *s = sinks; s < sinks + SINKS; s++)
             if (fds_has(writable, s->fd))
                 sink_flush(s, s->file);
