@@ -7,6 +7,7 @@
 #   make test       the unit and behaviour tests
 #   make asan       the same tests with the address and undefined sanitizers
 #   make fuzz       random inputs for its parts, FUZZ_SECONDS each (clang)
+#   make test-cross the tests on other processors, by qemu; CROSS="mips musl"
 #   make soak       mixed work for half an hour, and whether memory grows
 #   make bench      what it costs, beside the peers that are installed
 #   make static     build/static/mitmproxy, one small file that needs no other
@@ -27,6 +28,7 @@ endif
 .DELETE_ON_ERROR:
 
 PREFIX = /usr/local
+SMALL  = build/static
 CFLAGS ?= -O2 -g
 
 # These the program always gets; CFLAGS, CPPFLAGS and LDFLAGS follow them, also
@@ -46,8 +48,8 @@ FUZZ   = $(ASAN) -fsanitize=address
 WIDE   = -D_FILE_OFFSET_BITS=64 $(if $(filter system,$(MBEDTLS)),, \
          -D_TIME_BITS=64)
 
-.PHONY: all demo play lab test asan fuzz soak bench static install deb clean \
-        distclean FORCE
+.PHONY: all demo play lab test test-cross asan fuzz soak bench static install \
+        deb clean distclean FORCE
 all: mitmproxy
 
 # ---- Mbed TLS --------------------------------------------------------------
@@ -111,7 +113,7 @@ build/asan/mbedtls/libmbedtls.a: FORCE | $(FETCHED)
 	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
 	    OUT=$(@D) CC='$(CC)' FLAGS='$(ASAN)'
 
-build/static/libmbedtls.a: FORCE | $(FETCHED)
+$(SMALL)/libmbedtls.a: FORCE | $(FETCHED)
 	@tests/need $(firstword $(STATIC_CC))
 	+@$(MAKE) -s --no-print-directory -f mbedtls/build.mk SRC=$(MBEDTLS_DIR) \
 	    OUT=$(@D) CC='$(STATIC_CC)' FLAGS='$(STATIC)'
@@ -135,9 +137,10 @@ STATIC = -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DMITM_SMALL -Os -fno-pie \
 BUILD_STATIC = $(STATIC_CC) $(WARN) $(STATIC) $(TLS) -static -s \
          -Wl,--gc-sections,--build-id=none,-z,relro,-z,now,-z,noseparate-code
 
-static: build/static/mitmproxy
-build/static/mitmproxy: mitmproxy.c build/flags build/static/libmbedtls.a
-	$(BUILD_STATIC) -o $@ $< build/static/libmbedtls.a
+# Other flags make the library anew, and so these; tests/cross has them.
+static: $(SMALL)/mitmproxy
+$(SMALL)/mitmproxy: mitmproxy.c Makefile $(SMALL)/libmbedtls.a
+	$(BUILD_STATIC) -o $@ $< $(SMALL)/libmbedtls.a
 	@echo "$@: $$(($$(wc -c < $@) / 1024)) KiB"
 
 # ---- the program and its tests ---------------------------------------------
@@ -149,13 +152,20 @@ UNIT       = tests/unit.c mitmproxy.c
 mitmproxy: mitmproxy.c build/flags $(filter %.a,$(LIBS))
 	$(BUILD) $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
 
+QUICK = -DSECOND='strtod(getenv("SECOND"), NULL)'
+
 # Its waits last as the environment's SECOND says, for tests of deadlines.
 build/mitmproxy-quick: mitmproxy.c build/flags $(LIBS)
-	$(BUILD) -DSECOND='strtod(getenv("SECOND"), NULL)' $(LINK) $(LDFLAGS) \
-	    -o $@ $< $(LIBS) $(LDLIBS)
+	$(BUILD) $(QUICK) $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
+
+$(SMALL)/mitmproxy-quick: mitmproxy.c Makefile $(SMALL)/libmbedtls.a
+	$(BUILD_STATIC) $(QUICK) -o $@ $< $(SMALL)/libmbedtls.a
 
 build/unit: $(UNIT) build/flags $(filter %.a,$(LIBS))
 	$(BUILD) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
+
+$(SMALL)/unit: $(UNIT) Makefile $(SMALL)/libmbedtls.a
+	$(BUILD_STATIC) -DUNIT_TEST -o $@ $< $(SMALL)/libmbedtls.a
 
 build/asan/mitmproxy: mitmproxy.c build/flags $(filter %.a,$(ASAN_LIBS))
 	$(BUILD_ASAN) $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
@@ -168,6 +178,9 @@ FUZZ_C = $(addprefix tests/fuzz/,fuzz.c kernel.c world.c pairs.c frames.c) mitmp
 build/fuzz-corpus: $(FUZZ_C) build/flags $(filter %.a,$(LIBS))
 	$(BUILD) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
 
+$(SMALL)/fuzz-corpus: $(FUZZ_C) Makefile $(SMALL)/libmbedtls.a
+	$(BUILD_STATIC) -DUNIT_TEST -o $@ $< $(SMALL)/libmbedtls.a
+
 build/asan/fuzz-corpus: $(FUZZ_C) build/flags $(filter %.a,$(ASAN_LIBS))
 	$(BUILD_ASAN) -DUNIT_TEST $(LINK) $(LDFLAGS) -o $@ $< $(ASAN_LIBS) $(LDLIBS)
 
@@ -176,7 +189,7 @@ build/fuzz/fuzz: $(FUZZ_C) $(filter %.a,$(FUZZ_LIBS))
 	    -DLIBFUZZER $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(LDLIBS)
 
 # Other flags make the program anew.
-FLAGS = $(subst ','\'',$(BUILD) $(BUILD_ASAN) $(BUILD_STATIC) $(LINK) $(LDFLAGS) $(LDLIBS))
+FLAGS = $(subst ','\'',$(BUILD) $(BUILD_ASAN) $(LINK) $(LDFLAGS) $(LDLIBS))
 build/flags: FORCE
 	@mkdir -p build
 	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' > $@
@@ -190,6 +203,11 @@ asan: build/asan/mitmproxy build/asan/unit build/mitmproxy-quick \
 	@tests/need curl openssl python3 prove
 	@MITMPROXY=build/asan/mitmproxy FUZZ=build/asan/fuzz-corpus tests/run \
 	    build/asan/unit tests/*.t
+
+# On other processors, as far as qemu shows them; see there.
+CROSS = armhf mips mipsel aarch64 riscv64 i386 musl
+test-cross:
+	+@MAKE='$(MAKE)' tests/cross $(CROSS)
 
 # What is found anew stays in build/fuzz/TARGET; what breaks a property, in
 # build/fuzz/TARGET-crash-*: add it to tests/fuzz/corpus when it is mended.

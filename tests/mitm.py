@@ -794,7 +794,7 @@ def wait_message(conn):
 # --------------------------------------------------------------- proxy
 
 def processes(session):
-    """What runs in a session: {pid: (state, command)}."""
+    """What runs in a session: {pid: (state, command)}; qemu-user is not told."""
     found = {}
     for pid in filter(str.isdigit, os.listdir('/proc')):
         try:
@@ -802,6 +802,7 @@ def processes(session):
             words = text[text.rindex(')') + 2:].split()
             if int(words[3]) == session:
                 command = slurp('/proc/%s/cmdline' % pid).replace(b'\0', b' ')
+                command = re.sub(rb'^\S*/qemu-\S+ ', b'', command)
                 found[int(pid)] = (words[0], command.decode('latin-1'))
         except (OSError, ValueError):
             pass
