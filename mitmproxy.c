@@ -7520,12 +7520,13 @@ static void server_ask_proxy(struct flow *f)
    reached. */
 static void server_connected(struct flow *f)
 {
-    char text[80];
+    char text[80] = "";
 
     f->server.end.ready = true;
     setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
                sizeof(int));
-    print_address(text, sizeof text, &f->server.addr[f->server.tried - 1]);
+    if (opt.verbose > 1)
+        print_address(text, sizeof text, &f->server.addr[f->server.tried - 1]);
     tell(f, 1, EV_NOTE, "connected to %s:%u" MORE "(%s), for this client "
          "alone: no other will share that", f->server.hop.host,
          f->server.hop.port, text);
@@ -8247,23 +8248,29 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
                    n == 0 || *rest != '/');
 }
 
+/* Says how what the filters have printed goes on, framed like this. */
+static void mended_tell(const struct writer *w, int framing, uint64_t length)
+{
+    char number[64];
+
+    sprintf(number, "with Content-Length: %" PRIu64, length);
+    tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
+         w->chain->from->request && !w->request ? "back, and the server hears "
+         "nothing of the request:" : "on", framing == SET_LENGTH ? number :
+         framing == SET_CHUNKED ? "in chunks, each as it comes" :
+         framing == SET_NONE ? "and ends with the connection" : "as it is");
+}
+
 /* Puts the head h, at the front of src, into w's end, with framing (STAYS,
    SET_LENGTH with this length, ...) for its body. src keeps it. */
 static void writer_put_head(struct writer *w, struct buf *src,
                             const struct head *h, int framing, uint64_t length)
 {
     struct buf *b;
-    char number[64];
 
     w->sent = true;
-    sprintf(number, "with Content-Length: %llu", (unsigned long long)length);
     if (w->chain != NULL && opt.verbose > 1)
-        tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
-             w->chain->from->request && !w->request ? "back, and the server "
-             "hears nothing of the request:" : "on", framing == SET_LENGTH ?
-             number : framing == SET_CHUNKED ? "in chunks, each as it comes" :
-             framing == SET_NONE ? "and ends with the connection" :
-             "as it is");
+        mended_tell(w, framing, length);
     if (!w->request && framing == STAYS) {
         buf_put(&w->to->out, buf_at(src), h->len);
         return;
