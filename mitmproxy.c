@@ -7530,9 +7530,12 @@ static void server_connected(struct flow *f)
     tell(f, 1, EV_NOTE, "connected to %s:%u" MORE "(%s), for this client "
          "alone: no other will share that", f->server.hop.host,
          f->server.hop.port, text);
-    if (opt.proxy.at.port != 0 && !f->server.target.forward)
+    if (opt.proxy.at.port != 0 && !f->server.target.forward) {
+        tell(f, 2, EV_NOTE, "that is a proxy, and is asked by %s for %s:%u",
+             opt.proxy.socks ? "SOCKS5" : "CONNECT", f->server.goal.host,
+             f->server.goal.port);
         server_ask_proxy(f);
-    else
+    } else
         server_reached(f);
 }
 

@@ -131,6 +131,19 @@ def _():
                        'to copy: subject CN=localhost; names localhost; ')
 
 
+@test('through another proxy')
+def _():
+    with Proxy() as above:
+        for scheme, how in ('http', 'CONNECT'), ('socks5h', 'SOCKS5'):
+            with explained('-x', '%s://127.0.0.1:%d' % (scheme, above.port),
+                           tls=True) as (origin, proxy, says):
+                with contextlib.suppress(Failed):
+                    one(proxy, origin, client_context(proxy.ca))
+                says(1, r'connected to 127\.0\.0\.1:%d \(127' % above.port,
+                     'that is a proxy, and is asked by %s for localhost:%d$'
+                     % (how, origin.port))
+
+
 @test('a plain request, and keep-alive')
 def _():
     with explained() as (origin, proxy, says):
