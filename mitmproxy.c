@@ -2134,6 +2134,27 @@ static int listen_unix(const char *path)
     return fd;
 }
 
+/* The listening socket that systemd gives (sd_listen_fds(3)), which filters are
+   not told of; -1: none. Dies if there are more, or if it does not listen. */
+static int listen_given(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+    int fd = 3, listens = 0;
+
+    if (pid == NULL || n == NULL || atol(pid) != getpid())
+        fd = -1;
+    else if (strcmp(n, "1") != 0 ||
+             getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
+                        &(socklen_t){ sizeof listens }) != 0 || !listens ||
+             fcntl(fd, F_SETFL, O_NONBLOCK) != 0 ||
+             fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+        die("LISTEN_FDS: it must be one socket that listens for streams");
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    return fd;
+}
+
 /* Opens a listening TCP socket; dies on failure. */
 static int listen_open(const char *host, const char *port)
 {
@@ -11344,6 +11365,7 @@ int main(int argc, char **argv)
         helper_run(lookup_answer);
     if (argc == 2 && strcmp(argv[1], "--rsa-key") == 0)
         helper_run(rsa_answer);
+    listener = listen_given();
     options_parse(argv);
     if (opt.command != NULL)
         command_fork();
@@ -11361,11 +11383,12 @@ int main(int argc, char **argv)
     if (opt.cacert != NULL)
         trusted_load();
     tls_init();
-    listener = unix_path() ? listen_unix(unix_path())
-                           : listen_open(opt.host, opt.port);
+    here = listener < 0 && unix_path() ? opt.host : text;
+    if (listener < 0)
+        listener = unix_path() ? listen_unix(unix_path())
+                               : listen_open(opt.host, opt.port);
     addr = address_of(listener, false);
     print_address(text, sizeof text, &addr);
-    here = unix_path() ? opt.host : text;
     if (opt.capture != NULL)
         capture_open(opt.capture);
     if (opt.log_json != NULL)
@@ -11377,7 +11400,7 @@ int main(int argc, char **argv)
     capabilities_drop();
     say(opt.command ? 1 : 0, "listening on %s", here);
     if (strncmp(here, "127.", 4) != 0 && strncmp(here, "[::1]", 5) != 0 &&
-        unix_path() == NULL && opt.proxyauth == NULL)
+        strncmp(here, "unix:", 5) != 0 && opt.proxyauth == NULL)
         say(0, "whoever reaches this port can use this proxy");
     now = clock_now();
     if (opt.workers > 1 || opt.command != NULL)

@@ -36,6 +36,9 @@ def _():
         f.write(text)
     said = command('systemd-analyze', 'verify', '--man=no', copy).decode()
     check(not re.search(r'mitmproxy\.c\.service:', said), 'verify', said)
+    said = command('systemd-analyze', 'verify', '--man=no',
+                   shutil.copy(unit[:-7] + 'socket', SCRATCH)).decode()
+    check(not re.search(r'mitmproxy\.c\.socket:', said), 'verify', said)
     said = command('systemd-analyze', 'security', '--offline=true', copy)
     level = re.search(rb'exposure level for \S+: ([\d.]+)', said)
     check(level and float(level.group(1)) < 2, 'exposure', said[-300:])
