@@ -204,6 +204,10 @@ enum {
    time of a busy proxy, and a flow that has slept waits so much longer. */
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
+/* No clock that is right shows an earlier time than the year of this version,
+   in seconds since 1970: which is where a router's clock starts. */
+static const time_t EARLIEST = 1767225600;      /* 2026-01-01 */
+
 /* Seconds of one turn that handshakes may take. */
 static const double SHAKING = 0.01;
 
@@ -2861,18 +2865,37 @@ static void cert_tell(const struct flow *f, const char *words,
     tell(f, 2, EV_TLS, "%s: %s", words, text);
 }
 
+/* Whether the clock has yet to be set. Tells when that begins, and when it is
+   over. */
+static bool clock_is_unset(void)
+{
+    static bool unset;
+    bool was = unset;
+
+    unset = time(NULL) < EARLIEST;
+    if (unset && !was)
+        say(0, "the clock is not set: certificates are made for all of the "
+            "next two years, and servers' may have expired");
+    if (was && !unset)
+        say(0, "the clock is set: certificates are made and checked by it");
+    return unset;
+}
+
 /* Forges a leaf for name into crt: with the subject and the names of the
    server's certificate, or, without one, a bare one. 0 or an error. */
 static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
                       const char *name, bool rsa)
 {
     enum { DAY = 24 * 3600 };
-    time_t t = time(NULL), ca_from = cert_time(&ca.crt.valid_from),
+    bool unset = clock_is_unset();  /* 825 days: Apple takes no more */
+    time_t from = (unset ? EARLIEST : time(NULL)) - 2 * DAY,
+           to = from + (unset ? 825 : 92) * DAY,
+           ca_from = cert_time(&ca.crt.valid_from),
            ca_to = cert_time(&ca.crt.valid_to);
     struct cert c = { .name = name, .server = server,
                       .key = rsa ? &ca.rsa_key : &ca.leaf_key,
-                      .from = t - 2 * DAY > ca_from ? t - 2 * DAY : ca_from,
-                      .to = t + 90 * DAY < ca_to ? t + 90 * DAY : ca_to };
+                      .from = from > ca_from ? from : ca_from,
+                      .to = to < ca_to ? to : ca_to };
     unsigned char ip[16];
     mbedtls_x509_buf wanted = general_name(name, ip);
     struct buf *der;
@@ -2927,7 +2950,9 @@ static _Noreturn void ca_make(const char *path)
     unsigned char der_text[2048], pem[8192];
     size_t len;
     struct cert c = { .is_ca = true, .cn = cn, .name = "", .key = &ca.key,
-                      .signer = &ca.key, .from = time(NULL) - 24 * 3600 };
+                      .signer = &ca.key,
+                      .from = (clock_is_unset() ? EARLIEST : time(NULL)) -
+                              24 * 3600 };
     int n;
 
     gethostname(host, sizeof host - 1);
@@ -4180,6 +4205,8 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
         &mbedtls_x509_crt_profile_default, NULL, &flags, cert_judge, &v);
     if (c != NULL)                  /* it is trusted itself, and needs no CA */
         flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
+    if (clock_is_unset())
+        flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_FUTURE;
     if (!cert_is_for_tls(crt))
         flags |= MBEDTLS_X509_BADCERT_KEY_USAGE;
     if (!cert_is_for(crt, name))
@@ -11379,6 +11406,7 @@ int main(int argc, char **argv)
         die("cannot start the cryptography: no random numbers?");
     find_filters();
     find_commands();
+    clock_is_unset();               /* which is told before all others do */
     ca_load(opt.ca_file);
     if (opt.cacert != NULL)
         trusted_load();
