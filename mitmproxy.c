@@ -10662,7 +10662,7 @@ static void bulk_count(void)
 {
     turn++;
     bulk_flows = 0;
-    for (const struct flow *f = next_flow(NULL); f; f = next_flow(f))
+    for (const struct flow *f = flows; f && now - f->woken < AWAKE; f = f->next)
         bulk_flows += flow_is_bulk(f);
 }
 
