@@ -521,6 +521,7 @@ struct run {
     struct chain *chain;    /* of which it is one */
     struct child *child;    /* that serves the run; NULL: none yet, or no
                                more */
+    struct buf in;          /* what the filter is to read */
     bool exited;            /* the child's status, or its answer, is known */
     bool unread;            /* the next filter has closed its stdin: a status
                                that SIGPIPE makes does not matter */
@@ -531,8 +532,9 @@ struct run {
 /* Bytes that have passed: how many, and a hash (FNV-1a) of them. */
 struct tally { uint64_t bytes, hash; };
 
-/* The filters of one message: run[i] reads buf[i] and fills buf[i + 1]. It lies
-   between the reader of the message and the writer of what takes its place. */
+/* The filters of one message: what a run prints is put into the next one's in.
+   The chain lies between the reader of the message and the writer of what takes
+   its place. */
 struct chain {
     struct chain *next;     /* in the list of all, by age */
     struct flow *flow;
@@ -540,7 +542,7 @@ struct chain {
     struct writer *to;      /* of the same direction; of the other, when request
                                filters have printed an answer */
     bool started;
-    bool fed;               /* nothing more will be put into buf[0] */
+    bool fed;               /* nothing more will be put into run[0].in */
     double since;           /* WAIT_TAKE counts from here: moved on by each
                                byte that a peer gives or takes (PACE), and
                                while the filters work */
@@ -557,8 +559,8 @@ struct chain {
     struct buf kept;        /* the message as it came (--on-error pass) ... */
     bool keep;              /* ... unless it is longer than MAX_HOLD */
     int count;
-    struct run run[MAX_CHAIN];
-    struct buf buf[MAX_CHAIN + 1];
+    struct run run[MAX_CHAIN + 1]; /* run[count], without a filter, has what
+                               the last one prints */
     struct tally in, out;   /* of the message, and of what was made of it */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     int deaths;             /* of helpers that were asked */
@@ -5950,13 +5952,13 @@ static void tally_add(struct tally *t, const unsigned char *p, size_t n)
         t->hash = (t->hash ^ p[i]) * 0x100000001b3;
 }
 
-/* Filter i has printed n bytes: the last of buf[i + 1]. */
-static void run_tally(struct chain *c, int i, size_t n)
+/* Run r has printed n bytes: the last of r[1].in. */
+static void run_tally(struct run *r, size_t n)
 {
-    struct buf *b = &c->buf[i + 1];
+    struct buf *b = &r[1].in;
 
-    if (i + 1 == c->count)
-        tally_add(&c->out, buf_at(b) + b->len - n, n);
+    if (r[1].filter == NULL)
+        tally_add(&r->chain->out, buf_at(b) + b->len - n, n);
 }
 
 /* ---- coprocesses: a question is "LENGTH key=value ...\n" and LENGTH bytes; an
@@ -6089,16 +6091,14 @@ static void copro_write(struct child *p)
    message stays in its buffer, for "-". */
 static void copro_ask(struct child *p, const struct run *r)
 {
-    const struct chain *c = r->chain;
-    const struct buf *b = &c->buf[r - c->run];
     struct buf *q = &p->question;
-    size_t n = b->len + 32;
+    size_t n = r->in.len + 32;
 
-    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1)
+    for (const char *v = r->chain->vars; *v != '\0'; v += strlen(v) + 1)
         n += strlen(v) + 1;
     buf_reserve(q, n);              /* half a question would stay one */
-    buf_printf(q, "%zu", b->len);
-    for (const char *v = c->vars; *v != '\0'; v += strlen(v) + 1) {
+    buf_printf(q, "%zu", r->in.len);
+    for (const char *v = r->chain->vars; *v != '\0'; v += strlen(v) + 1) {
         const char *value = strchr(v, '=');
 
         buf_put(q, " ", 1);
@@ -6107,7 +6107,7 @@ static void copro_ask(struct child *p, const struct run *r)
         buf_puts(q, value);
     }
     buf_put(q, "\n", 1);
-    buf_put(q, buf_at(b), b->len);
+    buf_put(q, buf_at(&r->in), r->in.len);
     copro_write(p);
 }
 
@@ -6120,7 +6120,6 @@ static bool copro_answer(struct child *p, char *why, size_t size)
     size_t len = 0, n = next_line(line, p->answer.len, &len);
     bool plain = p->answer.len > 0 && *line != '-' && *line != '!';
     uint64_t length = 0;
-    struct buf *b;          /* the question, and behind it what is answered */
 
     if (p->answer.len == 0 || (n == 0 && p->answer.len < 1000 && p->busy))
         return true;
@@ -6138,20 +6137,19 @@ static bool copro_answer(struct child *p, char *why, size_t size)
     if (r == NULL)                  /* whom it serves has left */
         buf_eat(&p->answer, n + length);
     else {
-        b = &r->chain->buf[r - r->chain->run];
         if (*line == '!')
             chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
         else if (*line == '-')
-            buf_move(b + 1, b, b->len);
+            buf_move(&r[1].in, &r->in, r->in.len);
         buf_eat(&p->answer, n);
         if (length > 0)
-            buf_move(b + 1, &p->answer, length);
+            buf_move(&r[1].in, &p->answer, length);
         r->printed = !plain || length > 0;
-        run_tally(r->chain, (int)(r - r->chain->run), b[1].len);
+        run_tally(r, r[1].in.len);
     }
     child_done(p);
     p->filter->pause = 0;
-    return copro_answer(p, why, size);
+    return p->answer.len == 0 || copro_answer(p, why, size);
 }
 
 /* Reads what has come of an answer, or finds that p has ended. */
@@ -6228,7 +6226,9 @@ static struct chain *chain_add(struct chain *c, struct flow *f,
     if (c == NULL)
         c = alloc(sizeof *c);
     c->flow = f;
-    c->run[c->count++] = (struct run){ .filter = filter, .chain = c };
+    c->run[c->count].filter = filter;
+    c->run[c->count].chain = c->run[c->count + 1].chain = c;
+    c->count++;
     return c;
 }
 
@@ -6267,10 +6267,10 @@ static void chain_free(struct chain *c)
     if (c == NULL)
         return;
     chain_unqueue(c);
-    for (int i = 0; i < c->count; i++)
+    for (int i = 0; i <= c->count; i++) {
         run_leave(&c->run[i]);
-    for (int i = 0; i <= c->count; i++)
-        buf_free(&c->buf[i]);
+        buf_free(&c->run[i].in);
+    }
     buf_free(&c->kept);
     buf_free(&c->lead);
     buf_free(&c->trailers);
@@ -6283,18 +6283,18 @@ static void chain_free(struct chain *c)
 /* What the filters have printed. */
 static struct buf *chain_out(struct chain *c)
 {
-    return &c->buf[c->count];
+    return &c->run[c->count].in;
 }
 
-/* How many bytes may wait before filter i, which are behind i - 1: for a
+/* How many bytes may wait for r, which are behind the run before: for a
    coprocess a whole message; behind the last filter a message of WebSocket, or
    all that is held until its head or its length is known. */
-static size_t chain_limit(const struct chain *c, int i)
+static size_t run_limit(const struct run *r)
 {
-    const struct writer *w = c->to;
+    const struct writer *w = r->chain->to;
 
-    if (i < c->count)
-        return c->run[i].filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
+    if (r->filter != NULL)
+        return r->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
     if (w != NULL && w->state == WRITE_MESSAGE)
         return MAX_HOLD + 1;
     return w != NULL && (w->state == WRITE_PRINT ||
@@ -6302,10 +6302,10 @@ static size_t chain_limit(const struct chain *c, int i)
            ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
 }
 
-/* Whether more may be put into the first filter's standard input. */
-static bool chain_has_room(const struct chain *c)
+/* Whether more may be put behind what waits for r. */
+static bool run_has_room(const struct run *r)
 {
-    return c->buf[0].len < chain_limit(c, 0);
+    return r->in.len < run_limit(r);
 }
 
 /* Our end of a filter's standard input; -1: it is closed, or a coprocess's. */
@@ -6320,13 +6320,12 @@ static int run_out(const struct run *r)
     return r->child != NULL && !r->filter->coprocess ? r->child->out : -1;
 }
 
-/* Whether filter i takes no more input: what comes for it is dropped. */
-static bool run_is_deaf(const struct chain *c, int i)
+/* Whether r is a filter that takes no more input: what comes is dropped. */
+static bool run_is_deaf(const struct run *r)
 {
-    const struct run *r = &c->run[i];
-
-    return c->started && (r->filter->coprocess ? r->exited : run_in(r) < 0 ||
-                          (r->exited && run_out(r) < 0));
+    return r->filter != NULL && r->chain->started &&
+           (r->filter->coprocess ? r->exited :
+            run_in(r) < 0 || (r->exited && run_out(r) < 0));
 }
 
 /* Whether all that a filter prints is there. */
@@ -6347,19 +6346,19 @@ PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
     flow_wake(c->flow);
 }
 
-/* Whether what run i prints should be read now: there is room, or the next
-   filter takes no more. */
-static bool run_wants_read(const struct chain *c, int i)
+/* Whether what r prints should be read now: there is room, or the next filter
+   takes no more. */
+static bool run_wants_read(const struct run *r)
 {
-    return run_out(&c->run[i]) >= 0 &&
-           (c->buf[i + 1].len < chain_limit(c, i + 1) ||
-            (i + 1 < c->count && run_is_deaf(c, i + 1)));
+    return run_out(r) >= 0 && (run_has_room(r + 1) || run_is_deaf(r + 1));
 }
 
-/* Whether all the input of run i has come. */
-static bool run_fed(const struct chain *c, int i)
+/* Whether all that r is to read has come. */
+static bool run_fed(const struct run *r)
 {
-    return i == 0 ? c->fed : c->started && run_printed(&c->run[i - 1]);
+    const struct chain *c = r->chain;
+
+    return r == c->run ? c->fed : c->started && run_printed(r - 1);
 }
 
 /* Whether the filters are done with the message: all they print is there,
@@ -6368,8 +6367,8 @@ static bool chain_done(const struct chain *c)
 {
     if (!c->started)
         return false;
-    for (int i = 0; i < c->count; i++)
-        if (run_out(&c->run[i]) >= 0 || !c->run[i].exited)
+    for (const struct run *r = c->run; r->filter != NULL; r++)
+        if (run_out(r) >= 0 || !r->exited)
             return false;
     return true;
 }
@@ -6380,19 +6379,21 @@ static bool run_waits(const struct run *r)
     return r->filter->coprocess && r->child == NULL && !r->exited;
 }
 
-/* Run i has taken n bytes: that is progress of it, and of run i - 1, whose
-   output they are, as there is room again. Run 0 takes the peer's that sends
-   the message; run count stands for the peer that gets it. */
-static void run_moved(struct chain *c, int i, size_t n)
+/* n bytes of r->in have been taken: that is progress of r, and of the run
+   before, whose output they are, as there is room again. The first run takes
+   the bytes of the peer that sends the message; the last, without a filter,
+   stands for the peer that gets it. */
+static void run_moved(struct run *r, size_t n)
 {
-    if (i == 0 || i == c->count)
+    struct chain *c = r->chain;
+
+    if (r == c->run || r->filter == NULL)
         c->since += (double)n / PACE * SECOND;
     if (c->since > now)
         c->since = now;
-    if (i < c->count)
-        c->run[i].moved = now;
-    if (i > 0)
-        c->run[i - 1].moved = now;
+    r->moved = now;
+    if (r > c->run)
+        r[-1].moved = now;
 }
 
 /* The most bytes that may wait for coprocesses. */
@@ -6402,12 +6403,12 @@ static size_t waiting_max(void)
                                            : MAX_WAITING;
 }
 
-/* Moves bytes into run i's standard input, and closes that behind the last; for
-   a coprocess, sees to it that not too many wait. */
-static void run_write(struct chain *c, int i)
+/* Moves bytes into r's standard input, and closes that behind the last; for a
+   coprocess, sees to it that not too many wait. */
+static void run_write(struct run *r)
 {
-    struct run *r = &c->run[i];
-    struct buf *b = &c->buf[i];
+    struct chain *c = r->chain;
+    struct buf *b = &r->in;
 
     if (run_waits(r) && b->len > MAX_WHOLE)
         chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
@@ -6424,16 +6425,16 @@ static void run_write(struct chain *c, int i)
         if (n < 0) {                /* it reads no further, which is fine */
             fd_close(&r->child->in);
             buf_free(b);
-            if (i > 0 && run_out(r - 1) >= 0) {
+            if (r > c->run && run_out(r - 1) >= 0) {
                 r[-1].unread = true;
                 fd_close(&r[-1].child->out);
             }
             return;
         }
         buf_eat(b, (size_t)n);
-        run_moved(c, i, (size_t)n);
+        run_moved(r, (size_t)n);
     }
-    if (run_in(r) >= 0 && b->len == 0 && run_fed(c, i)) {
+    if (run_in(r) >= 0 && b->len == 0 && run_fed(r)) {
         fd_close(&r->child->in);
         r->moved = now;
     }
@@ -6443,10 +6444,8 @@ static void run_write(struct chain *c, int i)
 static void run_read(void *it)
 {
     struct run *r = it;
-    struct chain *c = r->chain;
-    int i = (int)(r - c->run);
-    bool deaf = i + 1 < c->count && run_is_deaf(c, i + 1);
-    ssize_t n = deaf ? 0 : buf_read(&c->buf[i + 1], run_out(r), READ_SIZE);
+    bool deaf = run_is_deaf(r + 1);
+    ssize_t n = deaf ? 0 : buf_read(&r[1].in, run_out(r), READ_SIZE);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -6455,20 +6454,20 @@ static void run_read(void *it)
     if (n <= 0)
         fd_close(&r->child->out);
     else
-        run_tally(c, i, (size_t)n);
-    r->moved = c->flow->moved = now;
-    flow_wake(c->flow);
+        run_tally(r, (size_t)n);
+    r->moved = r->chain->flow->moved = now;
+    flow_wake(r->chain->flow);
 }
 
 /* Which filter of c to blame for no output: the first that has printed nothing
    although somebody would have read it. */
 static const struct filter *chain_silent(const struct chain *c)
 {
-    int i = 0;
+    const struct run *r = c->run;
 
-    while (i + 1 < c->count && (c->run[i].printed || c->run[i].unread))
-        i++;
-    return c->run[i].filter;
+    while (r[1].filter != NULL && (r->printed || r->unread))
+        r++;
+    return r->filter;
 }
 
 /* Gives a run its child, and a coprocess the question. A child that cannot be
@@ -6513,9 +6512,9 @@ static void chain_start(void *it)
 
     c->started = true;
     c->since = now;
-    for (int i = 0; i < c->count; i++)
-        if (!c->run[i].filter->coprocess)
-            run_start(&c->run[i]);
+    for (struct run *r = c->run; r->filter != NULL; r++)
+        if (!r->filter->coprocess)
+            run_start(r);
 }
 
 /* ==== 19 targets ========================================================
@@ -6642,7 +6641,7 @@ static bool inquiry_done(struct flow *f, struct filter *helper,
 
     if (c == NULL) {
         f->server.inquiry = c = chain_add(NULL, f, helper);
-        buf_printf(&c->buf[0], "%s%s", message, more);
+        buf_printf(&c->run->in, "%s%s", message, more);
         c->vars = alloc(1);
         c->fed = true;
         chain_queue(c);
@@ -8008,7 +8007,7 @@ static bool reader_has_room(const struct reader *r)
     const struct chain *c = r->chain;
     const struct end *to = r->to->to;
 
-    return c ? run_is_deaf(c, 0) || chain_has_room(c)
+    return c ? run_is_deaf(c->run) || run_has_room(c->run)
              : (r->flow->stream && to->broken) || to->out.len < MAX_BUF;
 }
 
@@ -8142,8 +8141,8 @@ static bool reader_body(struct reader *r)
 {
     struct chain *c = r->chain;
     struct writer *w = r->to;
-    struct buf *in = &r->from->in, *to = c ? &c->buf[0] : &w->to->out;
-    bool moved = false, data, drop = c ? run_is_deaf(c, 0) :
+    struct buf *in = &r->from->in, *to = c ? &c->run->in : &w->to->out;
+    bool moved = false, data, drop = c ? run_is_deaf(c->run) :
          w->out == OUT_DROP || (r->flow->stream && w->to->broken);
 
     if (c == NULL && w->state != WRITE_BODY)
@@ -8457,7 +8456,7 @@ static bool mend_body(struct writer *w)
         return mend_held(w);
     if (n == 0 || (!gone && out->len >= MAX_BUF))
         return false;
-    run_moved(w->chain, w->chain->count, n);
+    run_moved(&w->chain->run[w->chain->count], n);
     w->sent = true;
     if (gone)
         w->out = OUT_DROP;          /* and no last chunk, either */
@@ -8651,12 +8650,13 @@ static bool reader_filter(struct reader *r)
         response_switches(f, &r->head) ||
         !chain_new(r, &r->head, r->request ? "request" : "response"))
         return false;
-    for (int i = 0; i < r->chain->count && is_told(2); i++)
+    for (const struct run *run = r->chain->run; run->filter && is_told(2);
+         run++)
         tell(f, 2, EV_NOTE, "the %s goes through '%.200s'%s%s", r->request ?
-             "request" : "response", r->chain->run[i].filter->command,
-             i + 1 < r->chain->count ? ", and then" :
-             ": what that prints takes its place", i + 1 < r->chain->count ||
-             !r->request ? "" : ", or, if it is a response, answers it");
+             "request" : "response", run->filter->command, run[1].filter ?
+             ", and then" : ": what that prints takes its place",
+             run[1].filter || !r->request
+             ? "" : ", or, if it is a response, answers it");
     if (r->request && r->head.expect && r->head.minor > 0 && !r->body.done) {
         buf_puts(&f->client.out, "HTTP/1.1 100 Continue\r\n\r\n");
         f->ex.continued = true;
@@ -8674,7 +8674,7 @@ static bool reader_filter(struct reader *r)
              "not asked for: filters get it so", (int)r->head.coding.len,
              coding);
     tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
-    reader_take(r, r->head.len, &r->chain->buf[0]);
+    reader_take(r, r->head.len, &r->chain->run->in);
     r->to->state = WRITE_PRINT;
     return true;
 }
@@ -9241,25 +9241,26 @@ static bool message_failed(struct reader *r)
 static bool message_begin(struct reader *r, const char *wrong)
 {
     struct chain *c;
-    int i = 0;
+    struct run *run;
 
     chain_new(r, NULL, "message");
     c = r->chain;
+    run = c->run;
     c->keep = false;                /* reader_take() need not: here it is */
     buf_move(&c->kept, &r->message, r->message.len);
     c->fed = true;
     r->begun = now;
     r->to->state = WRITE_MESSAGE;
     if (wrong != NULL) {            /* the filter that is strictest decides */
-        while (c->run[i].filter->on_error == PASS && i + 1 < c->count)
-            i++;
-        chain_fail(c, &c->run[i], "a message cannot be given to it: %s", wrong);
+        while (run->filter->on_error == PASS && run[1].filter != NULL)
+            run++;
+        chain_fail(c, run, "a message cannot be given to it: %s", wrong);
         return true;
     }
-    frames_open(&c->buf[0], buf_at(&c->kept), c->kept.len);
+    frames_open(&run->in, buf_at(&c->kept), c->kept.len);
     if (opt.verbose > 0)
-        show_message(r->flow->ex.id, r->request, c->buf[0].len ?
-                     (char *)buf_at(&c->buf[0]) : "", c->buf[0].len);
+        show_message(r->flow->ex.id, r->request, run->in.len ?
+                     (char *)buf_at(&run->in) : "", run->in.len);
     return true;
 }
 
@@ -9923,15 +9924,15 @@ static bool flow_over(const struct flow *f)
 static bool chain_at_work(const struct chain *c)
 {
     return c != NULL && !chain_done(c) &&
-           (c->fed || c->buf[0].len > 0 || !c->started);
+           (c->fed || c->run->in.len > 0 || !c->started);
 }
 
 /* Whether messages wait for a place of --jobs at this filter. */
 static bool filter_is_wanted(const struct filter *f)
 {
     for (const struct chain *c = chains; c != NULL; c = c->next)
-        for (int i = 0; !c->started && i < c->count; i++)
-            if (c->run[i].filter == f)
+        for (const struct run *r = c->run; !c->started && r->filter; r++)
+            if (r->filter == f)
                 return true;
     return false;
 }
@@ -9941,13 +9942,12 @@ static bool filter_is_wanted(const struct filter *f)
    --jobs that a filter of c has: *wanted, and *since when. */
 static bool chain_is_held(const struct chain *c, bool *wanted, double *since)
 {
-    bool held = c != NULL && c->started &&
-                c->buf[c->count].len >= chain_limit(c, c->count);
+    bool held = c != NULL && c->started && !run_has_room(&c->run[c->count]);
 
-    if (c == NULL || !c->started || (!held && (c->fed || c->buf[0].len > 0)))
+    if (c == NULL || !c->started || (!held && (c->fed || c->run->in.len > 0)))
         return false;
-    for (int i = 0; i < c->count; i++)
-        if (!c->run[i].exited && filter_is_wanted(c->run[i].filter)) {
+    for (const struct run *r = c->run; r->filter != NULL; r++)
+        if (!r->exited && filter_is_wanted(r->filter)) {
             *wanted = true;
             *since = c->since;
         }
@@ -9957,11 +9957,10 @@ static bool chain_is_held(const struct chain *c, bool *wanted, double *since)
 /* Whether a filter with --timeout 0 is at work: a person may be editing. */
 static bool chain_may_last(const struct chain *c)
 {
-    bool at_work = chain_at_work(c);
-
-    for (int i = 0; at_work && i < c->count; i++)
-        if (c->run[i].filter->timeout <= 0 && !run_printed(&c->run[i]) &&
-            c->buf[i + 1].len < chain_limit(c, i + 1))
+    if (!chain_at_work(c))
+        return false;
+    for (const struct run *r = c->run; r->filter != NULL; r++)
+        if (r->filter->timeout <= 0 && !run_printed(r) && run_has_room(r + 1))
             return true;
     return false;
 }
@@ -10233,9 +10232,9 @@ static bool chain_may_start(const struct chain *c)
 {
     bool others = false;
 
-    for (int i = 0; i < c->count; i++)
-        if (!c->run[i].filter->coprocess &&
-            !filter_is_free(c->run[i].filter, !chain_has_room(c), c->fed))
+    for (const struct run *r = c->run; r->filter != NULL; r++)
+        if (!r->filter->coprocess &&
+            !filter_is_free(r->filter, !run_has_room(c->run), c->fed))
             return false;
     for (const struct child *p = children; p != NULL; p = p->next)
         others |= !p->filter->coprocess;
@@ -10251,13 +10250,13 @@ static void answers_count(void)
 
     waiting_len = 0;
     for (struct chain *c = chains; c != NULL; c = c->next)
-        for (int i = 0; i < c->count; i++) {
-            const struct buf *b = &c->buf[i];
+        for (const struct run *r = c->run; r->filter != NULL; r++) {
+            const struct buf *out = &r[1].in;
 
-            if (!c->run[i].filter->coprocess)
+            if (!r->filter->coprocess)
                 continue;
-            waiting_len += b->len + b[1].len + b[1].start; /* still in memory */
-            if (c->run[i].exited && b[1].len > MAX_BUF &&
+            waiting_len += r->in.len + out->len + out->start; /* in memory */
+            if (r->exited && out->len > MAX_BUF &&
                 (held == NULL || c->since < held->since))
                 held = c;
         }
@@ -10309,14 +10308,11 @@ static void start_filters(void)
 
         if (!c->started && chain_may_start(c))
             good = flow_attempt(c->flow, chain_start, c);
-        for (int i = 0; good && c->failed == NULL && i < c->count; i++) {
-            struct run *r = &c->run[i];
-
-            if (c->started && run_waits(r) && run_fed(c, i) &&
+        for (struct run *r = c->run; good && !c->failed && r->filter; r++)
+            if (c->started && run_waits(r) && run_fed(r) &&
                 filter_is_free(r->filter, true, true) &&
                 (r->filter != &lookups || lookup_is_due(c)))
                 good = flow_attempt(c->flow, run_start, r);
-        }
     }
 }
 
@@ -10338,11 +10334,10 @@ static void chain_arm(struct chain *c, double *left)
 {
     bool works = false;
 
-    for (int i = 0; c->started && i < c->count; i++) {
-        struct run *r = &c->run[i];
-        bool waits = (run_out(r) >= 0 && !run_wants_read(c, i)) ||
+    for (struct run *r = c->run; c->started && r->filter != NULL; r++) {
+        bool waits = (run_out(r) >= 0 && !run_wants_read(r)) ||
                      (r->filter->coprocess ? r->child == NULL :
-                      c->buf[i].len == 0 && !run_fed(c, i));
+                      r->in.len == 0 && !run_fed(r));
         double rest = r->moved + r->filter->timeout * SECOND - now;
 
         if (r->exited && run_out(r) < 0)
@@ -10368,12 +10363,11 @@ static void chain_arm(struct chain *c, double *left)
 static void child_arm(const struct child *p)
 {
     const struct run *r = p->run;
-    int i = r != NULL ? (int)(r - r->chain->run) : 0;
 
     if (p->filter->coprocess ? p->question.len > 0 : r != NULL && p->in >= 0 &&
-        (r->chain->buf[i].len > 0 || run_fed(r->chain, i)))
+        (r->in.len > 0 || run_fed(r)))
         fds_add(writable, p->in);
-    if (p->filter->coprocess || (r != NULL && run_wants_read(r->chain, i)))
+    if (p->filter->coprocess || (r != NULL && run_wants_read(r)))
         fds_add(readable, p->out);
 }
 
@@ -10625,8 +10619,9 @@ static bool flow_write(struct flow *f)
     if (f->server.state != SERVER_CONNECT && end_wants_write(&f->server.end))
         moved |= end_write(&f->server.end);
     for (int k = 0; k < 2; k++)
-        for (int i = 0; of[k] && of[k]->started && i < of[k]->count; i++)
-            run_write(of[k], i);
+        if (of[k] != NULL && of[k]->started)
+            for (struct run *r = of[k]->run; r->filter != NULL; r++)
+                run_write(r);
     if (moved)
         f->moved = now;
     if (moved && f->state == FLOW_CLOSING)
