@@ -2641,8 +2641,6 @@ static void der_limits(struct buf *b)
    signs. */
 struct cert {
     bool is_ca;
-    const char *cn;
-    mbedtls_pk_context *signer;
     const char *name;       /* a CA's common name; a leaf's host or address */
     const mbedtls_x509_crt *server; /* whose subject and names a leaf has, or
                                NULL: it has but its own */
@@ -2771,7 +2769,7 @@ static int der_tbs(struct buf *b, const struct cert *c)
 
 /* Writes and signs a certificate as DER into b, which is empty. 0 or an
    Mbed TLS error. */
-static int cert_make(const struct cert *c, struct buf *b)
+static int cert_write(const struct cert *c, struct buf *b)
 {
     unsigned char digest[32], sig[1024];
     int error = der_tbs(b, c);
@@ -2791,22 +2789,6 @@ static int cert_make(const struct cert *c, struct buf *b)
     der_wrap(b, at, MBEDTLS_ASN1_BIT_STRING);
     der_wrap(b, 0, SEQUENCE);
     return 0;
-}
-
-/* The same, at the end of out's size bytes: its length, or an error. */
-static int cert_write(const struct cert *c, unsigned char *out, size_t size)
-{
-    struct buf *der = buf_scratch();
-    struct cert same = *c;
-    int error, n;
-
-    same.name = c->cn;
-    error = cert_make(&same, der);
-    n = (int)der->len;
-    if (error == 0 && der->len <= size)
-        memcpy(out + size - der->len, buf_at(der), der->len);
-    buf_free(der);
-    return error != 0 ? error : n;
 }
 
 /* The seconds since 1970 of a time in a certificate. */
@@ -2906,7 +2888,7 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
     if (!ca_may_sign(&wanted))
         return ERR_LIMITED;
     der = buf_scratch();
-    error = cert_make(&c, der);
+    error = cert_write(&c, der);
     if (error == 0)
         error = mbedtls_x509_crt_parse_der(crt, buf_at(der), der->len);
     crt->next = ca.sent;
@@ -2943,34 +2925,60 @@ static bool file_write_private(const char *path, const char *text)
     return good;
 }
 
+/* Takes an extension that Mbed TLS does not know, critical or not: those of
+   servers' chains are looked at by extension_judge(). Of our CA, the name
+   constraints are noted, which stay where they are. */
+static int extension_take(void *unused, const mbedtls_x509_crt *crt,
+                          const mbedtls_x509_buf *oid, int critical,
+                          const unsigned char *p, const unsigned char *end)
+{
+    (void)unused, (void)critical;
+    if (crt == &ca.crt && has_octets(oid, MBEDTLS_OID_NAME_CONSTRAINTS, 3)) {
+        ca.limits = p;
+        ca.limits_end = end;
+    }
+    return 0;
+}
+
+/* Appends a certificate and those behind it, in PEM form. */
+static void put_certs(struct buf *b, const mbedtls_x509_crt *c)
+{
+    unsigned char pem[16384];
+    size_t n;
+
+    for (; c != NULL; c = c->next)
+        if (mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
+                                     "-----END CERTIFICATE-----\n", c->raw.p,
+                                     c->raw.len, pem, sizeof pem, &n) == 0)
+            buf_put(b, pem, n - 1);
+}
+
 /* Makes a CA: P-256, ten years. Ends with status 0, or with one line on what
    is wrong. It is the work of a child, as Mbed TLS's PEM writer leaves a part
    of the key in memory that it has freed. */
 static _Noreturn void ca_make(const char *path)
 {
-    char cn[64], host[32] = "";
-    unsigned char der_text[2048], pem[8192];
-    size_t len;
-    struct cert c = { .is_ca = true, .cn = cn, .name = "", .key = &ca.key,
-                      .signer = &ca.key,
+    char name[64], host[32] = "";
+    unsigned char key[4096];
+    struct buf *der = buf_scratch(), *text = buf_scratch();
+    struct cert c = { .is_ca = true, .name = name, .key = &ca.key,
                       .from = (clock_is_unset() ? EARLIEST : time(NULL)) -
                               24 * 3600 };
-    int n;
+    int error;
 
     gethostname(host, sizeof host - 1);
-    snprintf(cn, sizeof cn, "mitmproxy.c CA of %s", host[0] ? host : "?");
+    snprintf(name, sizeof name, "mitmproxy.c CA of %s", host[0] ? host : "?");
     c.to = c.from + (time_t)3652 * 24 * 3600;
     key_make(&ca.key, false);
-    n = cert_write(&c, der_text, sizeof der_text);
-    if (n < 0 || mbedtls_pk_write_key_pem(&ca.key, pem, sizeof pem / 2) != 0)
-        die("cannot make a CA: error -0x%04x", (unsigned)-n);
-    len = strlen((char *)pem);
-    if (mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
-                                 "-----END CERTIFICATE-----\n",
-                                 der_text + sizeof der_text - n, (size_t)n,
-                                 pem + len, sizeof pem - len, &len) != 0)
-        die("cannot write the CA as PEM");
-    if (!file_write_private(path, (char *)pem))
+    error = cert_write(&c, der);
+    if (error == 0)
+        error = mbedtls_x509_crt_parse_der_with_ext_cb(
+            &ca.crt, buf_at(der), der->len, 1, extension_take, NULL);
+    if (error != 0 || mbedtls_pk_write_key_pem(&ca.key, key, sizeof key) != 0)
+        die("cannot make a CA: error -0x%04x", (unsigned)-error);
+    buf_puts(text, (char *)key);
+    put_certs(text, &ca.crt);
+    if (!file_write_private(path, buf_text(text)))
         die("cannot write %s: %s (--ca FILE takes another place)", path,
             strerror(errno));
     exit(0);
@@ -3031,21 +3039,6 @@ static const char *tls_strerror(int error)
     s = s ? s + 3 : text;
     *strstr(s, " : ") = '\0';
     return s;
-}
-
-/* Takes an extension that Mbed TLS does not know, critical or not: those of
-   servers' chains are looked at by extension_judge(). Of our CA, the name
-   constraints are noted, which stay where they are. */
-static int extension_take(void *unused, const mbedtls_x509_crt *crt,
-                          const mbedtls_x509_buf *oid, int critical,
-                          const unsigned char *p, const unsigned char *end)
-{
-    (void)unused, (void)critical;
-    if (crt == &ca.crt && has_octets(oid, MBEDTLS_OID_NAME_CONSTRAINTS, 3)) {
-        ca.limits = p;
-        ca.limits_end = end;
-    }
-    return 0;
 }
 
 /* Reads the certificates in PEM form in the text of a file. Dies with one line
@@ -3120,19 +3113,6 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
         die("the key in %s is not that of its certificate", path);
     mbedtls_platform_zeroize(text, n);
     free(text);
-}
-
-/* Appends a certificate and those behind it, in PEM form. */
-static void put_certs(struct buf *b, const mbedtls_x509_crt *c)
-{
-    unsigned char pem[16384];
-    size_t n;
-
-    for (; c != NULL; c = c->next)
-        if (mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
-                                     "-----END CERTIFICATE-----\n", c->raw.p,
-                                     c->raw.len, pem, sizeof pem, &n) == 0)
-            buf_put(b, pem, n - 1);
 }
 
 /* Whether crt names the subject and the key of by as what has signed it. */

@@ -2468,15 +2468,15 @@ static void act_ca_load(void *path)
 static void ca_write(const char *path, struct cert *c,
                      mbedtls_pk_context *written)
 {
-    static unsigned char der_text[4096], key[4096];
+    static unsigned char key[4096];
     char *text;
-    struct buf b = { 0 };
-    int n;
+    struct buf b = { 0 }, der = { 0 };
 
-    n = cert_write(c, der_text, sizeof der_text);
-    if (n < 0 || mbedtls_pk_write_key_pem(written, key, sizeof key) != 0)
+    if (cert_write(c, &der) != 0 ||
+        mbedtls_pk_write_key_pem(written, key, sizeof key) != 0)
         die("cannot make %s", path);
-    pem_write(path, der_text + sizeof der_text - n, (size_t)n);
+    pem_write(path, buf_at(&der), der.len);
+    buf_free(&der);
     text = file_get(path);
     buf_puts(&b, text);
     buf_put(&b, key, strlen((char *)key) + 1);
@@ -2490,8 +2490,8 @@ static void ca_write(const char *path, struct cert *c,
 static void ca_mistakes(void)
 {
     time_t t = time(NULL);
-    struct cert c = { .is_ca = true, .cn = "x", .name = "", .key = &ca.key,
-                      .signer = &ca.key, .from = t - 9, .to = t + 9999 };
+    struct cert c = { .is_ca = true, .name = "x", .key = &ca.key,
+                      .from = t - 9, .to = t + 9999 };
     char *good = file_get("ca.pem");
     char *key = strstr(good, "-----BEGIN CERT");
 

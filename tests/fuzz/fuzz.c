@@ -434,19 +434,18 @@ static void fuzz_leaf(const unsigned char *p, size_t n)
 /* A CA that no file holds. */
 static void ca_init(void)
 {
-    unsigned char text[2048];
-    struct cert c = { .is_ca = true, .cn = "fuzz", .name = "", .key = &ca.key,
-                      .signer = &ca.key, .from = time(NULL) - 24 * 3600,
+    struct buf der = { 0 };
+    struct cert c = { .is_ca = true, .name = "fuzz", .key = &ca.key,
+                      .from = time(NULL) - 24 * 3600,
                       .to = time(NULL) + 24 * 3600 };
-    int n;
 
     key_make(&ca.key, false);
     key_make(&ca.leaf_key, false);
     mbedtls_x509_crt_init(&ca.crt);
-    n = cert_write(&c, text, sizeof text);
-    if (n < 0 || mbedtls_x509_crt_parse_der(&ca.crt, text + sizeof text - n,
-                                            (size_t)n) != 0)
+    if (cert_write(&c, &der) != 0 ||
+        mbedtls_x509_crt_parse_der(&ca.crt, buf_at(&der), der.len) != 0)
         die("cannot make a CA");
+    buf_free(&der);
 }
 
 /* ==== the relay ========================================================= */
