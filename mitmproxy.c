@@ -2981,7 +2981,7 @@ static _Noreturn void ca_make(const char *path)
     if (!file_write_private(path, buf_text(text)))
         die("cannot write %s: %s (--ca FILE takes another place)", path,
             strerror(errno));
-    exit(0);
+    _exit(0);
 }
 
 /* Reads a file, or its first 8 MiB: *n bytes, to be freed, with a NUL behind;
