@@ -8483,12 +8483,13 @@ static bool mend_end(struct writer *w)
 static bool write_body(struct writer *w)
 {
     struct chain *c = w->chain;
-    bool moved = c != NULL && mend_body(w);
 
-    if (c != NULL && w->out != OUT_HOLD && chain_done(c) &&
-        chain_out(c)->len == 0)
-        return mend_end(w);
-    return moved;
+    if (c == NULL)
+        return false;
+    if (mend_body(w))               /* which may have failed, and freed c */
+        return true;
+    return w->out != OUT_HOLD && chain_done(c) && chain_out(c)->len == 0 &&
+           mend_end(w);
 }
 
 /* The filters of a request print a response: the chain's writer becomes the
