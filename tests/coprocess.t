@@ -232,7 +232,7 @@ def _():
                 " + bytes(16000000 if '/big' in url else 9)))"),
                   coprocesses=1) as proxy:
         idle, clients = proxy.memory(), []
-        for _ in range(40):
+        for _ in range(24):
             clients.append(proxy.tunnel(origin))
             clients[-1].send(get('/big'))
         equal(proxy.fetch(origin).body, bytes(9), 'an answer that is taken')
