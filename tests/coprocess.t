@@ -235,6 +235,7 @@ def _():
         for _ in range(24):
             clients.append(proxy.tunnel(origin))
             clients[-1].send(get('/big'))
+        wait_for(lambda: 'cut off' in proxy.log(), 'the bound')
         equal(proxy.fetch(origin).body, bytes(9), 'an answer that is taken')
         check(proxy.memory('VmHWM') - idle < 320 << 20, 'memory',
               proxy.memory('VmHWM'), idle)
