@@ -4465,6 +4465,8 @@ static void rsa_answer(const char *message)
         psa_crypto_init();          /* or key_make() ends the helper */
         key_make(&key, true);
         n = mbedtls_pk_write_key_der(&key, der, sizeof der);
+        if (n < 0)
+            exit(1);
     }
     printf("%d\n", n);
     fwrite(der + sizeof der - n, 1, (size_t)n, stdout);
@@ -5185,8 +5187,7 @@ static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
 }
 
 /* Reads a ClientHello (RFC 8446, 4.1.2) off the n bytes at p. Returns 1: h is
-   filled; 0: more must come, h->enough bytes in all at least; -1: it is none.
-   */
+   filled; 0: more must come, in all h->enough bytes or more; -1: it is none. */
 static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
 {
     const unsigned char *msg = hello_msg;
@@ -5235,10 +5236,10 @@ static const char hello_names[] = " 0 server_name 1 max_fragment_length 5 "
     "signature_algorithms_cert 51 key_share 17613 application_settings 65037 "
     "encrypted_client_hello 65281 renegotiation_info ";
 
-/* The big-endian number of two bytes at p. */
+/* The number that the two bytes at p are, as printf() takes it. */
 static unsigned get_16(const unsigned char *p)
 {
-    return (unsigned)p[0] << 8 | p[1];
+    return (unsigned)number_at(p, 2);
 }
 
 /* Puts the names of the numbers in n bytes at p, two bytes each, for those that
@@ -5263,7 +5264,7 @@ static void hello_describe(struct buf *text, struct buf *dump)
     unsigned n = get_16(p + 1 + *p), type;
     bool ticket = false, newer = false;
 
-    end = m + 4 + ((size_t)m[1] << 16 | get_16(m + 2));
+    end = m + 4 + number_at(m + 1, 3);
     buf_printf(text, ", %u cipher suites", n / 2);
     buf_printf(dump, "%02x ClientHello, %02x%04x its length, %04x version, "
                "%04x%04x... 32 random bytes, %02x as many of a session id, "
@@ -6198,8 +6199,7 @@ static bool messages_wanted(const struct flow *f, bool request)
     return false;
 }
 
-/* Adds a filter to c, a chain of f's; c NULL: to a new one. Returns the chain.
-   */
+/* Adds a filter to c, a chain of f's, or to a new one. Returns the chain. */
 static struct chain *chain_add(struct chain *c, struct flow *f,
                                struct filter *filter)
 {
@@ -7940,8 +7940,7 @@ static void reader_take(struct reader *r, size_t n, struct buf *to)
 
 /* Whether the message may have been cut: its end was the connection's, by FIN
    without close_notify (RFC 9112, 9.8). Too many servers end like that for an
-   error page; what filters print is sent without a length, and ends likewise.
-   */
+   error page; what filters print is sent without a length, and ends so, too. */
 static bool reader_in_doubt(const struct reader *r)
 {
     return r->body.framing == UNTIL_CLOSE && r->from->ended == ENDED_CUT;
@@ -8164,8 +8163,7 @@ static bool reader_body(struct reader *r)
 
 /* ---- heads on their way to a server */
 
-/* Whether the method of the head h at p is name; case counts (RFC 9110, 9.1).
-   */
+/* Whether the method of the head h at p is name; case counts (RFC 9110, 9.1) */
 static bool method_is(const char *p, const struct head *h, const char *name)
 {
     return h->method.len == strlen(name) &&
@@ -8661,8 +8659,7 @@ static bool reader_filter(struct reader *r)
 }
 
 /* Sets ex.host for the request at p. A client of transparent mode, or one that
-   looks up names itself, came for an address: then SNI or Host have the name.
-   */
+   looks up names itself, came for an address: SNI or Host tell the name. */
 static void exchange_name(struct flow *f, const char *p, const struct head *h)
 {
     unsigned char ip[16];
@@ -8681,8 +8678,7 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
         strcpy(f->ex.host, t.host);
 }
 
-/* Notes method and URL of the request at p, for filters, matches and the log.
-   */
+/* Notes method and URL of the request at p: for filters, matches, the log. */
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
     struct exchange *ex = &f->ex;
@@ -10672,8 +10668,7 @@ static void flow_go(void *it)
     end_trim(&f->server.end);
 }
 
-/* Goes on with a look-up, and frees a flow that is over: no other place does.
-   */
+/* Goes on with a look-up. Frees a flow that is over: nothing else does that. */
 static void flow_settle(void *it)
 {
     struct flow *f = it;
@@ -10869,8 +10864,8 @@ static void fix_stdio(void)
    folder of those that were installed with this program, or lie beside it. */
 static char filter_homes[2 * PATH_MAX];
 
-/* Finds that out, and puts the folders at the end of PATH, for filters that a
-   shell starts, too. */
+/* Fills filter_homes, and puts the folders at the end of PATH, where a shell
+   looks for what it starts as a filter. */
 static void find_filters(void)
 {
     const char *path = getenv("PATH");
@@ -11352,23 +11347,10 @@ static void workers_run(void)
 }
 
 #ifndef UNIT_TEST
-int main(int argc, char **argv)
+/* Reads the options and all files, and makes what sessions share; dies if any
+   of it cannot be. */
+static void prepare(char **argv)
 {
-    struct sockaddr_storage addr;
-    const char *here;
-    char text[80];
-
-#if defined(__GLIBC__)
-    mallopt(M_MMAP_THRESHOLD, 8 << 20); /* buffers come and go too quickly */
-    mallopt(M_TRIM_THRESHOLD, 2 << 20); /* to be mapped and unmapped */
-#endif
-    signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
-    fix_stdio();
-    if (argc == 2 && strcmp(argv[1], "--lookup") == 0)
-        helper_run(lookup_answer);
-    if (argc == 2 && strcmp(argv[1], "--rsa-key") == 0)
-        helper_run(rsa_answer);
-    listener = listen_given();
     options_parse(argv);
     if (opt.command != NULL)
         command_fork();
@@ -11387,12 +11369,21 @@ int main(int argc, char **argv)
     if (opt.cacert != NULL)
         trusted_load();
     tls_init();
-    here = listener < 0 && unix_path() ? opt.host : text;
+}
+
+/* Opens the port, unless it was given, and what is written to; then gives up
+   root's powers, and says where we listen. Dies if any of it cannot be. */
+static void port_open(void)
+{
+    const char *here = listener < 0 ? unix_path() : NULL;
+    struct sockaddr_storage addr;
+    char text[80];
+
     if (listener < 0)
-        listener = unix_path() ? listen_unix(unix_path())
-                               : listen_open(opt.host, opt.port);
+        listener = here ? listen_unix(here) : listen_open(opt.host, opt.port);
     addr = address_of(listener, false);
     print_address(text, sizeof text, &addr);
+    here = here ? opt.host : text;
     if (opt.capture != NULL)
         capture_open(opt.capture);
     if (opt.log_json != NULL)
@@ -11406,6 +11397,24 @@ int main(int argc, char **argv)
     if (strncmp(here, "127.", 4) != 0 && strncmp(here, "[::1]", 5) != 0 &&
         strncmp(here, "unix:", 5) != 0 && opt.proxyauth == NULL)
         say(0, "whoever reaches this port can use this proxy");
+}
+
+/* The program, or one of its helpers (section 14). */
+int main(int argc, char **argv)
+{
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 8 << 20); /* buffers come and go too quickly */
+    mallopt(M_TRIM_THRESHOLD, 2 << 20); /* to be mapped and unmapped */
+#endif
+    signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
+    fix_stdio();
+    if (argc == 2 && strcmp(argv[1], "--lookup") == 0)
+        helper_run(lookup_answer);
+    if (argc == 2 && strcmp(argv[1], "--rsa-key") == 0)
+        helper_run(rsa_answer);
+    listener = listen_given();
+    prepare(argv);
+    port_open();
     now = clock_now();
     if (opt.workers > 1 || opt.command != NULL)
         workers_run();

@@ -5,6 +5,7 @@
 #include "ssl_misc.h"
 #include "ssl_tls13_keys.h"
 #include "mbedtls/platform.h"
+#include "mbedtls/platform_util.h"
 #if MBEDTLS_VERSION_MAJOR < 4
 #include "mbedtls/oid.h"
 #define UNKNOWN_SIGNATURE \
@@ -195,8 +196,10 @@ static void buffer_give(unsigned char **buf, size_t n)
 {
     if (spares < SPARE && n == BUFFER)
         spare[spares++] = *buf;
-    else
+    else {
+        mbedtls_platform_zeroize(*buf, n);
         mbedtls_free(*buf);
+    }
     *buf = NULL;
 }
 
@@ -228,8 +231,10 @@ int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8])
     in = buffer_take();
     out = buffer_take();
     if (in == NULL || out == NULL) {
-        mbedtls_free(in);
-        mbedtls_free(out);
+        if (in != NULL)
+            buffer_give(&in, BUFFER);
+        if (out != NULL)
+            buffer_give(&out, BUFFER);
         return MBEDTLS_ERR_SSL_ALLOC_FAILED;
     }
     ssl->in_buf = in;

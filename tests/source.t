@@ -16,7 +16,7 @@ def functions():
     for part in re.split(r'\n\n(?=\S)', SOURCE):
         found = re.match(r'/\* ==== (\d+)', part)
         section = int(found[1]) if found else section
-        found = re.match(r'(?s)((?:/\*.*?\*/\n)?)(?:PRINTF\(\d, \d\)\s+)?'
+        found = re.match(r'(?s)(?:#ifndef UNIT_TEST\n)?((?:/\*.*?\*/\n)?)(?:PRINTF\(\d, \d\)\s+)?'
                          r'(?:static )?[\w *]*?(\w+)\([^;{]*?\)\n\{\n(.*?)\n\}',
                          part)
         if found:
