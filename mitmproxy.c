@@ -3041,16 +3041,17 @@ static const char *tls_strerror(int error)
     return s;
 }
 
-/* Reads the certificates in PEM form in the text of a file. Dies with one line
-   if none can be used, or, of the CA's, not all; path NULL: does not die. */
+/* Reads the certificates in PEM form in the text of a file; take, if there is
+   one, gets crt with each of them alone. Dies with one line if none can be
+   used, or, of the CA's, not all; path NULL: does not die. */
 static void certs_read(mbedtls_x509_crt *crt, const char *path,
-                       const char *text)
+                       const char *text, void (*take)(mbedtls_x509_crt *))
 {
     static const char begin[] = "-----BEGIN CERTIFICATE-----";
     int error = 0, r;               /* the last that was met */
     mbedtls_pem_context pem;
     const unsigned char *der;
-    size_t n;
+    size_t n, good = 0;
 
     mbedtls_x509_crt_init(crt);
     for (; (text = strstr(text, begin)) != NULL; text += sizeof begin - 1) {
@@ -3063,14 +3064,17 @@ static void certs_read(mbedtls_x509_crt *crt, const char *path,
                                                        extension_take, NULL);
         mbedtls_pem_free(&pem);
         error = r != 0 ? r : error;
+        good += r == 0;
+        if (r == 0 && take != NULL)
+            take(crt);
     }
-    if (path == NULL || (crt->raw.p && (error == 0 || crt != &ca.crt)))
+    if (path == NULL || (good > 0 && (error == 0 || crt != &ca.crt)))
         return;
     if (error == 0)
         die("%s holds no certificate in PEM form%s", path, path == opt.ca_file
             ? " (remove it, and a new CA is made)" : "");
     die("a certificate in %s cannot be used: %s (its key may be RSA or EC)",
-        path, crt->raw.p ? "it cannot be read" : tls_strerror(error));
+        path, good > 0 ? "it cannot be read" : tls_strerror(error));
 }
 
 /* Reads a certificate, with its chain, and its key, which is in the same file
@@ -3093,7 +3097,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
         die("%s is for the CA's key, but others may read it: %s%s", path,
             S_ISREG(st.st_mode) ? "chmod 600 " : "it is no regular file",
             S_ISREG(st.st_mode) ? path : "");
-    certs_read(crt, path, text);
+    certs_read(crt, path, text, NULL);
     if (key_path != NULL) {
         free(text);
         path = key_path;
@@ -3208,8 +3212,6 @@ struct own {
 
 static const struct alpn http11 = { 9, "\x08http/1.1" };
 static mbedtls_ssl_ticket_context tls_tickets;
-static mbedtls_x509_crt trusted;
-static bool trusted_loaded;
 static struct known *all_known;
 
 /* Gives the handshake the leaf forged for this flow. */
@@ -3959,29 +3961,82 @@ static char *system_cas(size_t *n)
     return text;
 }
 
+/* The CAs that servers' certificates are checked against, each in DER behind
+   these two numbers. Parsed, those of a system take three times as much. */
+static struct buf trusted;
+struct anchor { uint32_t subject, len; }; /* name_sum(); of the DER */
+
+/* A number for a Name: one for all spellings that Mbed TLS takes for the same,
+   in letters of either case. */
+static uint32_t name_sum(const mbedtls_x509_name *name)
+{
+    uint32_t sum = 0;
+
+    for (; name != NULL; name = name->next)
+        for (size_t i = 0; i < name->val.len; i++)
+            sum = sum * 31 + (name->val.p[i] | 0x20);
+    return sum;
+}
+
+/* Adds a certificate to those that are trusted, and frees it. */
+static void trusted_add(mbedtls_x509_crt *crt)
+{
+    struct anchor a = { name_sum(&crt->subject), (uint32_t)crt->raw.len };
+
+    buf_put(&trusted, &a, sizeof a);
+    buf_put(&trusted, crt->raw.p, crt->raw.len);
+    mbedtls_x509_crt_free(crt);
+}
+
 /* Loads the CAs that servers' certificates are checked against: at the
    first use, as few do without. False: there are none. Dies with one line on
    what is wrong with those of --cacert. */
 static bool trusted_load(void)
 {
+    mbedtls_x509_crt each;
     struct stat st;
     size_t n;
     char *text;
 
-    if (trusted_loaded)
-        return trusted.raw.p != NULL;
-    mbedtls_x509_crt_free(&trusted); /* of which memory had no room for all */
+    if (trusted.len > 0)
+        return true;
     text = opt.cacert ? file_read(opt.cacert, &n, &st) : system_cas(&n);
     if (text == NULL && opt.cacert != NULL)
         die("cannot read %s: %s", opt.cacert, strerror(errno));
     errno = 0;                      /* those that cannot be read are let be */
-    if (text != NULL)
-        certs_read(&trusted, opt.cacert, text);
-    trusted_loaded = errno != ENOMEM;
+    if (text != NULL && buf_grow(&trusted, n)) /* PEM is longer than DER */
+        certs_read(&each, opt.cacert, text, trusted_add);
     free(text);
-    if (!trusted_loaded)
+    if (errno == ENOMEM) {          /* with some of them nobody is helped */
+        buf_free(&trusted);
         no_memory();
-    return trusted.raw.p != NULL;
+    }
+    return trusted.len > 0;
+}
+
+/* Parses those of the trusted CAs that may have signed a certificate of this
+   chain into *cas, to be freed. Whether the chain's first is trusted itself. */
+static bool trusted_find(const mbedtls_x509_crt *crt, mbedtls_x509_crt *cas)
+{
+    bool itself = false;
+    struct anchor a;
+
+    mbedtls_x509_crt_init(cas);
+    for (size_t at = 0; at < trusted.len; at += sizeof a + a.len) {
+        const unsigned char *der = buf_at(&trusted) + at + sizeof a;
+        const mbedtls_x509_crt *c = crt;
+
+        memcpy(&a, buf_at(&trusted) + at, sizeof a);
+        itself |= has_octets(&crt->raw, der, a.len);
+        while (c != NULL && name_sum(&c->issuer) != a.subject)
+            c = c->next;
+        if (c != NULL && mbedtls_x509_crt_parse_der_with_ext_cb(
+                             cas, der, a.len, 0, extension_take, NULL) != 0) {
+            mbedtls_x509_crt_free(cas);
+            no_memory();            /* it could be read before */
+        }
+    }
+    return itself;
 }
 
 /* Whether a certificate's key may be used in TLS, by its key usage. */
@@ -4167,25 +4222,24 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
                               time_t *until)
 {
     struct verdict v = { .leaf = crt, .until = time(NULL) + 24 * 3600 };
-    mbedtls_x509_crt alone = *crt;
-    const mbedtls_x509_crt *c;
+    mbedtls_x509_crt alone = *crt, cas;
     uint32_t flags = 0;
+    bool itself;
 
     if (!trusted_load())
         return "this system has no CA certificates to check it against "
                "(--cacert FILE: those in FILE)";
-    for (c = crt; c != NULL; c = c->next)
+    for (const mbedtls_x509_crt *c = crt; c != NULL; c = c->next)
         if (!key_is_quick(c))
             return tls_strerror(ERR_SLOW_KEY);
     chain_sort(crt);
     alone.next = NULL;
-    for (c = &trusted; c && !has_octets(&c->raw, crt->raw.p, crt->raw.len);
-         c = c->next)
-        ;
+    itself = trusted_find(crt, &cas);
     mbedtls_x509_crt_verify_with_profile(
-        c ? &alone : crt, c ? &alone : &trusted, NULL,
+        itself ? &alone : crt, itself ? &alone : cas.raw.p ? &cas : NULL, NULL,
         &mbedtls_x509_crt_profile_default, NULL, &flags, cert_judge, &v);
-    if (c != NULL)                  /* it is trusted itself, and needs no CA */
+    mbedtls_x509_crt_free(&cas);
+    if (itself)                     /* and it needs no CA */
         flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
     if (clock_is_unset())
         flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_FUTURE;

@@ -113,4 +113,15 @@ for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
                 client.close()
 
 
+@test('1,000 CAs take what is written in their certificates, and little more')
+def _():
+    from chains import root, pems
+    cas = [root(key=('-newkey', 'rsa:2048', '-nodes')) for _ in range(5)]
+    each = len(openssl('x509', '-in', cas[0], '-outform', 'der'))
+    with Proxy(trust=cas[0]) as one, Proxy(trust=pems(*cas * 200)) as many:
+        more = (many.memory() - one.memory()) / 1000
+        note('%d bytes each, of %d' % (more, each))
+        check(sanitized() or more < 1.5 * each, 'bytes each', more)
+
+
 run()

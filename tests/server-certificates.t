@@ -81,6 +81,39 @@ def _():
     judged('www.one.test', own, shown(leaf(one)), False, 'no CA')
 
 
+@test('--cacert with a certificate that has signed itself, for a server')
+def _():
+    own = leaf(None)
+    judged('www.one.test', pems(root(), own), shown(own), True)
+    judged('www.one.test', pems(root(), own), shown(leaf(None)), False, 'no CA')
+    judged('www.two.test', own, shown(own), False, 'not for this name')
+
+
+def again(path):
+    """For cert(): the key of that one."""
+    return '-key', path[:-4] + '.key', '-nodes'
+
+
+@test('--cacert with several CAs of one name')
+def _():
+    one, two, gone = root(), root(), root(days=-1)
+    old = cert('/CN=Root', CA, days=-1, key=again(one))
+    for trust in pems(one, two), pems(two, one), pems(old, one), pems(one, old):
+        for chain in shown(leaf(one)), shown(leaf(one), one), \
+                shown(leaf(one), two):
+            judged('www.one.test', trust, chain, True)
+    judged('www.one.test', pems(two, gone), shown(leaf(one)), False, 'no CA')
+    judged('www.one.test', pems(two, old), shown(leaf(one)), False,
+           r'since 20\d\d-\d\d-\d\d \d\d:\d\d UTC one of its CAs has expired')
+
+
+@test("a CA's name in other letters than in what it has signed")
+def _():
+    one = root()
+    two = cert('/CN=rOOT', CA, key=again(one))
+    judged('www.one.test', pems(root(), two), shown(leaf(one)), True)
+
+
 # ------------------------------------------------------- for whom
 
 for host, ext, subject, good in (
