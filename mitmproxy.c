@@ -383,7 +383,7 @@ struct hello {
     size_t enough;          /* with fewer bytes the message cannot be whole */
     bool rsa;               /* the client takes no ECDSA: the leaf's key must
                                be RSA */
-    bool chacha;            /* it takes ChaCha20 in TLS 1.3 */
+    bool best;              /* has TLS 1.3's suite that our processor likes */
     bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
@@ -3225,8 +3225,9 @@ static int tls_own_cert(mbedtls_ssl_context *ssl)
 
 /* Mbed TLS's cipher suites: the processor's favourites first, and last those
    by which a server's key that is stolen opens what was recorded before. As a
-   server of TLS 1.3 it takes what the client has first: the other list, for
-   clients that have ChaCha20, leaves it no AES there. */
+   server of TLS 1.3 it takes what the client has first, which with OpenSSL is
+   AES-256 with SHA-384: the other list, for clients that have the favourite,
+   leaves it that alone. */
 static int tls_suites[2][128];
 
 /* Fills both lists. */
@@ -3243,7 +3244,8 @@ static void suites_list(void)
             if (rank != (fixed ? 2 : strstr(name, best) == NULL))
                 continue;
             for (int k = 0; k < 2; k++)
-                if (n[k] < 127 && (k == 0 || strncmp(name, "TLS1-3-AES", 10)))
+                if (n[k] < 127 && (k == 0 || rank == 0 ||
+                                   strncmp(name, "TLS1-3-", 7) != 0))
                     tls_suites[k][n[k]++] = *id;
         }
 }
@@ -3299,7 +3301,8 @@ static void tls_init(void)
         mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
             c, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
 #endif
-        mbedtls_ssl_conf_ciphersuites(c, tls_suites[0]);
+        mbedtls_ssl_conf_ciphersuites(
+            c, tls_suites[role == MBEDTLS_SSL_IS_SERVER]);
         /* servers are verified by tls_verify(): the client is then told of
            what is wrong on a page */
         mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
@@ -3567,23 +3570,22 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
     return own;
 }
 
-/* Puts TLS on an end that has none; what was read becomes wire_in. chacha: the
-   peer may have ChaCha20 instead of AES. The next tls_pump() begins the
-   handshake. False: there is no memory. */
+/* Puts TLS on an end that has none; what was read becomes wire_in. all: any
+   suite of TLS 1.3 may be taken, not the favourite alone. The next tls_pump()
+   begins the handshake. False: there is no memory. */
 static bool tls_start(struct end *e, int role, const struct alpn *alpn,
-                      bool chacha, struct known *k)
+                      bool all, struct known *k)
 {
     mbedtls_ssl_config *conf = &tls_conf[role];
     int error;
 
     if (role == MBEDTLS_SSL_IS_SERVER)
         tickets_rotate();
-    chacha &= !cpu_has_aes();
-    if (alpn->len > 0 || chacha || k->only_tls12) {
+    if (alpn->len > 0 || all || k->only_tls12) {
         e->own = own_new(conf, alpn);
         conf = &e->own->conf;
-        if (chacha)
-            mbedtls_ssl_conf_ciphersuites(conf, tls_suites[1]);
+        if (all)
+            mbedtls_ssl_conf_ciphersuites(conf, tls_suites[0]);
         if (role == MBEDTLS_SSL_IS_CLIENT && k->only_tls12)
             mbedtls_ssl_conf_max_tls_version(&e->own->conf,
                                              MBEDTLS_SSL_VERSION_TLS1_2);
@@ -5261,7 +5263,8 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             return -1;
         h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
         for (size_t j = i + 2; k == 1 && j + 1 < end; j += 2)
-            h->chacha |= number_at(msg + j, 2) == 0x1303;
+            h->best |= number_at(msg + j, 2) ==
+                       (cpu_has_aes() ? 0x1301 : 0x1303);
     }
     if (i + 2 > len)
         return i == len ? 1 : -1;   /* no extensions at all */
@@ -9768,7 +9771,7 @@ static bool tunnel_server(struct flow *f)
     error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
-                                 f->hello.chacha, f->leaf)) {
+                                 !f->hello.best, f->leaf)) {
         tell(f, 0, EV_TLS, "cannot forge a certificate for %s: %s", name,
              f->hello.rsa && !ca.has_rsa ? "no RSA key could be made" :
              error ? tls_strerror(error) : "out of memory");

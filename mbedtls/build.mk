@@ -28,10 +28,10 @@ EVEREST := $(call IN,3rdparty/everest tf-psa-crypto/drivers/everest)
 INSIDE := $(wildcard $(EVEREST)/include/everest \
             $(EVEREST)/include/tf-psa-crypto/private/everest)
 
-# Two of ours include the files of Mbed TLS whose place they take.
-SOURCES := $(filter-out gcm.c psa_crypto_ecp.c, \
+# Some of ours include the files of Mbed TLS whose place they take.
+SOURCES := $(filter-out gcm.c psa_crypto_ecp.c sha256.c, \
              $(notdir $(wildcard $(addsuffix /*.c,$(DIRS))))) \
-           everest.c x25519.c Hacl_Curve25519_joined.c
+           everest.c x25519.c
 OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
 INCLUDE := -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
            -DTF_PSA_CRYPTO_CONFIG_FILE='"mbedtls/crypto_config.h"' \
@@ -55,6 +55,9 @@ $(OUT)/libmbedtls.a: $(OBJECTS)
 $(OUT)/ssl_tls.o $(OUT)/ssl_tls13_generic.o: \
     MORE = -Dmbedtls_x509_crt_parse_der=tls_alt_parse_der
 
+# Elliptic curves get their inverses by inverse_alt.c.
+$(OUT)/ecp.o $(OUT)/ecdsa.o: MORE = -Dmbedtls_mpi_gcd_modinv_odd=inverse_alt
+
 # TLS of Mbed TLS 4 encrypts records by record_keys.c.
 ifeq ($(filter 0x03%,$(HAVE)),)
 $(addprefix $(OUT)/,ssl_msg.o ssl_tls.o ssl_tls13_keys.o): \
@@ -62,9 +65,9 @@ $(addprefix $(OUT)/,ssl_msg.o ssl_tls.o ssl_tls13_keys.o): \
               -Dpsa_$(f)=record_$(f))
 endif
 
-# Everest's loops of five want to be unrolled and not vectorized: so gcc makes
-# it 2.6 times faster than at -O2.
-$(OUT)/Hacl_Curve25519_joined.o: MORE = $(if $(findstring -Os,$(FLAGS)),, \
+# Its loops over limbs want to be unrolled and not vectorized: so gcc makes it
+# twice as fast as at -O2.
+$(OUT)/curve25519.o: MORE = $(if $(findstring -Os,$(FLAGS)),, \
                                         -O3 -fno-tree-vectorize)
 
 $(OUT)/%.o: %.c mbedtls/build.mk $(wildcard mbedtls/*.h) $(OUT)/flags
