@@ -1,15 +1,15 @@
-/* x25519_alt.c: X25519 by Everest's code, for PSA too.
+/* x25519_alt.c: X25519 by curve25519.c, for PSA too.
 
-   Everest's is five times faster than Mbed TLS's own, but of a TLS 1.3
-   handshake it computes the shared secret alone: for the public key PSA
-   calls mbedtls_ecp_mul(). That was most of a resumed handshake. So this takes
-   the place of its psa_crypto_ecp.c, and takes it in with another one. */
+   Mbed TLS calls Everest's function, whose place that takes, for the shared
+   secret of a TLS 1.3 handshake alone: for the public key PSA calls
+   mbedtls_ecp_mul(), which is ten times slower. So this takes the place of its
+   psa_crypto_ecp.c, and takes it in with another one. */
 
 #define MBEDTLS_ALLOW_PRIVATE_ACCESS
 #define MBEDTLS_DECLARE_PRIVATE_IDENTIFIERS
 #include "psa_crypto_ecp.h"
 
-/* Everest's, whose header does not compile where there is no __int128. */
+/* Its header does not compile where there is no __int128. */
 extern void Hacl_Curve25519_crypto_scalarmult(uint8_t *product,
                                               uint8_t *secret, uint8_t *point);
 

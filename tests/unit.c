@@ -20,6 +20,11 @@
 #include <mbedtls/private/gcm.h>
 #endif
 
+/* mbedtls/inverse_alt.c; the system's library has none. */
+__attribute__((weak))
+int inverse_alt(mbedtls_mpi *G, mbedtls_mpi *I, const mbedtls_mpi *A,
+                const mbedtls_mpi *N);
+
 #include <dirent.h>
 #include <sys/mman.h>
 
@@ -2813,7 +2818,9 @@ static void test_x25519_random(void)
     mbedtls_mpi_init(&d);
     mbedtls_ecp_group_load(&group, MBEDTLS_ECP_DP_CURVE25519);
     for (int i = 0; i < 100 && complaints == 0; i++) {
-        psa_key_id_t ours = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, NULL);
+        unsigned char edge[32] = { 0 };         /* digits that carry, or not */
+        psa_key_id_t ours = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, i >= 16 ? NULL :
+                                     memset(edge, 0x11 * i, sizeof edge));
         psa_key_id_t theirs = ecdh_key(PSA_ECC_FAMILY_MONTGOMERY, NULL);
         unsigned char secret[32], public[32], other[32], got[32], want[32];
         size_t n;
@@ -2842,7 +2849,7 @@ static void test_x25519_random(void)
     mbedtls_ecp_group_free(&group);
 }
 
-/* P-256 is not Everest's: the key of RFC 6979, A.2.5. */
+/* P-256 is left to Mbed TLS: the key of RFC 6979, A.2.5. */
 static void test_other_curve(void)
 {
     static const char *const numbers[] = {
@@ -2861,6 +2868,83 @@ static void test_other_curve(void)
     check(psa_export_public_key(key, got, 65, &n) == PSA_SUCCESS && n == 65 &&
           memcmp(got, want, 65) == 0, "another public key");
     psa_destroy_key(key);
+}
+
+/* Every curve's field and group: 1, 2, p - 1 and random numbers times their
+   inverse are 1. */
+static void test_inverse(void)
+{
+    static const mbedtls_ecp_group_id curves[] = {
+        MBEDTLS_ECP_DP_SECP256R1, MBEDTLS_ECP_DP_SECP384R1,
+        MBEDTLS_ECP_DP_SECP521R1 };
+    mbedtls_mpi a, inverse, product;
+
+    mbedtls_mpi_init(&a);
+    mbedtls_mpi_init(&inverse);
+    mbedtls_mpi_init(&product);
+    for (int i = 0; i < 300 && inverse_alt != NULL; i++) {
+        mbedtls_ecp_group group;
+        mbedtls_mpi *p = i % 2 ? &group.P : &group.N;
+
+        mbedtls_ecp_group_init(&group);
+        mbedtls_ecp_group_load(&group, curves[i / 2 % 3]);
+        if (i < 12)
+            mbedtls_mpi_lset(&a, 1 + i / 6);
+        else if (i < 18)
+            mbedtls_mpi_sub_int(&a, p, 1);
+        else
+            mbedtls_mpi_random(&a, 1, p, mbedtls_psa_get_random,
+                               MBEDTLS_PSA_RANDOM_STATE);
+        check(inverse_alt(NULL, &inverse, &a, p) == 0, "number %d: error", i);
+        mbedtls_mpi_mul_mpi(&product, &a, &inverse);
+        mbedtls_mpi_mod_mpi(&product, &product, p);
+        check(mbedtls_mpi_cmp_int(&product, 1) == 0 &&
+              mbedtls_mpi_cmp_mpi(&inverse, p) < 0, "number %d", i);
+        check(inverse_alt(NULL, &a, &a, p) == 0 &&
+              mbedtls_mpi_cmp_mpi(&a, &inverse) == 0, "number %d: in place", i);
+        mbedtls_ecp_group_free(&group);
+    }
+    mbedtls_mpi_free(&a);
+    mbedtls_mpi_free(&inverse);
+    mbedtls_mpi_free(&product);
+}
+
+/* Digests of all lengths up to 300 bytes, whole and in pieces; of them all
+   together, and of a million letters, as OpenSSL has them. */
+static void test_sha256(void)
+{
+    static const char *const known[] = {
+        "b90e35153500e9a471591550ee25a954527c6b4448afff95f7949a2ca93300ce",
+        "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0" };
+    static unsigned char data[1000000];
+    psa_hash_operation_t all = PSA_HASH_OPERATION_INIT;
+    unsigned char whole[32], pieces[32], want[32];
+    size_t n;
+
+    rnd_start(seed);
+    psa_hash_setup(&all, PSA_ALG_SHA_256);
+    for (size_t len = 0; len <= 300; len++) {
+        psa_hash_operation_t one = PSA_HASH_OPERATION_INIT;
+
+        data[len] = (unsigned char)(len % 251);
+        psa_hash_compute(PSA_ALG_SHA_256, data, len, whole, 32, &n);
+        psa_hash_setup(&one, PSA_ALG_SHA_256);
+        for (size_t done = 0, some; done < len; done += some) {
+            some = 1 + rnd(100);
+            some = some < len - done ? some : len - done;
+            psa_hash_update(&one, data + done, some);
+        }
+        psa_hash_finish(&one, pieces, 32, &n);
+        check(memcmp(whole, pieces, 32) == 0, "%zu bytes in pieces", len);
+        psa_hash_update(&all, whole, 32);
+    }
+    psa_hash_finish(&all, whole, 32, &n);
+    unhex(want, known[0]);
+    check(memcmp(whole, want, 32) == 0, "all lengths");
+    memset(data, 'a', sizeof data);
+    psa_hash_compute(PSA_ALG_SHA_256, data, sizeof data, whole, 32, &n);
+    unhex(want, known[1]);
+    check(memcmp(whole, want, 32) == 0, "a million letters");
 }
 
 /* Points of low order, by which every shared secret is zero (RFC 7748, 6.1),
@@ -3425,8 +3509,10 @@ int main(void)
     test("AES-GCM: by eight blocks as by one", test_gcm_random);
     test("AES-GCM: what was changed is refused", test_gcm_forged);
     test("X25519: known answers", test_x25519_known);
-    test("X25519: by Everest as by Mbed TLS", test_x25519_random);
+    test("X25519: by our code as by Mbed TLS", test_x25519_random);
     test("X25519: P-256 is left alone", test_other_curve);
+    test("inverses modulo the curves' primes", test_inverse);
+    test("SHA-256: known answers, whole and in pieces", test_sha256);
     test("X25519: points of low order are refused", test_x25519_refused);
     test("relayed bytes are the bytes that came", test_relay);
     test("a server that stops half way", test_half_way);
