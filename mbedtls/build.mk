@@ -36,8 +36,8 @@ OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
 INCLUDE := -I. -DMBEDTLS_CONFIG_FILE='"mbedtls/config.h"' \
            -DTF_PSA_CRYPTO_CONFIG_FILE='"mbedtls/crypto_config.h"' \
            $(addprefix -I,$(DIRS) $(EVEREST)/include $(INSIDE) \
-             $(INSIDE)/kremlib $(call IN,include tf-psa-crypto/include \
-               tf-psa-crypto/drivers/builtin/include))
+             $(INSIDE)/kremlib $(EVEREST)/library $(call IN,include \
+               tf-psa-crypto/include tf-psa-crypto/drivers/builtin/include))
 
 # Debian mends some things by flags.
 DEBIAN := $(filter -D%,$(shell sed -n \
