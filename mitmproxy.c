@@ -383,7 +383,8 @@ struct hello {
     size_t enough;          /* with fewer bytes the message cannot be whole */
     bool rsa;               /* the client takes no ECDSA: the leaf's key must
                                be RSA */
-    bool best;              /* has TLS 1.3's suite that our processor likes */
+    bool best;              /* TLS 1.3 by the processor's favourite suite will
+                               do: has_favourite() */
     bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
@@ -5242,6 +5243,24 @@ static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
     return false;
 }
 
+/* Whether TLS 1.3's suite that is the quickest here is among the n bytes of a
+   ClientHello's suites, and for the client not the slowest: one without AES has
+   ChaCha20 first. */
+static bool has_favourite(const unsigned char *p, size_t n)
+{
+    size_t favourite = cpu_has_aes() ? 0x1301 : 0x1303, first = 0;
+    bool has = false;
+
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        size_t suite = number_at(p + i, 2);
+
+        if (first == 0 && suite >> 8 == 0x13)
+            first = suite;
+        has |= suite == favourite;
+    }
+    return has && (first != 0x1303 || favourite == first);
+}
+
 /* Reads a ClientHello (RFC 8446, 4.1.2) off the n bytes at p. Returns 1: h is
    filled; 0: more must come, in all h->enough bytes or more; -1: it is none. */
 static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
@@ -5262,9 +5281,7 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             (end = i + width + number_at(msg + i, width)) > len)
             return -1;
         h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
-        for (size_t j = i + 2; k == 1 && j + 1 < end; j += 2)
-            h->best |= number_at(msg + j, 2) ==
-                       (cpu_has_aes() ? 0x1301 : 0x1303);
+        h->best |= k == 1 && has_favourite(msg + i + 2, end - i - 2);
     }
     if (i + 2 > len)
         return i == len ? 1 : -1;   /* no extensions at all */

@@ -3,7 +3,8 @@
    Mbed TLS takes one block after the other. So it waits for the result of
    each AES instruction, where the processor could begin with several more,
    and reduces the hash once a block, where once for eight is enough. This is
-   eight times faster.
+   eight times faster, and half as fast again on processors since 2019, whose
+   instructions take two blocks at once.
 
    This takes the place of its gcm.c, takes it in after all, and replaces the
    four functions that see whole blocks: parts of blocks, other processors, and
@@ -34,6 +35,7 @@
 #undef mbedtls_gcm_crypt_and_tag
 #undef mbedtls_gcm_auth_decrypt
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 /* These instructions are asked for here, not of the whole library, and used
@@ -178,12 +180,115 @@ INLINE void blocks(const mbedtls_gcm_context *ctx, int n,
     *hash = reduce(p);
 }
 
+/* The same of WIDE blocks by the instructions for two. */
+#define FASTER __attribute__((target("vaes,vpclmulqdq,avx2,aes,pclmul,ssse3")))
+#define INLINE2 static inline __attribute__((always_inline)) FASTER
+
+/* A block, or what stands for one, twice. */
+INLINE2 __m256i both(__m128i x)
+{
+    return _mm256_broadcastsi128_si256(x);
+}
+
+INLINE2 __m256i turn2(__m256i x)
+{
+    return _mm256_shuffle_epi8(x, both(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8,
+                                                    9, 10, 11, 12, 13, 14,
+                                                    15)));
+}
+
+INLINE2 __m256i sum2(__m256i x)
+{
+    return _mm256_xor_si256(x, _mm256_shuffle_epi32(x, 0x4e));
+}
+
+/* Adds the two blocks of x. */
+INLINE2 __m128i folded(__m256i x)
+{
+    return _mm_xor_si128(_mm256_castsi256_si128(x),
+                         _mm256_extracti128_si256(x, 1));
+}
+
+INLINE2 void blocks2(const mbedtls_gcm_context *ctx, const unsigned char *in,
+                     unsigned char *out, __m128i *counter, __m128i *hash)
+{
+    const mbedtls_aes_context *aes = ctx->cipher_ctx.cipher_ctx;
+    const __m128i *keys = (const __m128i *)(aes->buf + aes->rk_offset);
+    const __m256i second = _mm256_set_epi32(0, 0, 0, 1, 0, 0, 0, 0);
+    __m256i x[WIDE / 2], count = _mm256_add_epi32(both(*counter), second),
+            high = { 0 }, middle = { 0 }, low = { 0 };
+
+    #pragma GCC unroll 4
+    for (int i = 0; i < WIDE / 2; i++)
+        x[i] = _mm256_xor_si256(
+            turn2(_mm256_add_epi32(
+                count, both(_mm_set_epi32(0, 0, 0, 2 * i + 1)))),
+            both(load(keys)));
+    for (int round = 1; round < aes->nr; round++) {
+        __m256i key = both(load(keys + round));
+
+        #pragma GCC unroll 4
+        for (int i = 0; i < WIDE / 2; i++)
+            x[i] = _mm256_aesenc_epi128(x[i], key);
+    }
+    #pragma GCC unroll 4
+    for (int i = 0; i < WIDE / 2; i++) {
+        __m256i text = _mm256_loadu_si256((const __m256i *)in + i);
+
+        x[i] = _mm256_aesenclast_epi128(
+            x[i], _mm256_xor_si256(both(load(keys + aes->nr)), text));
+        _mm256_storeu_si256((__m256i *)out + i, x[i]);
+        x[i] = turn2(ctx->mode == MBEDTLS_GCM_DECRYPT ? text : x[i]);
+    }
+    x[0] = _mm256_xor_si256(x[0], _mm256_zextsi128_si256(*hash));
+    #pragma GCC unroll 4
+    for (int i = 0; i < WIDE / 2; i++) {
+        __m256i power = _mm256_set_m128i(
+            load(power_at(ctx, WIDE - 2 - 2 * i)),
+            load(power_at(ctx, WIDE - 1 - 2 * i)));
+
+        high = _mm256_xor_si256(
+            high, _mm256_clmulepi64_epi128(x[i], power, 0x11));
+        low = _mm256_xor_si256(
+            low, _mm256_clmulepi64_epi128(x[i], power, 0x00));
+        middle = _mm256_xor_si256(
+            middle, _mm256_clmulepi64_epi128(sum2(x[i]), sum2(power), 0x00));
+    }
+    *counter = _mm_add_epi32(*counter, _mm_set_epi32(0, 0, 0, WIDE));
+    *hash = reduce((struct product){ folded(high), folded(middle),
+                                     folded(low) });
+}
+
+/* En- or decrypts all that is whole in WIDE blocks; returns how many bytes. */
+FASTER static size_t run2(const mbedtls_gcm_context *ctx,
+                          const unsigned char *in, unsigned char *out,
+                          size_t n, __m128i *counter, __m128i *hash)
+{
+    size_t i = 0;
+
+    for (; n - i >= WIDE * BLOCK; i += WIDE * BLOCK)
+        blocks2(ctx, in + i, out + i, counter, hash);
+    return i;
+}
+
+static int has_vaes(void)
+{
+    static int known = -1;
+    unsigned a, b, c, d;
+
+    if (known < 0)
+        known = __builtin_cpu_supports("avx2") &&
+                __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+                (c >> 9 & c >> 10 & 1);     /* VAES, VPCLMULQDQ */
+    return known;
+}
+
 /* En- or decrypts n bytes, a multiple of BLOCK, where a block begins. */
 FAST static void run(mbedtls_gcm_context *ctx, const unsigned char *in,
                      unsigned char *out, size_t n)
 {
     __m128i counter = turn(load(ctx->y)), hash = turn(load(ctx->buf));
-    size_t i = 0;
+    size_t i = has_vaes() ? run2(ctx, in, out, n, &counter, &hash) : 0;
 
     for (; n - i >= WIDE * BLOCK; i += WIDE * BLOCK)
         blocks(ctx, WIDE, in + i, out + i, &counter, &hash);

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A processor without AES (qemu's): ChaCha20 goes before it on both sides."""
+"""Other processors (qemu's): one without AES, where ChaCha20 goes before it on
+both sides, and one that has AES and nothing newer."""
 from mitm import *
 
-QEMU = ('qemu-x86_64', '-cpu', 'max,-aes')
+QEMU = 'qemu-x86_64', '-cpu'
 CHACHA = '_CHACHA20_POLY1305_SHA256'
 
 
@@ -11,13 +12,13 @@ class Emulated(Proxy):
         return []
 
 
-def emulated():
+def emulated(processor='max,-aes'):
     """The proxy, on such a processor."""
     if shutil.which(QEMU[0]) is None:
         raise Skip('there is no ' + QEMU[0])
     if sanitized() or slurp(PROGRAM)[18:20] != b'\x3e\0':   # ELF's e_machine
         raise Skip('the program is not for x86-64, or has a sanitizer')
-    return Emulated(prefix=QEMU)
+    return Emulated(prefix=(*QEMU, processor))
 
 
 def agreed(proxy, origin, *words):
@@ -59,14 +60,32 @@ def _():
         equal(server.read_exact(2), b'\x13\x03', 'the first suite')
 
 
-@test('where there is AES, the client says')
+@test('where there is AES, clients that have ChaCha20 first get that')
 def _():
     with Origin(tls=True) as origin, Proxy() as proxy:
         if b' aes ' not in slurp('/proc/cpuinfo'):
             raise Skip('this processor has no AES either')
-        for suite in 'TLS_AES_128_GCM_SHA256', 'TLS' + CHACHA:
-            equal(agreed(proxy, origin, '-tls1_3', '-ciphersuites', suite + ':'
-                         'TLS_AES_256_GCM_SHA384'), suite, 'TLS 1.3')
+        for suites, want in (
+                (('256_GCM_SHA384', '128_GCM_SHA256'), '128_GCM_SHA256'),
+                (('256_GCM_SHA384', CHACHA, '128_GCM_SHA256'),
+                 '128_GCM_SHA256'),
+                ((CHACHA, '128_GCM_SHA256', '256_GCM_SHA384'), CHACHA),
+                (('256_GCM_SHA384', CHACHA), '256_GCM_SHA384')):
+            names = ['TLS' + s if s == CHACHA else 'TLS_AES_' + s
+                     for s in (*suites, want)]
+            equal(agreed(proxy, origin, '-tls1_3', '-ciphersuites',
+                         ':'.join(names[:-1])), names[-1], ':'.join(suites))
+
+
+@test('AES, without the instructions for two blocks and for SHA-256')
+def _():
+    body = random.Random(1).randbytes(300000)
+    with Origin(answer(reply(body)), tls=True) as origin, \
+            emulated('Westmere') as proxy:
+        equal(agreed(proxy, origin, '-tls1_3'), 'TLS_AES_128_GCM_SHA256',
+              'the suite')
+        for _ in range(2):              # the second resumes
+            equal(proxy.fetch(origin).body, body, 'the body')
 
 
 run()
