@@ -9,9 +9,6 @@
 #define MBEDTLS_PSA_CRYPTO_CONFIG
 #define MBEDTLS_PSA_CRYPTO_CONFIG_FILE "mbedtls/crypto_config.h"
 #define MBEDTLS_CIPHER_C
-#define MBEDTLS_ENTROPY_C
-#define MBEDTLS_NO_PLATFORM_ENTROPY
-#define MBEDTLS_ENTROPY_HARDWARE_ALT      /* getrandom.c */
 #define MBEDTLS_OID_C
 #define MBEDTLS_KEY_EXCHANGE_RSA_ENABLED
 #endif

@@ -15,7 +15,6 @@
 #define PSA_WANT_KEY_TYPE_AES 1
 #define PSA_WANT_ALG_GCM 1
 #define PSA_WANT_ALG_CBC_NO_PADDING 1
-#define PSA_WANT_ALG_CBC_PKCS7 1
 #define PSA_WANT_KEY_TYPE_CHACHA20 1
 #define PSA_WANT_ALG_CHACHA20_POLY1305 1
 
@@ -27,10 +26,8 @@
 #define PSA_WANT_ALG_SHA_384 1
 #define PSA_WANT_ALG_SHA_512 1
 #define PSA_WANT_ALG_HMAC 1
-#define PSA_WANT_ALG_HKDF 1
 #define PSA_WANT_ALG_HKDF_EXTRACT 1
 #define PSA_WANT_ALG_HKDF_EXPAND 1
-#define PSA_WANT_ALG_TLS12_PRF 1
 #define PSA_WANT_KEY_TYPE_HMAC 1
 #define PSA_WANT_KEY_TYPE_DERIVE 1
 #define PSA_WANT_KEY_TYPE_RAW_DATA 1
@@ -57,8 +54,9 @@
 #define PSA_WANT_ALG_RSA_PKCS1V15_CRYPT 1
 #define PSA_WANT_ALG_RSA_PKCS1V15_SIGN 1
 #define PSA_WANT_ALG_RSA_PSS 1
-#if defined(TF_PSA_CRYPTO_VERSION_NUMBER)  /* where RSA-PSS in X.509 wants it */
-#define PSA_WANT_ALG_RSA_OAEP 1
+#if defined(TF_PSA_CRYPTO_VERSION_NUMBER)  /* 4: TLS 1.2 wants the first, ... */
+#define PSA_WANT_ALG_TLS12_PRF 1
+#define PSA_WANT_ALG_RSA_OAEP 1           /* ... RSA-PSS in X.509 the other */
 #endif
 #define PSA_WANT_KEY_TYPE_RSA_PUBLIC_KEY 1
 #define PSA_WANT_KEY_TYPE_RSA_KEY_PAIR_BASIC 1
@@ -75,13 +73,12 @@
 #define MBEDTLS_AES_FEWER_TABLES
 #endif
 
-/* Random numbers and PSA: TLS 1.3 computes with PSA, and its generator is
-   the one that notices a fork(). Keys live in memory only (no PSA storage).
+/* Random numbers and PSA: TLS 1.3 computes with PSA, and its numbers come from
+   getrandom.c. Keys live in memory only (no PSA storage).
    ASSUME_EXCLUSIVE_BUFFERS: nobody else writes into our buffers during a
    call (one thread, no shared memory), so PSA need not copy them first. */
-#define MBEDTLS_CTR_DRBG_C
+#define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
 #define MBEDTLS_PSA_CRYPTO_C
-#define MBEDTLS_PSA_DRIVER_GET_ENTROPY    /* getrandom.c */
 #define MBEDTLS_PSA_KEY_STORE_DYNAMIC
 #define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 
