@@ -133,13 +133,15 @@ STATIC_CC = $(if $(filter default,$(origin CC)),musl-gcc,$(CC))
 LTO    = -flto -flto-partition=one
 STATIC = -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DMITM_SMALL -Os -fno-pie \
          -no-pie -fstack-protector -ffunction-sections -fdata-sections \
-         -fno-unwind-tables -fno-asynchronous-unwind-tables $(LTO)
+         -fno-unwind-tables -fno-asynchronous-unwind-tables \
+         -fno-inline-functions-called-once $(LTO)
 BUILD_STATIC = $(STATIC_CC) $(WARN) $(STATIC) $(TLS) -static -s \
-         -Wl,--gc-sections,--build-id=none,-z,relro,-z,now,-z,noseparate-code
+         -Wl,--gc-sections,--build-id=none,-z,relro,-z,now,-z,noseparate-code \
+         mbedtls/musl.c
 
 # Other flags make the library anew, and so these; tests/cross has them.
 static: $(SMALL)/mitmproxy
-$(SMALL)/mitmproxy: mitmproxy.c Makefile $(SMALL)/libmbedtls.a
+$(SMALL)/mitmproxy: mitmproxy.c Makefile mbedtls/musl.c $(SMALL)/libmbedtls.a
 	$(BUILD_STATIC) -o $@ $< $(SMALL)/libmbedtls.a
 	@echo "$@: $$(($$(wc -c < $@) / 1024)) KiB"
 

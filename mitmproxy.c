@@ -144,7 +144,9 @@
 enum { PSS_BUG = MBEDTLS_VERSION_NUMBER == 0x03060600 ||
                  MBEDTLS_VERSION_NUMBER == 0x04010000 };
 
-#if defined(__aarch64__) || defined(__arm__)
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#elif defined(__aarch64__) || defined(__arm__)
 #include <sys/auxv.h>
 #endif
 #if defined(__GLIBC__)
@@ -261,7 +263,9 @@ static const struct { double seconds; const char *what; } waits[] = {
 static int cpu_has_aes(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
-    return __builtin_cpu_supports("aes");
+    static unsigned a, b, c, d;
+
+    return (c != 0 || __get_cpuid(1, &a, &b, &c, &d)) && (c & bit_AES) != 0;
 #elif defined(__aarch64__)
     return (getauxval(AT_HWCAP) & 1 << 3) != 0;
 #elif defined(__arm__) && __ARM_ARCH >= 8 /* else Mbed TLS has no code */
@@ -836,6 +840,17 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+/* Writes a time in UTC, by a format of printf() that takes year, month, day,
+   hour, minute and second, or the first of these. */
+static void time_print(char *text, size_t size, const char *format, time_t when)
+{
+    struct tm t;
+
+    gmtime_r(&when, &t);
+    snprintf(text, size, format, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+             t.tm_hour, t.tm_min, t.tm_sec);
+}
+
 /* Lowers *left to seconds, when that is sooner and not past. */
 static void sooner(double *left, double seconds)
 {
@@ -886,6 +901,20 @@ static bool parse_number(const char *s, long max, long *n)
     *n = strtol(s, &end, 10);
     return isdigit((unsigned char)*s) && *end == '\0' && errno == 0 &&
            *n <= max;
+}
+
+/* Reads seconds, 30 or 0.5; false when s is none. */
+static bool parse_seconds(const char *s, double *seconds)
+{
+    bool good = isdigit((unsigned char)*s);
+    double unit = 1;
+
+    for (*seconds = 0; isdigit((unsigned char)*s); s++)
+        *seconds = *seconds * 10 + (*s - '0');
+    if (*s == '.')
+        while (isdigit((unsigned char)*++s))
+            *seconds += (*s - '0') * (unit /= 10);
+    return good && *s == '\0';
 }
 
 /* The number that n bytes at p are, 8 at most, in network byte order. */
@@ -1396,12 +1425,10 @@ static void event_begin(struct json *j, const struct flow *f, enum event what,
 {
     struct facts k;
     struct timespec t;
-    struct tm utc;
     char text[64];
 
     clock_gettime(CLOCK_REALTIME, &t);
-    gmtime_r(&t.tv_sec, &utc);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    time_print(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d", t.tv_sec);
     sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
     j->n = 0;
     json_put(j, "time", false, text);
@@ -1828,7 +1855,6 @@ static void option_apply(const struct option *o, const char *text)
     static const char *const on_errors[] = { "fail", "pass", "close" };
     const char *value = o->value, *first = (char *)&opt.next;
     long n, least = o->kind == NUMBER;
-    char *end;
 
     opt.qualified |= value >= first && value < first + sizeof opt.next;
     if ((o->kind == NUMBER || o->kind == PORT) &&
@@ -1852,8 +1878,7 @@ static void option_apply(const struct option *o, const char *text)
     else if (o->kind == NAME)
         add_name(text);
     else if (o->kind == SECONDS) {
-        *(double *)o->value = strtod(text, &end);
-        if (end == text || *end != '\0' || !(*(double *)o->value >= 0))
+        if (!parse_seconds(text, o->value))
             misuse("--%s takes seconds, not '%s'", o->name, text);
     } else if (o->kind == CHOICE) {
         for (n = FAIL; n <= CLOSE && strcmp(text, on_errors[n]) != 0; n++)
@@ -2511,12 +2536,12 @@ static void der_name(struct buf *b, const mbedtls_x509_crt *crt, const char *cn)
 static void der_time(struct buf *b, time_t when)
 {
     char text[24];
-    struct tm t;
-    bool utc = gmtime_r(&when, &t)->tm_year < 150;
+    bool utc;
 
-    strftime(text, sizeof text, utc ? "%y%m%d%H%M%SZ" : "%Y%m%d%H%M%SZ", &t);
+    time_print(text, sizeof text, "%04d%02d%02d%02d%02d%02dZ", when);
+    utc = strcmp(text, "2050") < 0; /* which has two digits of the year */
     der_put(b, utc ? MBEDTLS_ASN1_UTC_TIME : MBEDTLS_ASN1_GENERALIZED_TIME,
-            text, strlen(text));
+            text + 2 * utc, strlen(text) - 2 * utc);
 }
 
 /* Appends an extension (RFC 5280, 4.2) with what value has, and empties
@@ -4195,13 +4220,12 @@ static const char *verdict_say(const struct verdict *v, uint32_t flags)
 {
     static char why[512];
     char rest[240] = "", when[64] = "";
-    struct tm t;
 
     if (flags == ~0u)               /* Mbed TLS says by this that it gave up */
         return "its chain is too long or broken";
     if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
-        strftime(when, sizeof when, " since %Y-%m-%d %H:%M UTC ",
-                 gmtime_r(&v->until, &t));
+        time_print(when, sizeof when, " since %04d-%02d-%02d %02d:%02d UTC ",
+                   v->until);
     mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(uint32_t)(
         MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_EXPIRED |
         MBEDTLS_X509_BADCERT_CN_MISMATCH | MBEDTLS_X509_BADCERT_OTHER));
@@ -5396,9 +5420,9 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
     const char *end = memchr(p, '\n', n < 107 ? n : 107);
-    char line[108], again[128], family[2], from[48], to[48];
+    char line[108], again[128], *word[6] = { NULL };
     unsigned char ip[16];
-    unsigned port, at;
+    unsigned long port, at;
     size_t len = end ? (size_t)(end + 1 - p) : n;
 
     if (memcmp(p, "PROXY ", n < 6 ? n : 6) != 0 || (!end && n >= 107))
@@ -5409,16 +5433,19 @@ static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
         (line[13] == ' ' || len == 15) && end[-1] == '\r')
         return (int)len;
-    if (sscanf(line, "PROXY TCP%1[46] %47s %47s %u %u", family, from, to, &port,
-               &at) != 5 || port > 65535 || at > 65535)
+    for (int i = 0; i < 6; i++)
+        if ((word[i] = strtok(i == 0 ? line : NULL, " ")) == NULL)
+            return -1;
+    port = strtoul(word[4], NULL, 10);
+    at = strtoul(word[5], NULL, 10);
+    n = strcmp(word[1], "TCP4") == 0 ? 4 : 16;
+    snprintf(again, sizeof again, "PROXY TCP%c %s %s %lu %lu\r\n",
+             n == 4 ? '4' : '6', word[2], word[3], port, at);
+    if (port > 65535 || at > 65535 || strlen(again) != len ||
+        memcmp(again, p, len) != 0) /* strtok() is not strict about blanks */
         return -1;
-    snprintf(again, sizeof again, "PROXY TCP%s %s %s %u %u\r\n", family, from,
-             to, port, at);
-    if (strcmp(line, again) != 0 || strlen(line) != len)
-        return -1;                  /* sscanf() is not strict about blanks */
-    n = *family == '4' ? 4 : 16;
-    if (inet_pton(n == 4 ? AF_INET : AF_INET6, to, ip) != 1 ||
-        inet_pton(n == 4 ? AF_INET : AF_INET6, from, ip) != 1)
+    if (inet_pton(n == 4 ? AF_INET : AF_INET6, word[3], ip) != 1 ||
+        inet_pton(n == 4 ? AF_INET : AF_INET6, word[2], ip) != 1)
         return -1;
     address_make(a, ip, n, &(uint16_t){ htons((uint16_t)port) });
     return (int)len;
@@ -11037,12 +11064,12 @@ static void become(const char *name)
 static struct {
     pid_t pid;              /* 0: there is none, or it has ended */
     int go;                 /* COMMAND's process waits for what comes by this
-                               pipe */
+                               pipe; 0 or -1: it does not */
     int status;             /* what we are to exit with */
     bool interrupted;       /* ^C was pressed */
     bool by_signal;         /* a signal ended COMMAND */
     char dir[PATH_MAX];     /* of the files made for it; "": none yet */
-} command = { .go = -1 };
+} command;
 
 /* What is set in COMMAND's environment: @ is the proxy's URL, $ the directory,
    % what there was before. */
@@ -11399,7 +11426,7 @@ static void workers_run(void)
                 return;
             } else if (pids[i] < 0)
                 pause = 1;          /* and then it is tried again */
-        if (command.go >= 0)
+        if (command.go > 0)
             command_go();
         sink_flush(&sinks[1], true);
         if (poll(&(struct pollfd){ self_pipe[0], POLLIN, 0 }, 1,

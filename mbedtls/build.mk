@@ -28,8 +28,9 @@ EVEREST := $(call IN,3rdparty/everest tf-psa-crypto/drivers/everest)
 INSIDE := $(wildcard $(EVEREST)/include/everest \
             $(EVEREST)/include/tf-psa-crypto/private/everest)
 
-# Some of ours include the files of Mbed TLS whose place they take.
-SOURCES := $(filter-out gcm.c psa_crypto_ecp.c sha256.c, \
+# Some of ours include the files of Mbed TLS whose place they take; musl.c is for
+# another library.
+SOURCES := $(filter-out gcm.c psa_crypto_ecp.c sha256.c musl.c, \
              $(notdir $(wildcard $(addsuffix /*.c,$(DIRS))))) \
            everest.c x25519.c
 OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
@@ -57,6 +58,10 @@ $(OUT)/ssl_tls.o $(OUT)/ssl_tls13_generic.o: \
 
 # Elliptic curves get their inverses by inverse_alt.c.
 $(OUT)/ecp.o $(OUT)/ecdsa.o: MORE = -Dmbedtls_mpi_gcd_modinv_odd=inverse_alt
+
+# Nobody asks what an OID means in words.
+$(OUT)/oid.o: MORE = $(if $(findstring MITM_SMALL,$(FLAGS)), \
+                   -DMBEDTLS_X509_REMOVE_INFO)
 
 # TLS of Mbed TLS 4 encrypts records by record_keys.c.
 ifeq ($(filter 0x03%,$(HAVE)),)

@@ -323,6 +323,42 @@ static void test_parse_number(void)
     }
 }
 
+static void test_parse_seconds(void)
+{
+    static const char *const bad[] = { "", ".", ".5", "-1", "x", "1x", "1.5s",
+                                       "1.2.3", "1e3", " 1", "nan" };
+    static const struct { const char *text; double want; } good[] = {
+        { "0", 0 }, { "30", 30 }, { "0.2", 0.2 }, { "1.75", 1.75 }, { "5.", 5 }
+    };
+    double got;
+
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        check(!parse_seconds(bad[i], &got), "'%s' is taken", bad[i]);
+    for (size_t i = 0; i < COUNT_OF(good); i++)
+        check(parse_seconds(good[i].text, &got) && got > good[i].want - 1e-9 &&
+              got < good[i].want + 1e-9, "'%s' is %g", good[i].text, got);
+}
+
+/* Times in certificates (RFC 5280, 4.1.2.5). */
+static void test_der_time(void)
+{
+    static const struct { int64_t when; const char *want; } cases[] = {
+        { 0, "\x17\x0d" "700101000000Z" },
+        { 1582979696, "\x17\x0d" "200229123456Z" },
+        { 2524607999, "\x17\x0d" "491231235959Z" },
+        { 2524608000, "\x18\x0f" "20500101000000Z" },
+        { 253402300799, "\x18\x0f" "99991231235959Z" }
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct buf b = { 0 };
+
+        der_time(&b, (time_t)cases[i].when);
+        same_buf("time", &b, cases[i].want, strlen(cases[i].want));
+        buf_free(&b);
+    }
+}
+
 /* What Python's repr() makes of bytes(range(256)). */
 static const char all_bytes[] =
     "'\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t\\n\\x0b\\x0c\\r\\x0e"
@@ -3469,6 +3505,8 @@ int main(void)
     test("buffers: trimming", test_buf_trim);
     test("buffers: as a plain array would do it", test_buf_random);
     test("numbers", test_parse_number);
+    test("seconds", test_parse_seconds);
+    test("times in certificates", test_der_time);
     test("repr is Python's, for all bytes", test_repr);
     test("memory that runs out takes scratch buffers along", test_scratch);
     test("commands: which take a shell", test_split_command);

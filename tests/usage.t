@@ -34,6 +34,8 @@ for args, word in (
         (['--jobs', 'x', '--response', 'cat'], 'jobs'),
         (['--timeout', 'x', '--response', 'cat'], 'timeout'),
         (['--timeout', '-1', '--response', 'cat'], 'timeout'),
+        (['--timeout', '', '--response', 'cat'], 'timeout'),
+        (['--timeout', '1.5s', '--response', 'cat'], 'timeout'),
         (['--on-error', 'cry', '--response', 'cat'], 'cry')):
     @test('bad usage, exit status 2: ' + ' '.join(args))
     def _(args=args, word=word):
