@@ -18,6 +18,11 @@
 #include "mbedtls/platform_util.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(MITM_SMALL)
+#define UNROLLED static __attribute__((noinline)) /* 17 KB less */
+#else
+#define UNROLLED INLINE
+#endif
 __extension__ typedef unsigned __int128 wide;
 
 enum { LIMBS = 5, BITS = 51 };
@@ -64,7 +69,7 @@ INLINE number carried(wide t0, wide t1, wide t2, wide t3, wide t4)
     return r;
 }
 
-INLINE number multiply(number a, number b)
+UNROLLED number multiply(number a, number b)
 {
     uint64_t a0 = a.limb[0], a1 = a.limb[1], a2 = a.limb[2], a3 = a.limb[3],
              a4 = a.limb[4], b0 = b.limb[0], b1 = b.limb[1], b2 = b.limb[2],
@@ -79,7 +84,7 @@ INLINE number multiply(number a, number b)
         (wide)a0*b4 + (wide)a1*b3 + (wide)a2*b2 + (wide)a3*b1 + (wide)a4*b0);
 }
 
-INLINE number square(number a)
+UNROLLED number square(number a)
 {
     uint64_t a0 = a.limb[0], a1 = a.limb[1], a2 = a.limb[2], a3 = a.limb[3],
              a4 = a.limb[4];

@@ -30,7 +30,7 @@ static int has_sha(void)
     unsigned a, b, c, d;
 
     if (known < 0)
-        known = __builtin_cpu_supports("sse4.1") &&
+        known = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1) != 0 &&
                 __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1;
     return known;
 }
