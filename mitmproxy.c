@@ -452,6 +452,10 @@ struct end {
     double asked;           /* when the kernel was asked for that (TIOCOUTQ) */
     double wrote;           /* when the peer last took bytes */
     bool broken;            /* nothing can be written any more */
+    int error;              /* errno of a connection that has broken off */
+    bool notified, told_out; /* close_notify was sent; end_tell() said how the
+                               output ended, ... */
+    const char *told_in;    /* ... and the input, NULL: not yet */
 };
 
 /* The server's end, and how far it has been reached. */
@@ -3415,6 +3419,7 @@ static bool end_read(struct end *e)
         return true;
     }
     e->fd_done = true;
+    e->error = n < 0 ? errno : 0;
     e->broken |= n < 0;             /* RST: the peer takes nothing, either */
     if (e->ssl == NULL)             /* else tls_open() tells, behind wire_in */
         e->ended = e->broken ? ENDED_CUT : ENDED_WELL;
@@ -3475,7 +3480,7 @@ static bool end_write(struct end *e)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return moved;
         if (n < 0)
-            e->broken = true;
+            e->error = errno, e->broken = true;
         else {
             if (e->ssl == NULL)
                 tap_data(e->tap, 0, buf_at(b), (size_t)n);
@@ -3512,13 +3517,6 @@ static bool end_wants_read(const struct end *e)
     return e->fd >= 0 && !e->fd_done &&
            (e->ssl == NULL || e->wire_in.len < MAX_BUF / 2) &&
            e->in.len <= MAX_HEAD;
-}
-
-/* Whether e's input was broken off without a doubt: FIN without close_notify
-   leaves one. */
-static bool end_failed(const struct end *e)
-{
-    return e->ended == ENDED_CUT && (e->ssl == NULL || e->broken);
 }
 
 /* ---- TLS: the session, its handshake, its records */
@@ -3818,7 +3816,7 @@ static bool tls_seal(struct end *e)
     }
     if (e->ending > NOT_ENDING && e->ending < END_SEALED) {
         if (e->ending == END_WELL)
-            mbedtls_ssl_close_notify(e->ssl);
+            e->notified = mbedtls_ssl_close_notify(e->ssl) == 0;
         e->ending = END_SEALED;
         return true;
     }
@@ -3872,6 +3870,39 @@ static bool tls_pump(struct end *e)
     while (tls_seal(e))
         moved = true;
     return moved;
+}
+
+/* Says how each side of f's end has ended, as soon as it has; last is what
+   close() will do now, or NULL. Called behind each write before the next read:
+   then the lines are in the order of the wire. */
+static void end_tell(const struct flow *f, struct end *e, const char *last)
+{
+    const char *who = e == &f->client ? "client" : opt.proxy.at.port == 0 ?
+                      "server" : "server, or the proxy before it,", *in, *out;
+    struct pollfd unread = { e->fd, POLLIN | POLLRDHUP, 0 };
+    bool reset = e->error == ECONNRESET || e->error == EPIPE;
+
+    if (e->fd < 0 || (e != &f->client && f->server.state == SERVER_CONNECT))
+        return;
+    if (last != NULL && is_told(2))
+        poll(&unread, 1, 0);
+    in = reset || unread.revents & POLLERR ? "RST" :
+         e->error != 0 ? e->told_in :
+         e->tls_error != 0 && e->alert != 0 ? tls_number(e) :
+         e->ssl != NULL && e->ended == ENDED_WELL ? "close_notify" :
+         e->ended == ENDED_CUT && !e->broken ? "FIN without close_notify" :
+         e->ended == ENDED_WELL || (e->fd_done && e->tls_error != 0) ||
+         unread.revents & POLLRDHUP ? "FIN" : e->told_in;
+    out = e->ending != END_SHUT ? last : e->broken ? "RST" :
+          e->notified ? "close_notify and FIN" : "FIN";
+    if (in != e->told_in)
+        tell(f, 2, EV_NOTE, "the %s ends its side of the connection%s, by %s",
+             who, e->told_in || e->told_out ? "" : " first", in);
+    if (out != NULL && !reset && !e->told_out)
+        tell(f, 2, EV_NOTE, "we end our side of the connection to the %s%s, by "
+             "%s", who, in || unread.revents ? "" : " first", out);
+    e->told_in = in;
+    e->told_out |= out != NULL;
 }
 
 /* Frees all that an end has, which is as new after. */
@@ -6746,6 +6777,7 @@ static void server_drop(struct flow *f)
     inquiry_end(s);
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
+    end_tell(f, &s->end, f->stream ? "RST" : "close()");
     end_close(&s->end);
     known_drop(s->known);
     *s = (struct server){ .end = { .fd = -1 } };
@@ -6762,7 +6794,8 @@ PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
         snprintf(f->server.failure, sizeof f->server.failure, "the name %s "
                  "leads back to this proxy", f->server.target.host);
     inquiry_end(&f->server);
-    end_close(&f->server.end);
+    end_tell(f, e, "close()");
+    end_close(e);
     server_enter(f, SERVER_FAILED);
 }
 
@@ -8096,7 +8129,10 @@ static bool reader_has_room(const struct reader *r)
 static bool reader_ended(struct reader *r)
 {
     struct flow *f = r->flow;
-    bool failed = end_failed(r->from) && !f->stream;
+    const struct end *e = r->from;
+    bool failed = e->ended == ENDED_CUT && !f->stream &&
+                  (e->ssl == NULL || e->broken); /* FIN without close_notify
+                                       leaves a doubt */
 
     if (r->body.framing == UNTIL_CLOSE && !(failed && r->chain != NULL)) {
         r->body.done = true;
@@ -8104,9 +8140,9 @@ static bool reader_ended(struct reader *r)
         return failed ? flow_cut(f) : true;
     }
     tell(f, 0, EV_CLOSE, "the %s ended within %s%s%s",
-         r->request ? "client" : "server",
-         r->request ? "a request" : "an answer", r->from->tls_error ? ": " : "",
-         r->from->tls_error ? tls_strerror(r->from->tls_error) : "");
+         r->request ? "client" : "server", r->request ? "a request" :
+         "an answer", e->tls_error ? ": " : "", e->tls_error ?
+         tls_strerror(e->tls_error) : "");
     if (!r->request || r->chain != NULL)
         return flow_cut(f);
     end_finish(&f->server.end, END_CUT);
@@ -9954,6 +9990,8 @@ static bool flow_step(struct flow *f)
     bool moved = tls_pump(&f->client);
 
     moved |= server_step(f);
+    end_tell(f, &f->client, NULL);
+    end_tell(f, &f->server.end, NULL);
     switch (f->state) {
     case FLOW_PROXIED:
         return client_proxied(f);
@@ -10211,8 +10249,7 @@ static bool flow_idle(const struct flow *f)
 {
     return f->state == FLOW_CLOSING ? f->client.ending == END_SHUT :
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
-           f->state == FLOW_PROXIED ||
-           f->state == FLOW_HELLO ||
+           f->state == FLOW_PROXIED || f->state == FLOW_HELLO ||
            (f->asks.state == READ_HEAD && f->client.in.len == 0 &&
             f->client.out.len == 0 && f->client.wire_out.len == 0);
 }
@@ -10221,13 +10258,16 @@ static bool flow_idle(const struct flow *f)
    tells that, where without TLS a FIN would look like the end. */
 static void flow_free(struct flow *f)
 {
-    if (f->client.ending != END_SHUT)
-        end_reset(&f->client, f->client.ssl == NULL && !flow_idle(f));
+    bool cut = f->client.ssl == NULL && !flow_idle(f);
+
     exchange_tell(f);
-    tell(f, 1, EV_CLOSE, "%s has gone" MORE "after %lu exchange%s", f->peer,
-         f->exchanges, f->exchanges == 1 ? "" : "s");
+    if (f->client.ending != END_SHUT)
+        end_reset(&f->client, cut);
+    end_tell(f, &f->client, cut ? "RST" : "close()");
     messages_reset(f);
     server_drop(f);
+    tell(f, 1, EV_CLOSE, "%s has gone" MORE "after %lu exchange%s", f->peer,
+         f->exchanges, f->exchanges == 1 ? "" : "s");
     end_close(&f->client);
     known_drop(f->leaf);
     exchange_free(&f->ex);

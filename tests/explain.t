@@ -220,6 +220,185 @@ def _():
         unlike(proxy.log(), 'certificate|prepared', 'the log')
 
 
+# ------------------------------------------------------ who ends it
+
+THEY, WE = 'the %s ends its side of the connection%s, by %s', \
+           'we end our side of the connection to the %s%s, by %s'
+
+
+def they(who, how, first=' first'):
+    return THEY % (who, first, how)
+
+
+def we(who, how, first=''):
+    return WE % (who, first, how)
+
+
+def ends(behave, leave, *args, tls=False, version=None, tunnel=False, ca=None):
+    """What is said of the end of a connection whose server behaves so, and
+    whose client leaves so: leave(client) behind its request."""
+    with explained(*args, behave=behave, tls=tls, version=version) as (
+            origin, proxy, _):
+        behave.proxy = proxy
+        client = proxy.tunnel(origin) if tls or tunnel else proxy.connect()
+        with contextlib.suppress(ssl.SSLError):
+            if tls:
+                client.start_tls(client_context(ca or proxy.ca, version),
+                                 'localhost')
+            if not tunnel:
+                client.send(get('/x' if tls else origin.url('/x')))
+        leave(client)
+        client.close()
+        proxy.wait_log('has gone')
+        return re.findall(r'c1 (?:#1 )?\S+ (.* ends? (?:its|our) side .*)',
+                          proxy.log())
+
+
+def got(leave):
+    """Leaves so with the answer in hand."""
+    def work(client):
+        client.read_message()
+        leave(client)
+    return work
+
+
+def notify(client):
+    """close_notify, and no FIN before the other side's."""
+    with client.lock, contextlib.suppress(ssl.SSLError):
+        client.tls.unwrap()
+    client.flush()
+    client.read_all()
+
+
+def cut(client):
+    client.cut()
+    client.read_all()
+
+
+def over(client):
+    client.shutdown_write()
+    client.read_all()
+
+
+def all_of_it(client):
+    client.read_all()
+    client.finish()
+
+
+def stays():
+    return answer(reply(b'x'))
+
+
+def sends(data, leave):
+    """A server that answers so and leaves so, while the proxy sleeps."""
+    def behave(conn):
+        conn.read_message()
+        os.kill(behave.proxy.pid, signal.SIGSTOP)
+        conn.send(data)
+        leave(conn)
+        os.kill(behave.proxy.pid, signal.SIGCONT)
+    return behave
+
+
+FIN, NOTIFIED, UNSAID = 'FIN', 'close_notify', 'FIN without close_notify'
+BOTH = 'close_notify and FIN'
+LEFT = [we('server', 'close()', ' first')]
+for version in None, V12, V13:
+    @test('who ends it: %s' % (version.name if version else 'without TLS'))
+    def _(tls=version is not None, version=version):
+        for leave, how, more in [
+                (over, NOTIFIED if tls else FIN,
+                 [we('client', BOTH if tls else FIN)]), (Conn.reset, 'RST', [])
+                ] + tls * [(notify, NOTIFIED, [we('client', BOTH)]),
+                           (cut, UNSAID, [we('client', BOTH)])]:
+            equal(ends(stays(), got(leave), tls=tls, version=version),
+                  [they('client', how)] + LEFT + more, 'a client: ' + how)
+        ours = [we('client', BOTH if tls else FIN, ' first'),
+                they('client', NOTIFIED if tls else FIN, '')]
+        for data, leave, how in (
+                (reply(b'x', 'Connection: close'), Conn.finish,
+                 NOTIFIED if tls else FIN),
+                (b'HTTP/1.1 200 OK\r\n\r\nx', Conn.finish,
+                 NOTIFIED if tls else FIN)):
+            equal(ends(sends(data, leave), all_of_it, tls=tls,
+                       version=version),
+                  [they('server', how), we('server', 'close()')] + ours,
+                  'a server: ' + how)
+
+
+@test('who ends it: RST, FIN without close_notify of a server')
+def _():
+    head = b'HTTP/1.1 200 OK\r\n\r\nx'
+    equal(ends(sends(head, Conn.reset), all_of_it),
+          [they('server', 'RST'), we('client', 'RST', ' first')], 'RST')
+    equal(ends(sends(head, Conn.cut), all_of_it, tls=True)[:3],
+          [they('server', UNSAID), we('server', 'close()'),
+           we('client', 'FIN', ' first')], 'FIN alone')
+
+
+@test('who ends it: a client that refuses our certificate')
+def _():
+    equal(ends(stays(), cut, tls=True, ca=make_ca())[:3],
+          [they('client', 'alert 48 unknown_ca')] + LEFT +
+          [we('client', 'FIN')], 'lines')
+
+
+def half(client):
+    client.send(b'hello')
+    client.shutdown_write()
+    client.read_all()
+
+
+def echo(conn):
+    conn.read_all()
+    conn.send(b'answer')
+
+
+@test('who ends it: a tunnel that is passed on, and its half-close')
+def _():
+    for words in (), ('--ignore-hosts', '.'):
+        equal(ends(echo, half, *words, tunnel=True),
+              [they('client', 'FIN'), we('server', 'FIN', ' first'),
+               they('server', 'FIN', ''), we('client', 'FIN')], words)
+    with explained('--ignore-hosts', '.', tls=True) as (origin, proxy, says):
+        client = proxy.tunnel(origin)       # its TLS is not opened
+        client.start_tls(client_context(make_ca()), 'localhost')
+        over(client)
+        says(1, they('client', 'FIN') + '$', we('server', 'FIN', ' first') + '$')
+        unlike(proxy.log(), 'close_notify', 'the log')
+
+
+@test('who ends it: a stream that is cut, and the proxy')
+def _():
+    def behave(conn):
+        conn.read_exact(5)
+        conn.reset()
+    def hello(client):
+        client.send(b'hello')
+        client.read_all()
+    equal(ends(behave, hello, '--tcp-hosts', '.', tunnel=True),
+          [they('server', 'RST'), we('client', 'RST', ' first')], 'lines')
+    with explained() as (origin, proxy, says):
+        client = proxy.connect()
+        client.send(get(origin.url('/x')))
+        client.read_message()
+        os.kill(proxy.pid, signal.SIGTERM)
+        says(1, re.escape(we('client', 'close()', ' first')), 'has gone')
+
+
+@test('who ends it: by way of another proxy, and of SOCKS')
+def _():
+    other = 'server, or the proxy before it,'
+    with Proxy('--ignore-hosts', '.') as above:
+        equal(ends(stays(), got(over), '-x', 'http://127.0.0.1:%d'
+                   % above.port, tls=True),
+              [they('client', NOTIFIED), we(other, 'close()', ' first'),
+               we('client', BOTH)], '-x')
+    with explained(tls=True) as (origin, proxy, says):
+        proxy.curl('-x', 'socks5://127.0.0.1:%d' % proxy.port, origin.url())
+        says(1, THEY % ('client', ' first', '(close_notify|FIN w)'), 'has gone')
+
+
 # ------------------------------------- messages, and what is done to them
 
 def filtered(response, *args):
