@@ -907,10 +907,10 @@ static bool parse_number(const char *s, long max, long *n)
            *n <= max;
 }
 
-/* Reads seconds, 30 or 0.5; false when s is none. */
+/* Reads seconds, 30 or 0.5 or .5; false when s is none. */
 static bool parse_seconds(const char *s, double *seconds)
 {
-    bool good = isdigit((unsigned char)*s);
+    bool good = isdigit((unsigned char)s[*s == '.']);
     double unit = 1;
 
     for (*seconds = 0; isdigit((unsigned char)*s); s++)

@@ -325,10 +325,11 @@ static void test_parse_number(void)
 
 static void test_parse_seconds(void)
 {
-    static const char *const bad[] = { "", ".", ".5", "-1", "x", "1x", "1.5s",
+    static const char *const bad[] = { "", ".", "..5", "-1", "x", "1x", "1.5s",
                                        "1.2.3", "1e3", " 1", "nan" };
     static const struct { const char *text; double want; } good[] = {
-        { "0", 0 }, { "30", 30 }, { "0.2", 0.2 }, { "1.75", 1.75 }, { "5.", 5 }
+        { "0", 0 }, { "30", 30 }, { "0.2", 0.2 }, { "1.75", 1.75 }, { "5.", 5 },
+        { ".5", 0.5 }
     };
     double got;
 
