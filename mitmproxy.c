@@ -492,7 +492,8 @@ struct filter {
     struct filter *next;
     const char *command;
     char **argv;            /* without a shell; NULL: sh -c command */
-    char *path;             /* of argv[0]'s file, found once */
+    char *path;             /* of argv[0]'s file, found once; for a shell the
+                               command with that, or NULL */
     bool request;           /* else responses */
     const char *match_text; /* --match's */
     struct match *match;    /* NULL: all */
@@ -4418,7 +4419,8 @@ static void oom_offer(pid_t pid)
    -1, errno. */
 static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
 {
-    char *shell[] = { "sh", "-c", (char *)f->command, NULL };
+    char *shell[] = { "sh", "-c", f->path ? f->path : (char *)f->command,
+                      NULL };
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t all, none;
@@ -6603,8 +6605,10 @@ static void run_start(void *it)
         return;
     }
     if (p == NULL) {
-        chain_fail(r->chain, r, "%scannot be started: %s", f->helper ?
-                   "a process for it " : "", strerror(errno));
+        chain_fail(r->chain, r, "%scannot be started: %s%s", f->helper ?
+                   "a process for it " : "", strerror(errno), f->helper ||
+                   (errno != ENOEXEC && errno != ENOENT) ? "" : ": its first "
+                   "line is to name what runs it, as #!/bin/sh does");
         r->exited = true;
         return;
     }
@@ -8787,8 +8791,8 @@ static bool reader_filter(struct reader *r)
         r->head.coding.len > 0 &&
         !same_word(coding, r->head.coding.len, "identity"))
         tell(f, 0, EV_NOTE, "the body is compressed (%.*s) although that was "
-             "not asked for: filters get it so", (int)r->head.coding.len,
-             coding);
+             "not asked for: filters get it so (filters/body undoes that)",
+             (int)r->head.coding.len, coding);
     tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
     reader_take(r, r->head.len, &r->chain->run->in);
     r->to->state = WRITE_PRINT;
@@ -11027,24 +11031,30 @@ static void find_filters(void)
 
 /* Finds the filters' commands in PATH, once for all messages, and this
    program's own file where there is no /proc. Dies when one is not there. What
-   goes to the shell is the shell's business. */
+   goes to the shell is the shell's business, unless it begins with filters/. */
 static void find_commands(void)
 {
     for (struct filter *f = &lookups; f != NULL; f = f->next) {
         const char *path = getenv("PATH"), *end;
-        char file[PATH_MAX], there[PATH_MAX] = "";
+        char file[PATH_MAX], there[PATH_MAX] = "", word[256], *text;
+        const char *name = f->argv ? f->argv[0] : word;
         struct stat st;
 
-        if (f->argv == NULL || (f->path && access(f->path, X_OK) == 0))
+        if (f->path && access(f->path, X_OK) == 0)
             continue;
         f->path = NULL;
-        if (strchr(f->argv[0], '/')) /* a path already */
-            path = strncmp(f->argv[0], "filters/", 8) ? "" : filter_homes;
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(f->command,
+                 " \t\n|&;<>()"), f->command);
+        if (f->argv == NULL && (strncmp(word, "filters/", 8) != 0 ||
+                                strpbrk(word, "\"'$`\\*?[") != NULL))
+            continue;
+        if (strchr(name, '/'))      /* a path already */
+            path = strncmp(name, "filters/", 8) ? "" : filter_homes;
         for (path = path ? path : "/usr/bin:/bin"; path != NULL;
              path = *end ? end + 1 : NULL) {
             end = path + strcspn(path, ":");
             snprintf(file, sizeof file, "%.*s%s%s", (int)(end - path), path,
-                     end > path ? "/" : "", f->argv[0]);
+                     end > path ? "/" : "", name);
             if (stat(file, &st) != 0 || f->path != NULL)
                 continue;
             if (S_ISREG(st.st_mode) && access(file, X_OK) == 0)
@@ -11060,8 +11070,14 @@ static void find_commands(void)
                 folder ? "" : there);
         }
         if (f->path == NULL)
-            die("the filter '%s' cannot be run: there is no command %s",
-                f->command, f->argv[0]);
+            die("the filter '%s' cannot be run: there is no command %s%s%s",
+                f->command, name, access(name, F_OK) ? "" : ", but a file ./",
+                access(name, F_OK) ? "" : name);
+        if (f->argv == NULL) {
+            text = alloc(strlen(f->path) + strlen(f->command) + 3);
+            sprintf(text, "'%s'%s", f->path, f->command + strlen(name));
+            f->path = text;
+        }
     }
 }
 
@@ -11369,6 +11385,9 @@ static void command_changed(int status)
     command.by_signal = WIFSIGNALED(status);
     command.status = command.by_signal ? 128 + WTERMSIG(status)
                                        : WEXITSTATUS(status);
+    if (opt.filters != NULL && shared->last_flow == 0 && command.status < 126)
+        say(opt.quiet, "%s has asked this proxy for nothing: not all programs "
+            "heed http_proxy and https_proxy", *opt.command);
     stop();
 }
 

@@ -87,7 +87,8 @@ def _():
                   folder + '/filters/heathen')
     for program in root + '/bin/x.c', bin + '/mitmproxy':
         for command in ('heathen', 'filters/heathen', 'cat | heathen',
-                        'sh -c heathen'):
+                        'sh -c heathen', 'filters/heathen | cat',
+                        'filters/heathen "\\"" $HOME'):
             with Origin(answer(reply(b'page'))) as origin, \
                     Proxy('--response', command, program=program) as proxy:
                 equal(proxy.fetch(origin).body, b'pagan', command)
@@ -97,8 +98,49 @@ def _():
             stdout=subprocess.PIPE, timeout=DEADLINE)
         equal(done.stdout.decode(), os.environ['PATH'] + '\n',
               "COMMAND's PATH stays")
-    refused(['--response', 'filters/pagan'],
-            'there is no command filters/pagan', 1)
+    for command in 'filters/pagan', 'filters/pagan | cat':
+        refused(['--response', command],
+                'there is no command filters/pagan$', 1)
+
+
+@test('a filter that is a file here, and one that nothing can run')
+def _():
+    path = script('print("x")')
+    folder, name = os.path.split(path)
+    done = subprocess.run([PROGRAM, '-p', '0', '--response', name], cwd=folder,
+                          stderr=subprocess.PIPE, timeout=DEADLINE)
+    like(done.stderr.decode(), 'there is no command %s, but a file ./%s\n' % (
+        re.escape(name), re.escape(name)), 'the line')
+    for text, why in (('print("x")', 'Exec format error'),
+                      ('#!/nowhere\n', 'No such file or directory')):
+        with Origin(answer(reply(b'x'))) as origin, \
+                Proxy('--response', script(text)) as proxy:
+            like(proxy.fetch(origin).body.decode(), 'cannot be started: %s: its '
+                 'first line is to name what runs it, as #!/bin/sh does' % why,
+                 'the page')
+
+
+@test('a COMMAND that does not heed the proxy')
+def _():
+    line = 'true has asked this proxy for nothing: not all programs heed http_'
+    for words, tell in ((('-R', 'cat'), like), ((), unlike),
+                        (('-q', '-R', 'cat'), unlike)):
+        done = mitmproxy('--ca', scratch('cert.pem'), *words, '--', 'true')
+        equal(done[0], 0, 'the status')
+        tell(done[2], line, words)
+    with Origin(answer(reply(b'x'))) as origin:
+        done = mitmproxy('--ca', scratch('cert.pem'), '-R', 'cat', '--',
+                         need('curl'), '-s', origin.url())
+        unlike(done[2], 'for nothing', 'curl')
+
+
+@test('a body that is compressed all the same: what undoes that')
+def _():
+    with Origin(answer(reply(b'x', 'Content-Encoding: gzip'))) as origin, \
+            Proxy('--response', 'cat') as proxy:
+        proxy.fetch(origin)
+        proxy.wait_log(r'c1 #1 the body is compressed \(gzip\) although that '
+                       r'was not asked for: .* \(filters/body undoes that\)')
 
 
 @test('make install puts them there')
