@@ -146,8 +146,10 @@ def _():
 @test('make install puts them there')
 def _():
     root = os.path.join(HERE, '..')
+    given = os.environ.get('MAKEFLAGS', '').partition(' -- ')[2]
     text = command('make', '-s', '-n', '-C', root, 'install', 'PREFIX=/pre',
-                   'PROGRAM=other', env={'MAKEFLAGS': ''}).decode()
+                   'PROGRAM=other', *given.split(),     # as MBEDTLS_DIR=
+                   env={'MAKEFLAGS': ''}).decode()
     like(text, r'(?m) mitmproxy /pre/bin/other$', 'the program')
     like(text, r'-t /pre/share/other/filters filters/', 'the filters')
 
