@@ -395,8 +395,8 @@ def _():
 def _():
     with Origin(answer(sizes)) as origin, \
             quick(0.01, '--jobs', '2', '--response', 'cat', '--match', 'other',
-                  '--jobs', '1', '--timeout', '0', '--request', 'sleep 9; cat'
-                  ) as proxy:
+                  '--jobs', '1', '--timeout', '0', '--request',
+                  'while :; do sleep 0.1; done') as proxy:
         deaf(proxy, origin)
         others = [proxy.connect() for _ in range(2)]
         for other in others:
