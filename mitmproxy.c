@@ -1953,6 +1953,10 @@ static void options_check(void)
     if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
         misuse("a COMMAND is told of its proxy: --mode %s does not go with "
                "that", opt.mode);
+    if (opt.command != NULL && opt.log_json != NULL &&
+        (!strcmp(opt.log_json, "-") || !strcmp(opt.log_json, "/dev/stdout")))
+        misuse("standard output is COMMAND's: --log-json takes a file, or "
+               "/dev/stderr");
     if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
         misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
                "be told of such a proxy" : "no packet filter leads there");

@@ -75,6 +75,11 @@ def _():
     done = pipe('edit', 'nothing', input=b'HTTP/1.1 200 OK\r\n\r\n')
     equal(done, Done(1, b'', "edit: NameError: name 'nothing' is not defined"
                      "\n"), 'CODE')
+    for code, hint in (('body = body.replace("a", "b")', r'body is bytes, as b'),
+                       ('body += "x"', 'body is bytes'),
+                       ('json["a"] = 1', 'no JSON here: --match "~t json"')):
+        like(pipe('edit', code, input=b'HTTP/1.1 200 OK\r\n\r\na').err,
+             r'^edit: TypeError: .* \(.*%s.*\)\n$' % hint, code)
     equal(pipe('edit').err, 'usage: edit CODE\n', 'usage')
 
 

@@ -36,6 +36,8 @@ for words, line, status in (
         ('--modify-body /a/b', PYTHON + "--response 'sed s/a/b/g'", 2),
         ('--map-remote /a/b', PYTHON + "--request 'filters/map-remote", 2),
         ('--mode upstream:http://x', 'here that is -x URL', 2),
+        ('--log-json - -- true', "is COMMAND's: --log-json .* /dev/stderr", 2),
+        ('--log-json /dev/stdout -- true', "is COMMAND's: --log-json ", 2),
         ('--mode socks5', r'regular \(SOCKS, too\)', 2)):
     test(words)(lambda words=words, line=line, status=status:
                 refused(words.split(), line, status))
