@@ -1306,14 +1306,22 @@ static void sink_file(struct sink *s, const char *path, int flags)
         say(0, "others may read %s: %s", path, strerror(errno));
 }
 
-/* Opens --log-json's file; dies on failure. */
-static void events_open(const char *path)
+/* Whether the path of --log-json or -w, if there is one, is standard output. */
+static bool is_stdout(const char *path)
 {
-    events->name = path;
+    return path != NULL && (strcmp(path, "-") == 0 ||
+                            strcmp(path, "/dev/stdout") == 0);
+}
+
+/* Opens --log-json's or -w's file, for which open() gets these flags as well;
+   dies on failure. */
+static void record_open(struct sink *s, const char *path, int flags)
+{
+    s->name = path;
     if (strcmp(path, "-") == 0)
-        sink_share(events, 1);
+        sink_share(s, 1);
     else
-        sink_file(events, path, 0);
+        sink_file(s, path, flags);
 }
 
 /* Writes a text to line, with each byte as \xNN that could forge a line or move
@@ -1519,12 +1527,12 @@ static size_t repr(char *line, const char *p, size_t n)
     return (size_t)(o - line);
 }
 
-/* Where messages are shown: on standard output, unless that is COMMAND's or
-   --log-json's. */
+/* Where messages are shown: on standard output, unless that is COMMAND's,
+   --log-json's or -w's. */
 static struct sink *shown_at(void)
 {
-    return &sinks[opt.command != NULL ||
-                  (events->fd >= 0 && strcmp(events->name, "-") == 0)];
+    return &sinks[opt.command != NULL || is_stdout(opt.log_json) ||
+                  is_stdout(opt.capture)];
 }
 
 /* Prints the start of a message of exchange id, whose first n bytes are p. */
@@ -1953,10 +1961,10 @@ static void options_check(void)
     if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
         misuse("a COMMAND is told of its proxy: --mode %s does not go with "
                "that", opt.mode);
-    if (opt.command != NULL && opt.log_json != NULL &&
-        (!strcmp(opt.log_json, "-") || !strcmp(opt.log_json, "/dev/stdout")))
-        misuse("standard output is COMMAND's: --log-json takes a file, or "
-               "/dev/stderr");
+    if (opt.command != NULL &&
+        (is_stdout(opt.log_json) || is_stdout(opt.capture)))
+        misuse("standard output is COMMAND's: --log-json and -w take a file, "
+               "or /dev/stderr");
     if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
         misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
                "be told of such a proxy" : "no packet filter leads there");
@@ -2417,8 +2425,7 @@ static void capture_open(const char *path)
         1, 20, 101u << SHORT, 0, 20
     };
 
-    capture->name = path;
-    sink_file(capture, path, O_TRUNC);
+    record_open(capture, path, O_TRUNC);
     if (!capture->file && opt.workers > 1)
         die("%s is no file, and so takes one worker's packets: -j 1", path);
     sink_put(capture, start, sizeof start);
@@ -11551,7 +11558,7 @@ static void port_open(void)
     if (opt.capture != NULL)
         capture_open(opt.capture);
     if (opt.log_json != NULL)
-        events_open(opt.log_json);
+        record_open(events, opt.log_json, 0);
     fds_close_given();              /* filters are not to have that */
     signals_init();                 /* until here they end the program */
     if (opt.user != NULL)

@@ -93,6 +93,19 @@ for tls in False, True:
             equal(os.stat(name).st_mode & 0o777, 0o600, 'who may read it')
 
 
+@test('- is standard output, where messages then are not')
+def _():
+    for name in '-', '/dev/stdout':
+        with Origin(answer(reply(b'x'))) as origin, \
+                Proxy('-w', name) as proxy:
+            proxy.fetch(origin)
+            proxy.wait_log('#1 >> .*\n(.*\n)*#1 == ')
+            wait_for(lambda: b'\r\n\r\nx' in slurp(proxy.out_name), 'packets')
+            kinds = [kind for kind, _ in blocks(slurp(proxy.out_name))]
+            equal(kinds[:2], [0x0a0d0d0a, 1], 'the first blocks')
+            equal(set(kinds[2:]), {6}, 'packets')
+
+
 @test('a client of IPv4, a server of IPv6')
 def _():
     need('tshark')

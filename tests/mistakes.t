@@ -38,6 +38,7 @@ for words, line, status in (
         ('--mode upstream:http://x', 'here that is -x URL', 2),
         ('--log-json - -- true', "is COMMAND's: --log-json .* /dev/stderr", 2),
         ('--log-json /dev/stdout -- true', "is COMMAND's: --log-json ", 2),
+        ('-w - -- true', "is COMMAND's: .* -w take a file", 2),
         ('--mode socks5', r'regular \(SOCKS, too\)', 2)):
     test(words)(lambda words=words, line=line, status=status:
                 refused(words.split(), line, status))
