@@ -3894,9 +3894,10 @@ static void end_tell(const struct flow *f, struct end *e, const char *last)
     struct pollfd unread = { e->fd, POLLIN | POLLRDHUP, 0 };
     bool reset = e->error == ECONNRESET || e->error == EPIPE;
 
-    if (e->fd < 0 || (e != &f->client && f->server.state == SERVER_CONNECT))
+    if (!is_told(2) || e->fd < 0 ||
+        (e != &f->client && f->server.state == SERVER_CONNECT))
         return;
-    if (last != NULL && is_told(2))
+    if (last != NULL)
         poll(&unread, 1, 0);
     in = reset || unread.revents & POLLERR ? "RST" :
          e->error != 0 ? e->told_in :
