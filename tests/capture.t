@@ -40,14 +40,17 @@ def followed(name, stream=0):
 
 
 def blocks(data):
-    """Its blocks, as [(type, body)]; the last may be incomplete."""
+    """Its blocks, as [(type, body)]; the last may be incomplete. Numbers are in
+    the order of the processor that wrote them, as the first block tells."""
+    order = '>' if data[8:12] == b'\x1a\x2b\x3c\x4d' else '<'
     found = []
     while len(data) >= 12:
-        kind, size = struct.unpack_from('=II', data)
+        kind, size = struct.unpack_from(order + 'II', data)
         check(size >= 12 and size % 4 == 0, 'a block of %d bytes' % size)
         if size > len(data):
             break
-        equal(struct.unpack_from('=I', data, size - 4)[0], size, 'its end')
+        equal(struct.unpack_from(order + 'I', data, size - 4)[0], size,
+              'its end')
         found.append((kind, data[8:size - 4]))
         data = data[size:]
     return found
