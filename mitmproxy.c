@@ -1965,6 +1965,8 @@ static void options_check(void)
         (is_stdout(opt.log_json) || is_stdout(opt.capture)))
         misuse("standard output is COMMAND's: --log-json and -w take a file, "
                "or /dev/stderr");
+    if (is_stdout(opt.log_json) && is_stdout(opt.capture))
+        misuse("--log-json and -w cannot both be standard output");
     if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
         misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
                "be told of such a proxy" : "no packet filter leads there");
@@ -3491,9 +3493,10 @@ static bool end_write(struct end *e)
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return moved;
-        if (n < 0)
-            e->error = errno, e->broken = true;
-        else {
+        if (n < 0) {
+            e->error = errno;
+            e->broken = true;
+        } else {
             if (e->ssl == NULL)
                 tap_data(e->tap, 0, buf_at(b), (size_t)n);
             buf_eat(b, (size_t)n);
