@@ -980,7 +980,8 @@ class Proxy:
             origin.hang_up()
         if self.process.poll() is None:
             try:
-                wait_for(self.settled, 'all connections and filters ended')
+                wait_for(lambda: self.process.poll() is not None
+                         or self.settled(), 'all connections and filters ended')
             except Failed as error:
                 fds = '/proc/%d/fd' % self.pid
                 raise Failed('%s\n  idle: %d descriptors, %d helpers\n'
