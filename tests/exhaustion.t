@@ -98,8 +98,9 @@ def crowded_out(origin, number, client):
         conn = client(proxy)
         then = time.monotonic() + 0.6 * min(SLOW, 4)
         crowd = [proxy.connect() for _ in range(number)]
-        for other in crowd:
+        for other in crowd:             # at once: none is idle before
             other.send(get(origin.url()))
+        for other in crowd:
             equal(other.read_message().body, b'hello', 'the page')
         wait_for(lambda: time.monotonic() > then, 'time')
         yield proxy, conn
