@@ -200,7 +200,7 @@ test: mitmproxy build/unit build/mitmproxy-quick build/fuzz-corpus
 	@tests/need curl openssl python3 prove
 	@MITMPROXY=./mitmproxy FUZZ=build/fuzz-corpus tests/run build/unit tests/*.t
 
-asan: build/asan/mitmproxy build/asan/unit build/mitmproxy-quick \
+asan: build/asan/mitmproxy build/asan/unit build/mitmproxy-quick mitmproxy \
       build/asan/fuzz-corpus
 	@tests/need curl openssl python3 prove
 	@MITMPROXY=build/asan/mitmproxy FUZZ=build/asan/fuzz-corpus tests/run \

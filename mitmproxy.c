@@ -11102,6 +11102,7 @@ static void find_commands(void)
         if (f->argv == NULL) {
             text = alloc(strlen(f->path) + strlen(f->command) + 3);
             sprintf(text, "'%s'%s", f->path, f->command + strlen(name));
+            free(f->path);
             f->path = text;
         }
     }
