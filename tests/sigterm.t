@@ -8,6 +8,8 @@ def refused(proxy):
         socket.create_connection(('127.0.0.1', proxy.port), 5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:        # as it waited to be accepted
+        return False
 
 
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
