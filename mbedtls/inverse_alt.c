@@ -3,7 +3,7 @@
    Mbed TLS's inverse is safe for secrets by taking as many steps, bit by bit,
    as the longest case of any odd modulus. A signature by P-256 needs two: more
    than half of its time. Modulo a prime p they are powers, 1 / a = a^(p - 2)
-   (Fermat), which takes a twentieth of that. All moduli in ecp.c and ecdsa.c are
+   (Fermat), which takes a third of that. All moduli in ecp.c and ecdsa.c are
    primes, a field's or a group's: build.mk has them call this instead. */
 
 #include "bignum_core.h"
