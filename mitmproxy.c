@@ -5326,9 +5326,9 @@ static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
     return false;
 }
 
-/* Whether TLS 1.3's suite that is the quickest here is among the n bytes of a
-   ClientHello's suites, and for the client not the slowest: one without AES has
-   ChaCha20 first. */
+/* Whether a client with these n bytes of suites loses nothing if TLS 1.3 takes
+   the one that is the quickest here: it has that, and not ChaCha20 before all
+   others, as those without AES do; or it has none of TLS 1.3. */
 static bool has_favourite(const unsigned char *p, size_t n)
 {
     size_t favourite = cpu_has_aes() ? 0x1301 : 0x1303, first = 0;
@@ -5341,7 +5341,7 @@ static bool has_favourite(const unsigned char *p, size_t n)
             first = suite;
         has |= suite == favourite;
     }
-    return has && (first != 0x1303 || favourite == first);
+    return first == 0 || (has && (first != 0x1303 || favourite == first));
 }
 
 /* Reads a ClientHello (RFC 8446, 4.1.2) off the n bytes at p. Returns 1: h is
@@ -6631,10 +6631,13 @@ static void run_start(void *it)
         return;
     }
     if (p == NULL) {
+        int error = errno;
+        bool there = f->path != NULL && access(f->path, X_OK) == 0;
+
         chain_fail(r->chain, r, "%scannot be started: %s%s", f->helper ?
-                   "a process for it " : "", strerror(errno), f->helper ||
-                   (errno != ENOEXEC && errno != ENOENT) ? "" : ": its first "
-                   "line is to name what runs it, as #!/bin/sh does");
+                   "a process for it " : "", strerror(error), there &&
+                   (error == ENOEXEC || error == ENOENT) ? ": its first line "
+                   "is to name what runs it, as #!/bin/sh does" : "");
         r->exited = true;
         return;
     }
