@@ -5,6 +5,7 @@ from mitm import *
 
 FETCH = os.path.join(HERE, '..', 'mbedtls', 'fetch')
 need('gpg')
+need('gpg-agent')
 need('dpkg-source')
 need('dpkg-scansources')
 need('apt-get')
