@@ -131,6 +131,10 @@ def _():
         equal(pipe('map-remote', start, to, input=ask),
               Done(0, ask.replace(b'http://a/x?y', target)
                    .replace(b'hOst : a', b'Host: ' + host), ''), to)
+    for env in {}, {'MITM_URL': 'http://a/b c'}:
+        equal(pipe('map-remote', 'http://a', 'http://b', env=env,
+                   input=b'GET  http://a/b c  HTTP/1.1\r\n\r\n'),
+              Done(0, b'GET  http://b/b c  HTTP/1.1\r\n\r\n', ''), 'blanks')
     for start in 'http://b', 'http://a/x?', 'https://a':
         passes('map-remote', start, 'http://c', input=ask)
     passes('map-remote', 'http://a', 'http://b', input=BYTES,

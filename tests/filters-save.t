@@ -140,6 +140,20 @@ def _():
                   'one Host')
 
 
+@test('replay: a body that is empty is one, and is told the server')
+def _():
+    for method, field, end in (
+            ('POST', 'Content-Length: 0', b'Content-Length: 0\r\n\r\n'),
+            ('PUT', 'Transfer-Encoding: chunked', b'\r\n\r\n0\r\n\r\n'),
+            ('HEAD', 'Content-Length: 0', b'Host: x\r\n\r\n'),
+            ('POST', 'A: b', b'A: b\r\n\r\n')):
+        with Origin(answer(reply())) as origin:
+            name = scratch('request', get('/', field, host='x', method=method))
+            equal(replay(name, env={'MITM_URL': origin.url()}),
+                  Done(0, reply(), ''), method)
+            like(origin.rx, rb'(?s)^%s / .*%s$' % (method.encode(), end), field)
+
+
 @test('replay without what save wrote beside it')
 def _():
     with Origin(answer(reply(b'hi'))) as origin:
@@ -322,6 +336,21 @@ def _():
     if done.returncode == 77:
         raise Skip('npm package har-validator is not in NODE_PATH')
     equal(done.returncode, 0, done.stderr.decode())
+
+
+@test('har: first lines as odd as servers write them')
+def _():
+    folder = scratch('odd')
+    for line, status in ((b'HTTP/1.1  404  Gone', 404), (b'HTTP/1.1 200', 200),
+                         (b'HTTP/1.1 2xx Fine', 0), (b'what', 0), (b'', 0)):
+        for way, data in (('request', get('/')),
+                          ('response', line + b'\r\n\r\n')):
+            passes('save', folder, input=data, env={
+                'MITM_ID': '1', 'MITM_DIRECTION': way, 'MITM_URL': 'http://x/'})
+        done = pipe('har', folder)
+        equal((done.status, done.err), (0, ''), 'har')
+        equal(json.loads(done.out)['log']['entries'][0]['response']['status'],
+              status, line)
 
 
 @test('har: an empty folder, and wrong usage')
