@@ -8502,6 +8502,7 @@ static void mend_begin(struct writer *w)
     int framing = STAYS;
 
     w->state = WRITE_BODY;
+    w->last |= !w->request && h->close;
     if (head_is_all(h, w->flow->ex.client_head))
         w->out = OUT_DROP;
     else if (mend_may_chunk(w) && (h->chunked || (bare && was == CHUNKED))) {
@@ -8688,6 +8689,18 @@ static bool head_is_mixed(const char *p, size_t n)
     return with && without;
 }
 
+/* The filters have printed an interim response (1xx) of n bytes, which goes out
+   by itself, and counts as no body. False: there is no room. */
+static bool print_interim(struct writer *w, size_t n)
+{
+    if (w->to->out.len >= MAX_BUF)
+        return false;
+    buf_move(&w->to->out, chain_out(w->chain), n);
+    w->chain->out.bytes -= n;
+    w->printed = (struct head){ 0 };
+    return true;
+}
+
 /* Waits for the filters to print a head: a request's, a response's, or none. */
 static bool write_print(struct writer *w)
 {
@@ -8712,6 +8725,9 @@ static bool write_print(struct writer *w)
     n = c->raw ? -1 : head_more(p, src->len, w->request, &w->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
+    if (n > 0 && !w->request && w->printed.status < 200 &&
+        w->printed.status != 101)   /* another must follow */
+        return print_interim(w, (size_t)n);
     if (c->from->request && !w->request)
         show_message(f->ex.id, false, p, src->len);
     if (n > 0 && w->request)

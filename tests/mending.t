@@ -175,6 +175,37 @@ def _():
               b'X: hello\r\n\r\n' + reply(b'HELLO'), 'both')
 
 
+@test('1xx that filters print go out before the response, which is framed')
+def _():
+    hint = b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'
+    early, late = scratch('early', hint), scratch('late', reply(b'mine'))
+    go = 'cat %s; sleep 0.2; cat %s' % (early, early)
+    for args, want, told in (
+            (('--response', 'cat %s %s -' % (early, early)),
+             reply(b'hello'), r'200 .* 5 -> 5 bytes, .* changed'),
+            (('--response', go + '; sed s/hello/farewell/'),
+             reply(b'farewell'), r'200 .* 5 -> 8 bytes, .* changed'),
+            (('--request', go + '; cat ' + late),
+             reply(b'mine'), r'200 .* 0 -> 4 bytes, .* answered'),
+            (('--on-error', 'pass', '--response', go + '; exit 1'),
+             reply(b'hello'), r'200 .* 5 -> 5 bytes, .* failed')):
+        with Origin(answer(reply(b'hello'))) as origin, \
+                Proxy(*args) as proxy:
+            client = proxy.tunnel(origin)
+            for _ in range(2):
+                client.send(get('/'))
+                equal(client.read_exact(2 * len(hint) + len(want)),
+                      2 * hint + want, args[-1])
+            proxy.wait_out('#2 == ' + told)
+    for args in ('--response', 'cat ' + early), ('--request', 'cat ' + early), \
+            ('--response', 'sed "s/200 OK/100 Continue/"'):
+        with Origin(answer(reply(b'hello'))) as origin, \
+                Proxy(*args) as proxy:
+            client = proxy.tunnel(origin)
+            client.send(get('/'))
+            like(client.read_all(), rb'^HTTP/1\.1 10[03] ', 'nothing behind it')
+
+
 @test('a request: length added to a body that had none, mended, chunked')
 def _():
     for given, args, out, want in (

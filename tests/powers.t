@@ -68,6 +68,20 @@ def _():
             equal((client.read_all(), client.end), (b'', 'eof'), 'its end')
 
 
+@test('what says that it ends the connection does, if only a filter says so')
+def _():
+    own = scratch('own', reply(b'mine', 'Connection: close'))
+    old = scratch('old', b'HTTP/1.0 200 OK\r\n\r\nmine')
+    for way in '--request', '--response':
+        for page in own, old:
+            with Origin(answer(reply(b'theirs'))) as origin, \
+                    Proxy(way, 'cat ' + page) as proxy:
+                client = proxy.tunnel(origin)
+                client.send(get('/'))
+                equal(client.read_message().body, b'mine', 'the answer')
+                equal((client.read_all(), client.end), (b'', 'eof'), way)
+
+
 @test('its answer has not the trailers of the request')
 def _():
     own = scratch('own', b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n'
