@@ -176,6 +176,8 @@ enum {
     MAX_WAITING = 256 << 20, /* bytes of all messages that wait for one, or a
                                quarter of the memory */
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
+    MAX_RECORD = 16 << 10,  /* bytes of data in a TLS record, and at most ... */
+    MORE_RECORD = 2 << 10,  /* ... around these (RFC 5246, 6.2.3) */
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
     MAX_EARLY = 1 << 20,    /* bytes of early data that are passed over */
@@ -3756,9 +3758,15 @@ static bool tls_shake(struct end *e)
 #pragma weak tls_alt_key_update
 #pragma weak tls_alt_rest
 #pragma weak tls_alt_wake
+#pragma weak tls_alt_open
+#pragma weak tls_alt_seal
 int tls_alt_key_update(mbedtls_ssl_context *ssl);
 void tls_alt_rest(mbedtls_ssl_context *ssl, unsigned char number[8]);
 int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8]);
+int tls_alt_open(mbedtls_ssl_context *ssl, const unsigned char *wire, size_t n,
+                 unsigned char *out);
+size_t tls_alt_seal(mbedtls_ssl_context *ssl, const unsigned char *data,
+                    size_t *n, unsigned char *wire, size_t room);
 
 /* What an error of an open session comes to: 0, if it was but the peer's
    KeyUpdate (RFC 8446, 4.6.3). Notes the number of a fatal alert. */
@@ -3774,6 +3782,27 @@ static int tls_incident(struct end *e, int error)
                                     : ERR_KEY_UPDATE;
 }
 
+/* Opens a record's application data from wire_in right into in, if possible:
+   as tls_alt_open(). At the end of the connection there is nothing to wait
+   for. */
+static int tls_open_data(struct end *e)
+{
+    size_t most = MAX_RECORD + MORE_RECORD;
+    size_t n = e->wire_in.len < most ? e->wire_in.len : most;
+    const unsigned char *wire = buf_at(&e->wire_in);
+    int r;
+
+    if (tls_alt_open == NULL || n == 0)
+        return 0;
+    buf_reserve(&e->in, n);
+    r = tls_alt_open(e->ssl, wire, n, buf_at(&e->in) + e->in.len);
+    if (r > 0) {
+        e->in.len += (size_t)r;
+        buf_eat(&e->wire_in, 5 + number_at(wire + 3, 2));
+    }
+    return r < 0 && e->fd_done ? 0 : r;
+}
+
 /* Opens one record into in, if that has room. */
 static bool tls_open(struct end *e)
 {
@@ -3782,12 +3811,18 @@ static bool tls_open(struct end *e)
 
     if (e->ended || e->in.len > MAX_HEAD)
         return false;
-    r = mbedtls_ssl_read(e->ssl, data, sizeof data);
+    r = tls_open_data(e);
+    if (r < 0)
+        return false;
+    if (r == 0) {
+        r = mbedtls_ssl_read(e->ssl, data, sizeof data);
+        if (r > 0)
+            buf_put(&e->in, data, (size_t)r);
+    }
     if (r < 0 && (r = tls_incident(e, r)) == 0)
         r = MBEDTLS_ERR_SSL_WANT_READ;
     if (r > 0) {
-        tap_data(e->tap, 1, data, (size_t)r);
-        buf_put(&e->in, data, (size_t)r);
+        tap_data(e->tap, 1, buf_at(&e->in) + e->in.len - r, (size_t)r);
         return true;
     }
     if (r == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
@@ -3804,9 +3839,27 @@ static bool tls_open(struct end *e)
     e->ended = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ? ENDED_WELL : ENDED_CUT;
     if (e->ended == ENDED_CUT && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF) {
         e->tls_error = r;
+        end_write(e);               /* our alert (RFC 8446, 6.2) */
         e->broken = true;
     }
     return true;
+}
+
+/* Seals a record's worth of out: as mbedtls_ssl_write(). */
+static int tls_seal_data(struct end *e)
+{
+    struct buf *to = &e->wire_out;
+    size_t n = e->out.len < MAX_RECORD ? e->out.len : MAX_RECORD, sealed;
+
+    if (tls_alt_seal != NULL) {
+        buf_reserve(to, n + MORE_RECORD);
+        sealed = tls_alt_seal(e->ssl, buf_at(&e->out), &n,
+                              buf_at(to) + to->len, n + MORE_RECORD);
+        to->len += sealed;
+        if (sealed > 0)
+            return (int)n;
+    }
+    return mbedtls_ssl_write(e->ssl, buf_at(&e->out), e->out.len);
 }
 
 /* Seals a record's worth of out, or the end, if wire_out has room. */
@@ -3817,7 +3870,7 @@ static bool tls_seal(struct end *e)
     if (e->broken || e->wire_out.len >= MAX_BUF)
         return false;
     if (e->out.len > 0) {
-        r = mbedtls_ssl_write(e->ssl, buf_at(&e->out), e->out.len);
+        r = tls_seal_data(e);
         if (r > 0) {
             tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
             buf_eat(&e->out, (size_t)r);

@@ -1,6 +1,6 @@
 /* What Mbed TLS's TLS cannot do, and mitmproxy.c needs: certificates with
-   critical extensions, KeyUpdate, and sessions that take little while they
-   rest. */
+   critical extensions, KeyUpdate, sessions that take little while they rest,
+   and records that are not copied about. */
 
 #include "ssl_misc.h"
 #include "ssl_tls13_keys.h"
@@ -10,7 +10,9 @@
 #include "mbedtls/oid.h"
 #define UNKNOWN_SIGNATURE \
     (MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG + MBEDTLS_ERR_OID_NOT_FOUND)
+#define WITH_RANDOM , ssl->conf->f_rng, ssl->conf->p_rng
 #else
+#define WITH_RANDOM
 #define UNKNOWN_SIGNATURE MBEDTLS_ERR_X509_UNKNOWN_OID
 #endif
 
@@ -246,4 +248,96 @@ int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8])
         mbedtls_ssl_update_out_pointers(ssl, ssl->transform_out);
     memcpy(ssl->in_ctr, number, 8);
     return 0;
+}
+
+/* ---- records ----
+   Application data, the bulk of what passes, without a stay in Mbed TLS's own
+   buffers: a record is opened where its bytes are wanted, and sealed where it
+   is sent from, which saves copying each byte three times. Other records, and
+   what is wrong with one, are left to mbedtls_ssl_read() and _write(), which
+   find all as if nobody had looked. */
+
+int tls_alt_open(mbedtls_ssl_context *ssl, const unsigned char *wire, size_t n,
+                 unsigned char *out);
+size_t tls_alt_seal(mbedtls_ssl_context *ssl, const unsigned char *data,
+                    size_t *n, unsigned char *wire, size_t room);
+
+enum { HEADER = 5 };                    /* type, version, length of a record */
+
+/* Whether nothing but application data is expected of either side. */
+static int is_settled(const mbedtls_ssl_context *ssl)
+{
+    return ssl->state == MBEDTLS_SSL_HANDSHAKE_OVER &&
+           (ssl->renego_status == MBEDTLS_SSL_INITIAL_HANDSHAKE ||
+            ssl->renego_status == MBEDTLS_SSL_RENEGOTIATION_DONE);
+}
+
+/* Counts a record (RFC 8446, 5.3). */
+static void count(unsigned char number[8])
+{
+    for (int i = 8; i > 0 && ++number[i - 1] == 0;)
+        i--;
+}
+
+/* Opens the record that begins at wire, where n bytes are, into out, which has
+   room for as many. How many bytes of application data that gave; 0: the record
+   is for mbedtls_ssl_read(); -1: the rest of it is to be waited for. */
+int tls_alt_open(mbedtls_ssl_context *ssl, const unsigned char *wire, size_t n,
+                 unsigned char *out)
+{
+    mbedtls_record rec = { .buf = out, .type = MBEDTLS_SSL_MSG_APPLICATION_DATA,
+                           .ver = { 3, 3 } };
+
+    if (n < HEADER || wire[0] != rec.type || memcmp(wire + 1, rec.ver, 2) != 0)
+        return 0;
+    rec.buf_len = rec.data_len = MBEDTLS_GET_UINT16_BE(wire, 3);
+    if (!is_settled(ssl) || ssl->transform_in == NULL || ssl->in_left > 0 ||
+        ssl->in_offt != NULL || ssl->in_hslen > 0 || ssl->keep_current_message ||
+        rec.data_len > MBEDTLS_SSL_IN_PAYLOAD_LEN)
+        return 0;
+    if (n < HEADER + rec.data_len)
+        return -1;
+    memcpy(rec.ctr, ssl->in_ctr, sizeof rec.ctr);
+    memcpy(out, wire + HEADER, rec.data_len);
+    if (mbedtls_ssl_decrypt_buf(ssl, ssl->transform_in, &rec) != 0 ||
+        rec.type != MBEDTLS_SSL_MSG_APPLICATION_DATA ||
+        rec.data_len > MBEDTLS_SSL_IN_CONTENT_LEN)
+        return 0;
+    if (rec.data_len > 0) {             /* else its kind is counted, too */
+        ssl->nb_zero = 0;
+        count(ssl->in_ctr);
+    }
+    if (rec.data_offset > 0)
+        memmove(out, out + rec.data_offset, rec.data_len);
+    return (int)rec.data_len;
+}
+
+/* Seals as many of the *n bytes at data as one record takes, which is written
+   to wire, where room is. Its length, and in *n, how many these are; 0: they
+   are for mbedtls_ssl_write(). */
+size_t tls_alt_seal(mbedtls_ssl_context *ssl, const unsigned char *data,
+                    size_t *n, unsigned char *wire, size_t room)
+{
+    int most = mbedtls_ssl_get_max_out_record_payload(ssl);
+    mbedtls_record rec = { .buf = wire + HEADER, .buf_len = room - HEADER,
+                           .data_offset = (size_t)(ssl->out_msg - ssl->out_iv),
+                           .type = MBEDTLS_SSL_MSG_APPLICATION_DATA,
+                           .ver = { 3, 3 } };
+
+    if (!is_settled(ssl) || ssl->transform_out == NULL || ssl->out_left > 0 ||
+        most <= 0)
+        return 0;
+    rec.data_len = *n < (size_t)most ? *n : (size_t)most;
+    if (rec.buf_len < rec.data_offset + rec.data_len)
+        return 0;
+    memcpy(rec.ctr, ssl->cur_out_ctr, sizeof rec.ctr);
+    memcpy(rec.buf + rec.data_offset, data, rec.data_len);
+    *n = rec.data_len;
+    if (mbedtls_ssl_encrypt_buf(ssl, ssl->transform_out, &rec WITH_RANDOM) != 0)
+        return 0;
+    count(ssl->cur_out_ctr);
+    wire[0] = rec.type;
+    memcpy(wire + 1, rec.ver, 2);
+    MBEDTLS_PUT_UINT16_BE(rec.data_len, wire, 3);
+    return HEADER + rec.data_len;
 }

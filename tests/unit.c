@@ -2702,8 +2702,13 @@ static int gcm_open(const struct sealed *s, const unsigned char *text,
     return ret;
 }
 
-/* Test cases 4 and 16 of McGrew and Viega's GCM, and a thousand zeros, whose
-   counter's 32 bits overflow at the thirteenth block, as OpenSSL has them. */
+/* A key, and an IV with which the counter's 32 bits overflow at the thirteenth
+   block. */
+#define OVERFLOWING \
+    "59454c4c4f57205355424d4152494e45", "77726170733a34313031393238"
+
+/* Test cases 4 and 16 of McGrew and Viega's GCM, and a thousand zeros under the
+   key above, as OpenSSL has them. */
 static void test_gcm_known(void)
 {
 #define KEY "feffe9928665731c6d6a8f9467308308"
@@ -2714,8 +2719,7 @@ static void test_gcm_known(void)
     static const struct { const char *key, *iv, *ad, *text, *tag; } cases[] = {
         { KEY, iv, ad, TEXT, "5bc94fbc3221a5db94fae95ae7121a47" },
         { KEY KEY, iv, ad, TEXT, "76fc6ece0f4e1768cddf8853bb2d551b" },
-        { "59454c4c4f57205355424d4152494e45", "77726170733a34313031393238",
-          "6164", NULL, "abd744909068496f264b48582d104c88" }
+        { OVERFLOWING, "6164", NULL, "abd744909068496f264b48582d104c88" }
     };
 
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -2737,17 +2741,22 @@ static void test_gcm_random(void)
 {
     enum { MOST = 20000 };
     static unsigned char plain[MOST], slow[MOST], fast[MOST], opened[MOST];
+    static const char *const overflowing[] = { OVERFLOWING };
 
     rnd_start(seed);
     for (int i = 0; i < 3000 && complaints == 0; i++) {
         struct sealed s = {
             .key_bits = 128 + 64 * rnd(3), .ad_len = rnd(sizeof s.ad),
             .iv_len = rnd(4) ? 12 : 1 + rnd(sizeof s.iv),
-            .len = rnd(rnd(32) ? 700 : MOST)
+            .len = rnd(rnd(8) ? 700 : rnd(4) ? 5000 : MOST)
         }, t;
 
         put_random(s.key, sizeof s.key);
         put_random(s.iv, sizeof s.iv);
+        if (i % 8 == 0) {
+            s.key_bits = 8 * (unsigned)unhex(s.key, overflowing[0]);
+            s.iv_len = unhex(s.iv, overflowing[1]);
+        }
         put_random(s.ad, sizeof s.ad);
         put_random(plain, s.len);
         memcpy(slow, plain, s.len);

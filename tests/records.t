@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""TLS records of all sizes, in each suite, in any pieces, go both ways."""
+import random
+from mitm import *
+
+SEED = int(os.environ.get('MITM_SEED', time.time_ns() % 10 ** 9))
+SIZES = [1, 2, 15, 16, 17, 255, 256, 1000, 4096, 16383, 16384, 40000]
+
+
+def torn(r, conn, data, most):
+    """data in records of random sizes, whose bytes leave in random pieces."""
+    at = 0
+    while at < len(data):
+        with conn.lock:
+            for _ in range(r.randint(1, 9)):
+                n = r.choice(SIZES)
+                if at < len(data):
+                    conn.tls.write(data[at:at + n])
+                at += n
+            wire = conn.out.read()
+        while wire:
+            n = r.randint(1, most)
+            conn.sock.sendall(wire[:n])
+            wire = wire[n:]
+
+
+def context_of(context, version, suite):
+    context.minimum_version = context.maximum_version = version
+    if suite:
+        context.set_ciphers(suite)
+    return context
+
+
+SUITES = [(ssl.TLSVersion.TLSv1_3, None)] + [
+    (ssl.TLSVersion.TLSv1_2, 'ECDHE-ECDSA-' + suite) for suite in
+    ('AES128-GCM-SHA256', 'AES256-GCM-SHA384', 'CHACHA20-POLY1305')]
+
+for number, (theirs, ours) in enumerate(
+        [(s, s) for s in SUITES] + [(SUITES[0], SUITES[1]),
+                                    (SUITES[3], SUITES[0])]):
+    @test('%s and %s' % (ours[1] or 'TLS 1.3', theirs[1] or 'TLS 1.3'))
+    def _(number=number, ours=ours, theirs=theirs):
+        note('MITM_SEED=%d' % SEED)
+        r = random.Random(SEED + number)
+        data = r.randbytes(600000)
+
+        def echo(conn):
+            torn(r, conn, conn.read_exact(len(data)), 30000)
+
+        with Origin(echo, tls=True) as origin, \
+                Proxy('--tcp-hosts', '.') as proxy:
+            context_of(origin.context, *theirs)
+            client = proxy.tunnel(origin)
+            client.start_tls(context_of(client_context(proxy.ca), *ours),
+                             'localhost')
+            sent = thread(torn, r, client, data, 3000)
+            check(client.read_exact(len(data)) == data, 'the same came back')
+            sent.result()
+
+
+@test('bytes one by one')
+def _():
+    with Origin(answer(reply(b'p' * 300)), tls=True) as origin, \
+            Proxy() as proxy:
+        client = proxy.tls(origin)
+        client.tls.write(get('/'))
+        for byte in client.out.read():
+            client.sock.sendall(bytes([byte]))
+        equal(client.read_message().body, b'p' * 300, 'the page')
+
+
+@test('what was changed on the way is refused, and nothing of it goes on')
+def _():
+    with Origin(tls=True) as origin, Proxy('--tcp-hosts', '.') as proxy:
+        client = proxy.tls(origin)
+        server = origin.next()
+        client.send(b'good')
+        equal(server.read_exact(4), b'good', 'what was sealed well')
+        client.tls.write(b'b' * 100)
+        wire = bytearray(client.out.read())
+        wire[-20] ^= 1
+        client.sock.sendall(wire)
+        client.swallow()
+        like(client.end.lower(), 'bad.record.mac', 'what the client hears')
+        server.swallow()
+        equal(server.rx, b'good', 'what the server got')
+
+
+run()
