@@ -92,8 +92,8 @@ def _():
 def _():
     with explained(tls=True) as (origin, proxy, says):
         for count, version in enumerate(('4', '4a', '5', '5h'), 1):
-            proxy.curl('-x', 'socks%s://127.0.0.1:%d' % (version, proxy.port),
-                       origin.url())
+            proxy.curl('-4', '-x', 'socks%s://127.0.0.1:%d' % (
+                version, proxy.port), origin.url())
             says(count, 'asks by SOCKS%s for (localhost|127.0.0.1):%d and is '
                  'answered when the server has been reached, or not$' % (
                      version[0], origin.port), r'connected to ', 'ClientHello',
@@ -397,7 +397,7 @@ def _():
               [they('client', NOTIFIED), we(other, 'close()', ' first'),
                we('client', BOTH)], '-x')
     with explained(tls=True) as (origin, proxy, says):
-        proxy.curl('-x', 'socks5://127.0.0.1:%d' % proxy.port, origin.url())
+        proxy.curl('-x', 'socks5h://127.0.0.1:%d' % proxy.port, origin.url())
         says(1, THEY % ('client', ' first', '(close_notify|FIN w)'), 'has gone')
 
 

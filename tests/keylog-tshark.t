@@ -35,7 +35,8 @@ def tshark(capture, keys, *words):
         [need('tshark'), '-r', capture, '-o', 'tls.keylog_file:' + keys,
          *words, '-Y', 'tls && http && !(http.request.method == "CONNECT")',
          '-T', 'fields', '-E', 'separator=/t', '-e', 'tcp.srcport', '-e',
-         'tcp.dstport', '-e', 'http.request.uri', '-e', 'http.file_data'],
+         'tcp.dstport', '-e', 'http.request.method', '-e',
+         'http.request.uri', '-e', 'http.file_data'],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         timeout=3 * DEADLINE).stdout.decode()
     return [line.rstrip().split('\t') for line in text.splitlines()]
@@ -76,8 +77,8 @@ for version in 'TLSv1_2', 'TLSv1_3':
                               '-d', 'tcp.port==%s,%s' % (
                                   ours, 'tls' if mode == 'reverse'
                                   else 'http'))
-                asked = [(r[1], r[2]) for r in seen if r[2:3] and r[2]]
-                told = [(r[0], plain(r[3])) for r in seen if len(r) > 3]
+                asked = [(r[1], r[3]) for r in seen if r[2:3] and r[2]]
+                told = [(r[0], plain(r[4])) for r in seen if len(r) > 4]
                 equal(sorted(asked), sorted(
                     [(ours, '/one'), (theirs, '/two')] * 2), 'requests')
                 equal(sorted(told), sorted(
