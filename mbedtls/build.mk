@@ -52,9 +52,13 @@ $(OUT)/libmbedtls.a: $(OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(OBJECTS)
 
-# TLS reads certificates by tls_alt.c.
+# TLS reads certificates, and servers write messages, by tls_alt.c.
 $(OUT)/ssl_tls.o $(OUT)/ssl_tls13_generic.o: \
     MORE = -Dmbedtls_x509_crt_parse_der=tls_alt_parse_der
+$(addprefix $(OUT)/,ssl_tls.o ssl_tls12_server.o ssl_tls13_generic.o \
+  ssl_tls13_server.o): \
+    MORE += -Dmbedtls_ssl_write_handshake_msg_ext=tls_alt_write_msg \
+            -Dmbedtls_ssl_finish_handshake_msg=tls_alt_finish_msg
 
 # Elliptic curves get their inverses by inverse_alt.c.
 $(OUT)/ecp.o $(OUT)/ecdsa.o: MORE = -Dmbedtls_mpi_gcd_modinv_odd=inverse_alt

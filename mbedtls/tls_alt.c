@@ -1,6 +1,6 @@
 /* What Mbed TLS's TLS cannot do, and mitmproxy.c needs: certificates with
-   critical extensions, KeyUpdate, sessions that take little while they rest,
-   and records that are not copied about. */
+   critical extensions, handshakes in small records, KeyUpdate, sessions that
+   take little while they rest, and records that are not copied about. */
 
 #include "ssl_misc.h"
 #include "ssl_tls13_keys.h"
@@ -50,6 +50,49 @@ int tls_alt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der,
     if (!first)
         return 0;
     return r == UNKNOWN_SIGNATURE ? MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG : r;
+}
+
+/* ---- small records ----
+   A client with little memory asks for records of 512 bytes, say (RFC 6066, 4;
+   RFC 8449), Mbed TLS agrees, and then cuts data so, but no message of the
+   handshake. Its servers call these two for such messages (build.mk sees to
+   that). */
+
+int tls_alt_write_msg(mbedtls_ssl_context *ssl, int sum, int flush);
+int tls_alt_finish_msg(mbedtls_ssl_context *ssl, size_t room, size_t n);
+
+/* As mbedtls_ssl_write_handshake_msg_ext(). */
+int tls_alt_write_msg(mbedtls_ssl_context *ssl, int sum, int flush)
+{
+    size_t n = ssl->out_msglen, most, at;
+    int r = mbedtls_ssl_get_max_out_record_payload(ssl);
+    unsigned char *msg;
+
+    if (r <= 0 || n <= (size_t)r)
+        return mbedtls_ssl_write_handshake_msg_ext(ssl, sum, flush);
+    most = (size_t)r;
+    msg = mbedtls_calloc(1, n);
+    if (msg == NULL)
+        return MBEDTLS_ERR_SSL_ALLOC_FAILED;
+    memcpy(msg, ssl->out_msg, n);
+    MBEDTLS_PUT_UINT24_BE(n - 4, msg, 1);
+    r = sum ? ssl->handshake->update_checksum(ssl, msg, n) : 0;
+    for (at = 0; r == 0 && at < n; at += most) {
+        ssl->out_msgtype = MBEDTLS_SSL_MSG_HANDSHAKE;
+        ssl->out_msglen = n - at < most ? n - at : most;
+        memcpy(ssl->out_msg, msg + at, ssl->out_msglen);
+        r = mbedtls_ssl_write_record(ssl, 1);
+    }
+    mbedtls_free(msg);
+    return r;
+}
+
+/* As mbedtls_ssl_finish_handshake_msg(). */
+int tls_alt_finish_msg(mbedtls_ssl_context *ssl, size_t room, size_t n)
+{
+    (void)room;
+    ssl->out_msglen = n + 4;
+    return tls_alt_write_msg(ssl, 0, 0);
 }
 
 /* ---- KeyUpdate ----

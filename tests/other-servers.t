@@ -251,6 +251,39 @@ for version in 'TLSv1_2', 'TLSv1_3':
             equal(client.read_message().body, b'page', 'the page')
 
 
+WIDE = ','.join(['DNS:localhost'] + ['DNS:n%d.test' % n for n in range(90)])
+
+
+def wide():
+    """An origin whose names make a certificate of more than 1 KB."""
+    return Origin(answer(reply(b'\npage\n' + b'x' * 9000 + b'\n',
+                               'Connection: close')), tls=True,
+                  cert=make_leaf(names=WIDE))
+
+
+@test('TLSv1_2: a client that wants records of 512 bytes, in a handshake, too')
+def _():
+    with wide() as origin, Proxy() as proxy:
+        text = command('openssl', 's_client', '-proxy', '127.0.0.1:%d'
+                       % proxy.port, '-connect', origin.auth, '-CAfile',
+                       proxy.ca, '-verify_return_error', '-ign_eof',
+                       '-tls1_2', '-maxfraglen', '512', stdin=get('/'))
+        like(text, rb'\npage\nx{9000}\n', 'the page')
+
+
+for version in 'VERS-TLS1.2', 'VERS-TLS1.3':
+    @test('GnuTLS, %s: a client that wants records of 512 bytes' % version)
+    def _(version=version):
+        need('gnutls-cli')
+        with wide() as origin, \
+                Proxy('-m', 'reverse:' + origin.url()[:-1]) as proxy:
+            text = command('gnutls-cli', '--priority', 'NORMAL:-VERS-ALL:+'
+                           + version, '--recordsize=512', '--x509cafile',
+                           proxy.ca, '-p', str(proxy.port), 'localhost',
+                           stdin=get('/'))
+            like(text, rb'\npage\nx{9000}\n', 'the page')
+
+
 @test('chunks beside a length: the connection ends behind the chunks')
 def _():
     page = (b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n'
