@@ -387,8 +387,9 @@ struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* sni is no host name: no leaf is forged for it */
     size_t enough;          /* with fewer bytes the message cannot be whole */
-    bool rsa;               /* the client takes no ECDSA: the leaf's key must
-                               be RSA */
+    bool rsa;               /* the client takes no ECDSA by P-256: the leaf's
+                               key must be RSA */
+    bool bare;              /* there are no extensions at all */
     bool best;              /* TLS 1.3 by the processor's favourite suite will
                                do: has_favourite() */
     bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
@@ -3611,23 +3612,26 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
     return own;
 }
 
-/* Puts TLS on an end that has none; what was read becomes wire_in. all: any
-   suite of TLS 1.3 may be taken, not the favourite alone. The next tls_pump()
-   begins the handshake. False: there is no memory. */
+/* Puts TLS on an end that has none; what was read becomes wire_in. h: what a
+   client has begun with, or NULL, for a server. The next tls_pump() begins the
+   handshake. False: there is no memory. */
 static bool tls_start(struct end *e, int role, const struct alpn *alpn,
-                      bool all, struct known *k)
+                      const struct hello *h, struct known *k)
 {
+    /* the favourite alone will not do; Mbed TLS with TLS 1.3 enabled wants
+       extensions (their issue 9963) */
+    bool all = h != NULL && !h->best, old = h ? h->bare : k->only_tls12;
     mbedtls_ssl_config *conf = &tls_conf[role];
     int error;
 
     if (role == MBEDTLS_SSL_IS_SERVER)
         tickets_rotate();
-    if (alpn->len > 0 || all || k->only_tls12) {
+    if (alpn->len > 0 || all || old) {
         e->own = own_new(conf, alpn);
         conf = &e->own->conf;
         if (all)
             mbedtls_ssl_conf_ciphersuites(conf, tls_suites[0]);
-        if (role == MBEDTLS_SSL_IS_CLIENT && k->only_tls12)
+        if (old)
             mbedtls_ssl_conf_max_tls_version(&e->own->conf,
                                              MBEDTLS_SSL_VERSION_TLS1_2);
     }
@@ -5363,18 +5367,24 @@ static void hello_alpn(struct hello *h, const unsigned char *p, size_t n)
     }
 }
 
-/* Whether one of the numbers of 2 bytes each, n bytes at p, stands for ECDSA:
-   of cipher suites (all of TLS 1.3 may use it), or else of signature
-   algorithms. */
-static bool has_ecdsa(const unsigned char *p, size_t n, bool suites)
+/* Whether this is one of the numbers of 2 bytes each, n bytes at p. */
+static bool has_number(const unsigned char *p, size_t n, size_t number)
+{
+    while (n >= 2 && number_at(p, 2) != number)
+        p += 2, n -= 2;
+    return n >= 2;
+}
+
+/* Whether one of these n bytes of cipher suites stands for ECDSA: all of TLS
+   1.3 may use it. */
+static bool has_ecdsa(const unsigned char *p, size_t n)
 {
     static const unsigned char of_12[] = { 0x09, 0x0a, 0x23, 0x24, 0x2b, 0x2c,
                                            0xa9 };
 
     for (size_t i = 0; i + 1 < n; i += 2)
-        if (suites ? p[i] == 0x13 || ((p[i] == 0xc0 || p[i] == 0xcc) &&
-                                      memchr(of_12, p[i + 1], sizeof of_12))
-                   : p[i] >= 4 && p[i] <= 6 && p[i + 1] == 3)
+        if (p[i] == 0x13 || ((p[i] == 0xc0 || p[i] == 0xcc) &&
+                             memchr(of_12, p[i + 1], sizeof of_12)))
             return true;
     return false;
 }
@@ -5403,6 +5413,9 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
 {
     const unsigned char *msg = hello_msg;
     size_t len, i = 4 + 2 + 32, end;    /* behind version and random */
+    /* TLS 1.3 is offered; the signatures that it takes, and those and the
+       curves that TLS 1.2 does, have what a leaf of P-256 needs */
+    bool newer = false, signs = true, signs_12 = true, curve = true;
     int whole = hello_glue(p, n, &len);
 
     *h = (struct hello){ .enough = whole == 0 ? len : 0 };
@@ -5416,11 +5429,13 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
         if (i + width > len ||
             (end = i + width + number_at(msg + i, width)) > len)
             return -1;
-        h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2, true);
+        h->rsa |= k == 1 && !has_ecdsa(msg + i + 2, end - i - 2);
         h->best |= k == 1 && has_favourite(msg + i + 2, end - i - 2);
     }
-    if (i + 2 > len)
-        return i == len ? 1 : -1;   /* no extensions at all */
+    if (i + 2 > len) {              /* ECDSA would be with SHA-1 then */
+        h->bare = h->rsa = true;
+        return i == len ? 1 : -1;
+    }
     for (i += 2; i + 4 <= len; i = end) {
         size_t type = number_at(msg + i, 2);
 
@@ -5429,11 +5444,19 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
             return -1;
         if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
             return -1;              /* server_name */
-        if (type == 13 && end > i + 6) /* signature_algorithms */
-            h->rsa |= !has_ecdsa(msg + i + 6, end - i - 6, false);
+        if (type == 10 && end > i + 6) /* supported_groups: secp256r1 */
+            curve = has_number(msg + i + 6, end - i - 6, 23);
+        if (type == 13 && end > i + 6) { /* signature_algorithms: ECDSA */
+            signs = has_number(msg + i + 6, end - i - 6, 0x403);
+            signs_12 = signs || has_number(msg + i + 6, end - i - 6, 0x503) ||
+                       has_number(msg + i + 6, end - i - 6, 0x603);
+        }
         if (type == 16)             /* ALPN */
             hello_alpn(h, msg + i + 4, end - i - 4);
+        if (type == 43 && end > i + 5) /* supported_versions: TLS 1.3 */
+            newer = has_number(msg + i + 5, end - i - 5, 0x304);
     }
+    h->rsa |= newer ? !signs : !signs_12 || !curve;
     return 1;
 }
 
@@ -7648,7 +7671,7 @@ static void server_tls(struct flow *f)
              alpn->len, (const char *)alpn->names);
     s->known = known_get(key);
     known_drop(old);
-    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, false, s->known) ||
+    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, NULL, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, ip) ? NULL : name) != 0) {
         server_fail(f, "cannot start TLS with %s: out of memory", name);
@@ -9953,7 +9976,7 @@ static bool tunnel_server(struct flow *f)
     error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
     if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
-                                 !f->hello.best, f->leaf)) {
+                                 &f->hello, f->leaf)) {
         tell(f, 0, EV_TLS, "cannot forge a certificate for %s: %s", name,
              f->hello.rsa && !ca.has_rsa ? "no RSA key could be made" :
              error ? tls_strerror(error) : "out of memory");

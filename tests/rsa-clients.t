@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Clients that know no ECDSA are shown a leaf with an RSA key, made when the
-first of them comes."""
+"""Clients that know no ECDSA, or not by the curve of our leaves, are shown a leaf
+with an RSA key, made when the first of them comes."""
 from mitm import *
 
 
@@ -35,7 +35,13 @@ KNOW_NONE = (('-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256'),
              ('-tls1_2', '-cipher', 'ECDHE-RSA-CHACHA20-POLY1305'),
              ('-tls1_2', '-sigalgs', 'RSA+SHA256'),
              ('-tls1_3', '-sigalgs', 'rsa_pss_rsae_sha256:RSA+SHA256'),
-             ('-sigalgs', 'rsa_pss_rsae_sha256:RSA+SHA256'))
+             ('-sigalgs', 'rsa_pss_rsae_sha256:RSA+SHA256'),
+             ('-sigalgs', 'ECDSA+SHA384:rsa_pss_rsae_sha384'),
+             ('-tls1_2', '-groups', 'P-384'), ('-tls1_2', '-groups', 'X25519'))
+# What knows ECDSA well enough: TLS 1.2's signatures name no curve, and in TLS
+# 1.3 these name the curve alone.
+KNOW = (('-tls1_2', '-sigalgs', 'ECDSA+SHA384:RSA+SHA256'),
+        ('-tls1_3', '-groups', 'P-384'), ('-groups', 'X25519:P-384'))
 STATIC = '-tls1_2', '-cipher', 'AES128-GCM-SHA256'
 
 for words in *KNOW_NONE, STATIC:
@@ -52,6 +58,26 @@ for words in *KNOW_NONE, STATIC:
             like(client(proxy, origin, *words), r'Server public key is 2048 ',
                  'the key again')
             like(text, 'O ?= ?Origin Works', 'the subject')
+
+
+@test('clients that know ECDSA are shown it')
+def _():
+    with Origin(page(), tls=True) as origin, Proxy() as proxy:
+        for words in KNOW:
+            like(client(proxy, origin, *words), r'Server public key is 256 ',
+                 'the key for %s' % (words,))
+
+
+@test('a ClientHello without extensions')
+def _():
+    if b'TLS-RSA-WITH-AES' not in slurp(PROGRAM):
+        raise Skip('Mbed TLS 4 has no static RSA')
+    hello = b'\3\3' + bytes(range(32)) + b'\0\0\2\0\x9c\1\0'
+    with Origin(page(), tls=True) as origin, Proxy(ca=rsa_ca()) as proxy:
+        conn = proxy.tunnel(origin)
+        conn.send(b'\x16\3\1\0%c\1\0\0%c' % (len(hello) + 4, len(hello))
+                  + hello)
+        equal(bytes(conn.read_exact(6))[::5], b'\x16\2', 'a ServerHello')
 
 
 @test('cipher suites by RSA alone, under an EC CA')
@@ -85,7 +111,7 @@ def _():
 def _():
     with Origin(page(), tls=True) as origin, \
             Proxy('-j', '2', ca=rsa_ca()) as proxy:
-        work = [thread(client, proxy, origin, *KNOW_NONE[n % 5])
+        work = [thread(client, proxy, origin, *KNOW_NONE[n % 8])
                 for n in range(10)]
         for _ in range(10):
             equal(proxy.fetch(origin).status, 200, 'another client')
