@@ -3080,12 +3080,27 @@ static const char *tls_strerror(int error)
     if (error == MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG)
         return "its certificate is signed in a way that Mbed TLS lacks, such "
                "as Ed25519 (--ignore-hosts REGEX passes it untouched)";
+    if (error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE)
+        return "it has no key, curve or cipher suite in common with Mbed TLS, "
+               "which lacks Ed25519, Ed448, RSA-PSS keys, X448 and "
+               "finite-field DHE (--ignore-hosts REGEX passes it untouched)";
     mbedtls_strerror(error, text, sizeof text - 4);
     strcat(text, " : ");            /* as before the words of a layer below */
     s = strstr(text, " - ");
     s = s ? s + 3 : text;
     *strstr(s, " : ") = '\0';
     return s;
+}
+
+/* The same of a handshake that has failed: with a way round. */
+static const char *shake_strerror(int error)
+{
+    const char *why = tls_strerror(error);
+    static char text[320];
+
+    snprintf(text, sizeof text, "%s%s", why, strstr(why, " (--") ? "" :
+             " (--ignore-hosts REGEX passes it untouched)");
+    return text;
 }
 
 /* Reads the certificates in PEM form in the text of a file; take, if there is
@@ -7952,21 +7967,22 @@ static const char *tls_trouble(const struct end *e)
 {
     switch (e->alert) {
     case 0:
-        return tls_strerror(e->tls_error);
+        if (e->vouched && e->tls_error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE &&
+            opt.cert != NULL)
+            return "it takes no signature of the kind that --cert's key makes";
+        return e->ready ? tls_strerror(e->tls_error)
+                        : shake_strerror(e->tls_error);
     case 40:                        /* handshake_failure */
     case 71:                        /* insufficient_security */
         if (!e->vouched)
-            return "it has no key, curve or cipher suite in common with Mbed "
-                   "TLS, which lacks Ed25519, Ed448, RSA-PSS keys, X448 and "
-                   "finite-field DHE (--ignore-hosts REGEX passes it "
-                   "untouched)";
+            return shake_strerror(MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE);
         /* fall through */
     case 42: case 43: case 44: case 45: case 46: case 48: case 49:
     case 116:                       /* certificates */
         return opt.cert ? "it does not accept --cert's certificate"
                         : "it may want a client's certificate: --cert FILE";
     case 70:
-        return tls_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
+        return shake_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
     case 112:
         return "it does not know this name (unrecognized_name)";
     case 120:
@@ -10012,9 +10028,10 @@ static const char *refusal(int error, int alert)
     case 48:
         return "it does not know our CA";
     case 70:
-        return tls_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
+        return shake_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
     default:
-        return alert != 0 ? "it gave up" : !is_end(error) ? tls_strerror(error)
+        return alert != 0 ? "it gave up" : !is_end(error)
+               ? shake_strerror(error)
                : "it left, perhaps since it does not accept our certificate";
     }
 }
@@ -10023,7 +10040,7 @@ static const char *refusal(int error, int alert)
    certificates, or by leaving without one. */
 static bool is_rejection(const struct end *e)
 {
-    return (e->alert >= 42 && e->alert <= 49) ||
+    return (e->alert >= 42 && e->alert <= 49 && e->alert != 47) ||
            (e->alert == 0 && is_end(e->tls_error));
 }
 

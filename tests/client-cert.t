@@ -183,6 +183,18 @@ for version, late in ((v, late) for v in VERSIONS for late in (0, 1)):
                     like(response.body.decode(), r'alert', 'why')
 
 
+@test('a key that makes no signature that the server takes')
+def _():
+    (cert, key), leaf, port = client(), make_leaf(), free_port()
+    with running('openssl', 's_server', '-accept', '127.0.0.1:%d' % port,
+                 '-www', '-cert', leaf, '-key', leaf, '-tls1_3', '-verify', '1',
+                 '-client_sigalgs', 'RSA-PSS+SHA256', ready='ACCEPT'), \
+            Proxy('-E', cert, '--key', key) as proxy:
+        like(proxy.curl('https://localhost:%d/' % port),
+             rb"it takes no signature of the kind that --cert's key makes",
+             'the page')
+
+
 @test('from SOCKS and reverse mode, too')
 def _():
     cert, key = client()

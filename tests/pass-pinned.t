@@ -219,7 +219,25 @@ def _():
         hello = out.read()
         conn.send(hello[:9] + b'\3\2' + hello[11:])
         like(proxy.wait_log('the TLS handshake with .*')[0],
-             r'it speaks neither TLS 1\.2 nor TLS 1\.3 \([^;]*$', 'the line')
+             r'it speaks neither TLS 1\.2 nor TLS 1\.3 \(--ignore-hosts [^;]*$',
+             'the line')
+
+
+for words, why in ((('-groups', 'X448'), 'no key, curve or cipher suite in '
+                    r'common with Mbed TLS.*\(--ignore-hosts'),
+                   (('-tls1_2', '-cipher', 'PSK', '-psk', '1234'),
+                    r'no key, curve or .*\(--ignore-hosts'),
+                   (('-tls1_2', '-fallback_scsv'),
+                    r'it gave up \(alert 47 illegal_parameter\)$')):
+    @test('a client that wants what there is not is told of in words: %s'
+          % ' '.join(words))
+    def _(words=words, why=why):
+        with pinned_page() as origin, Proxy('--pass-pinned') as proxy:
+            command('openssl', 's_client', '-proxy', '127.0.0.1:%d'
+                    % proxy.port, '-connect', origin.auth, *words, status=1)
+            like(proxy.wait_log('the TLS handshake with .*')[0],
+                 '^[^;]*' + why, 'the line')
+            unlike(proxy.log(), 'passed untouched for ten', 'the log')
 
 
 def smtp(conn):
