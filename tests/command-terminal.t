@@ -9,7 +9,9 @@ CA = scratch('cert.pem')
 
 
 class Shell:
-    """An interactive bash in a terminal of its own. `m` is the proxy, -q."""
+    """An interactive bash in a terminal of its own. `m` is the proxy, -q. What is
+    typed before a command runs is the line editor's, to which Enter is no end
+    of line and ^Z nothing: so each command says first that it runs."""
 
     def __enter__(self):
         need('bash')
@@ -37,14 +39,23 @@ class Shell:
         self.run('send-keys', '-l', text)
         self.keys('Enter')
 
+    def screen(self):
+        return self.run('capture-pane', '-p').rstrip()
+
     def wait(self, regex):
         """Wait until that is on the screen, of which the rest is told."""
-        screen = lambda: self.run('capture-pane', '-p').rstrip()
         try:
-            return wait_for(lambda: re.search(regex, screen(), re.M), regex)
+            return wait_for(lambda: re.search(regex, self.screen(), re.M),
+                            regex)
         except Failed as error:
-            tell(error, 'on the screen: ' + screen())
+            tell(error, 'on the screen: ' + self.screen())
             raise
+
+    def press(self, key, regex):
+        """Press it until that is on the screen: bash says which job fg goes on
+        with before this has the terminal."""
+        wait_for(lambda: re.search(regex, self.screen(), re.M) or
+                 self.keys(key), regex)
 
     def status(self, number):
         self.type('echo "status=$?."')
@@ -100,7 +111,8 @@ def _():
 @test('^Z stops it, fg lets it go on, bg too')
 def _():
     with Shell() as shell:
-        shell.type('m -- cat')
+        shell.type("m -- sh -c 'echo r''un; exec cat'")
+        shell.wait('^run$')
         shell.type('one')
         shell.wait('^one\none$')
         for _ in range(3):
@@ -113,13 +125,15 @@ def _():
         shell.keys('C-d')
         shell.wait(r'^ready>\Z')
         shell.status(0)
-        shell.type("m -- sh -c 'read x; echo g''ot $x'")
+        shell.type("m -- sh -c 'echo r''un; read x; echo g''ot $x'")
+        shell.wait('^run$')
         shell.keys('C-z')
         shell.wait('Stopped')
         shell.type('bg')
         shell.keys('Enter')
         shell.wait(r'\[1\]\+ +Stopped')     # by reading from the terminal
         shell.type('clear; fg')
+        shell.wait(r'mitmproxy(?s:.*)"\$@"\Z')
         shell.type('three')
         shell.wait('^got three$')
         shell.status(0)
@@ -159,8 +173,7 @@ def _():
         shell.wait(r'Stopped(?s:.*)\ninner>\Z')
         shell.type('clear; fg')
         shell.wait('^sh -c')
-        shell.keys('C-c')
-        shell.wait(r'\ninner>\Z')
+        shell.press('C-c', r'\ninner>\Z')
         shell.type('clear; suspend')
         shell.wait(r'Stopped(?s:.*)\nready>\Z')
         shell.type('clear; fg')
