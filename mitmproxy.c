@@ -1968,8 +1968,11 @@ static void options_check(void)
         (is_stdout(opt.log_json) || is_stdout(opt.capture)))
         misuse("standard output is COMMAND's: --log-json and -w take a file, "
                "or /dev/stderr");
-    if (is_stdout(opt.log_json) && is_stdout(opt.capture))
-        misuse("--log-json and -w cannot both be standard output");
+    if (opt.log_json != NULL && opt.capture != NULL &&
+        (strcmp(opt.log_json, opt.capture) == 0 ||
+         (is_stdout(opt.log_json) && is_stdout(opt.capture))))
+        misuse("--log-json and -w cannot both be %s", is_stdout(opt.capture) ?
+               "standard output" : opt.capture);
     if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
         misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
                "be told of such a proxy" : "no packet filter leads there");
