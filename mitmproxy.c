@@ -8959,21 +8959,28 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
         strcpy(f->ex.host, t.host);
 }
 
-/* Notes method and URL of the request at p: for filters, matches, the log. */
+/* Notes method and URL of the request at p: for filters, matches, the log. In a
+   tunnel the URL is the tunnel's, whatever origin the target claims, and https
+   if both are. */
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
     struct exchange *ex = &f->ex;
-    const char *target = p + h->target.at;
-    struct target t;
-    const char *rest;
-    size_t n;
+    const char *target = p + h->target.at, *rest = target;
+    struct target t = ex->to;
+    size_t n = h->target.len;
     struct buf *url = buf_scratch();
 
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->path = *target == '/' || *target == '*';
-    if (!parse_absolute(target, h->target.len, &t, &rest, &n))
-        put_origin(url, &ex->to, ex->host);
-    buf_put(url, target, h->target.len);
+    if (parse_absolute(target, n, &t, &rest, &n) && !f->tunnel)
+        buf_put(url, target, h->target.len - n);
+    else {
+        t.port = ex->to.port;
+        t.tls &= ex->to.tls;
+        put_origin(url, &t, ex->host);
+        buf_puts(url, n > 0 && (*rest == '/' || *rest == '*') ? "" : "/");
+    }
+    buf_put(url, rest, n);
     ex->url = buf_text(url);
 }
 

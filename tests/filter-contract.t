@@ -38,6 +38,32 @@ def _():
         unlike(got, r'MITM_STATUS=.', 'no status yet')
 
 
+@test('MITM_URL and ~u in a tunnel: its server, whatever the target claims')
+def _():
+    tell = 'printf "HTTP/1.1 200 OK\\r\\n\\r\\n%s" "$MITM_URL"'
+    for tls in False, True:
+        with Origin(answer(reply()), tls=tls) as origin, \
+                Proxy('--match', '~u ^https?://a[.]test', '--request',
+                      'sed s/KEY/SECRET/', '--match', '!~u keep', '--request',
+                      tell) as proxy:
+            client = proxy.tls(origin) if tls else proxy.tunnel(origin)
+            for target, path in (
+                    ('https://a.test/x?y', '/x?y'), ('http://a.test', '/'),
+                    ('HTTP://a.test?z', '/?z'), ('ws://u@a.test:1/', '/'),
+                    ('.a.test/', '/.a.test/'), ('@a.test', '/@a.test'),
+                    (':1@a.test/', '/:1@a.test/'), ('?q', '/?q'),
+                    ('ftp://a.test/', '/ftp://a.test/'), ('*', '*'),
+                    ('//a.test/', '//a.test/')):
+                client.send(get(target))
+                want = origin.url('') + path
+                if target[:5].lower() in ('http:', 'ws://'):
+                    want = want.replace('https:', 'http:')
+                equal(client.read_message().body, want.encode(), target)
+            client.send(get('https://a.test/keep', 'K: KEY'))
+            client.read_message()
+            equal(origin.rx, get('https://a.test/keep', 'K: KEY'), 'as it was')
+
+
 @test('MITM_DIRECTION of a stream')
 def _():
     seen = scratch('seen')
