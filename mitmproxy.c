@@ -336,8 +336,9 @@ struct head {
     bool h2c, h2c_alone;    /* Upgrade names h2c; it names nothing else */
     bool close, keep_alive; /* options of Connection; close is stronger */
     const char *unclear;    /* why nobody can tell where the body ends */
-    struct span host, type, coding; /* values of Host, Content-Type and
-                               Content-Encoding */
+    struct span host, type, coding; /* values of Host, Content-Type, and
+                               Content-Encoding or a Transfer-Encoding that
+                               compresses */
 };
 
 /* The head of a WebSocket frame (RFC 6455, 5.2). */
@@ -4846,6 +4847,9 @@ static void head_field(struct head *h, const char *base, const char *p,
         if (memchr(value, '\v', len) || memchr(value, '\f', len) ||
             memchr(value, '\0', len) || memchr(value, '\r', len))
             h->unclear = "its Transfer-Encoding has control characters";
+        if (list_has(value, len, "gzip", false) || /* asked for by TE */
+            list_has(value, len, "deflate", false))
+            h->coding = place;
     } else {
         h->frames = false;
         if (same_word(p, name, "Host"))
@@ -8930,8 +8934,8 @@ static bool reader_filter(struct reader *r)
     if (!r->request && !r->chain->raw && !r->body.done &&
         r->head.coding.len > 0 &&
         !same_word(coding, r->head.coding.len, "identity"))
-        tell(f, 0, EV_NOTE, "the body is compressed (%.*s) although that was "
-             "not asked for: filters get it so (filters/body undoes that)",
+        tell(f, 0, EV_NOTE, "the body is compressed (%.*s) although filters "
+             "want text: they get it so (filters/body undoes that)",
              (int)r->head.coding.len, coding);
     tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
     reader_take(r, r->head.len, &r->chain->run->in);

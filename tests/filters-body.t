@@ -67,6 +67,17 @@ def _():
         equal(proxy.fetch(origin).body, b'2\n', 'the body')
 
 
+@test('a transfer coding that compresses is undone and redone, too')
+def _():
+    page = chunked(gzip.compress(TEXT)).replace(b': chunked', b': gzip,chunked')
+    sed = ready('body', 'sed', 's/hello/HELLO/')
+    with Origin(answer(page)) as origin, Proxy('--response', sed) as proxy:
+        got = proxy.fetch(origin, get('/', 'TE: gzip', 'Connection: TE'))
+        equal(got['transfer-encoding'], b'gzip,chunked', 'coding')
+        equal(gzip.decompress(got.body), UPPER, 'the body')
+        proxy.wait_log(r'#1 the body is compressed \(gzip,chunked\)')
+
+
 @test('no body, no CMD')
 def _():
     for more in (), ('Content-Encoding: gzip',):

@@ -58,6 +58,10 @@ def _():
             % coding.encode()
         got = edited('body = body.replace(b"a", b"b")', head + do(b'banana'))
         equal(undo(got[len(head):]), b'bbnbnb', coding)
+        head = head.replace(b'Content', b'Transfer').replace(
+            b'\r\n\r\n', b', Chunked\r\n\r\n')
+        got = edited('body = body.replace(b"a", b"b")', head + do(b'banana'))
+        equal(undo(got[len(head):]), b'bbnbnb', 'a transfer coding')
     done = pipe('edit', 'body = b""', input=b'HTTP/1.1 200 OK\r\n'
                 b'Content-Encoding: br\r\n\r\nx')
     equal((done.status, done.out, done.err),

@@ -32,7 +32,8 @@ def _():
 def _():
     for more in ((), ('Content-Type: text/plain',),
                  (HTML, 'Content-Encoding: gzip'),
-                 ('content-ENCODING:br', HTML)):
+                 ('content-ENCODING:br', HTML),
+                 (HTML, 'Transfer-Encoding: gzip, chunked')):
         passes('inject', 'x', input=reply(b'<head>' + BYTES, *more))
     passes('inject', 'x', input=reply(b'<head>', HTML,
                                       status='206 Partial Content'))
@@ -40,8 +41,8 @@ def _():
     page = reply(b'<head>', HTML)
     passes('inject', 'x', input=page, env={'MITM_DIRECTION': 'stream'})
     equal(pipe('inject', 'x', input=reply(
-        b'<head>', HTML, 'Content-Encoding: identity')).out[-7:], b'<head>x',
-        'identity')
+        b'<head>', HTML, 'Content-Encoding: identity',
+        'Transfer-Encoding: chunked')).out[-7:], b'<head>x', 'identity')
 
 
 @test('bare LF, and <head> in any pieces')

@@ -90,9 +90,16 @@ def _():
 
 @test('what cannot be looked into is refused, and wrong usage told')
 def _():
-    page = b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nx'
-    done = pipe('swap', '--body', 'a', 'b', input=page)
-    check(done.status != 0 and 'compressed' in done.err, 'gzip')
+    for field in (b'Transfer-Encoding: gzip, chunked', b'content-encoding:br',
+                  b'Transfer-encoding : x-gzip', b'Content-Encoding: gzip'):
+        page = b'HTTP/1.1 200 OK\r\n%s\r\n\r\nx' % field
+        done = pipe('swap', '--body', 'a', 'b', input=page)
+        check(done.status != 0 and 'compressed' in done.err, str(field))
+    for field in (b'Transfer-Encoding: chunked', b'Content-Encoding: identity',
+                  b'transfer-encoding:Chunked , chunked'):
+        equal(pipe('swap', '--body', 'x', 'y',
+                   input=b'HTTP/1.1 200 OK\r\n%s\r\n\r\nx' % field).out[-1:],
+              b'y', str(field))
     passes('swap', 'a', 'b', input=page.replace(b'a', b'A'))
     equal(pipe('swap', 'a').err, 'usage: swap [--body] FROM TO\n', 'usage')
     check(pipe('swap', '', 'b', input=page).status != 0, 'nothing')
