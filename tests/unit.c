@@ -2317,6 +2317,81 @@ static void leaf_make(mbedtls_x509_crt *leaf, const mbedtls_x509_crt *server,
     pem_write("leaf.pem", leaf->raw.p, leaf->raw.len);
 }
 
+#pragma weak mbedtls_ssl_write_record
+int mbedtls_ssl_write_record(mbedtls_ssl_context *ssl, int flush);
+
+/* An end in memory, of this configuration. */
+static void end_make(struct end *e, const mbedtls_ssl_config *conf)
+{
+    *e = (struct end){ .fd = -1 };
+    e->ssl = alloc(sizeof *e->ssl);
+    mbedtls_ssl_init(e->ssl);
+    mbedtls_ssl_set_bio(e->ssl, e, tls_send, tls_recv, NULL);
+    mbedtls_ssl_set_user_data_p(e->ssl, known_get("a ticket"));
+    if (mbedtls_ssl_setup(e->ssl, conf) != 0 ||
+        mbedtls_ssl_set_hostname(e->ssl, NULL) != 0)
+        die("cannot make a TLS session");
+}
+
+/* Each end takes what the other has sent, and goes on. */
+static void ends_pump(struct end *a, struct end *b)
+{
+    while (tls_pump(a) | tls_pump(b)) {
+        buf_move(&a->wire_in, &b->wire_out, b->wire_out.len);
+        buf_move(&b->wire_in, &a->wire_out, a->wire_out.len);
+    }
+}
+
+/* A TLS 1.3 server whose ticket is good for 136 years (RFC 8446, 4.6.1). */
+static void test_long_ticket(void)
+{
+    static const unsigned char ticket[] = {
+        4, 0, 0, 16, 255, 255, 255, 255, 1, 2, 3, 4, 1, 0, 0, 2, 't', 't', 0, 0
+    };
+    mbedtls_ssl_config conf[2];
+    struct end end[2], *client = &end[MBEDTLS_SSL_IS_CLIENT],
+               *server = &end[MBEDTLS_SSL_IS_SERVER];
+    mbedtls_x509_crt leaf;
+
+    if (tls_alt_open == NULL || mbedtls_ssl_write_record == NULL)
+        return;                     /* the system's Mbed TLS, as it is */
+    leaf_make(&leaf, NULL, "a.test");
+    for (int role = 0; role < 2; role++) {
+        mbedtls_ssl_config_init(&conf[role]);
+        mbedtls_ssl_config_defaults(&conf[role], role,
+                                    MBEDTLS_SSL_TRANSPORT_STREAM,
+                                    MBEDTLS_SSL_PRESET_DEFAULT);
+#if MBEDTLS_VERSION_MAJOR < 4
+        mbedtls_ssl_conf_rng(&conf[role] WITH_RANDOM);
+        mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+            &conf[role], MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+#endif
+        mbedtls_ssl_conf_authmode(&conf[role], MBEDTLS_SSL_VERIFY_NONE);
+    }
+    mbedtls_ssl_conf_own_cert(&conf[MBEDTLS_SSL_IS_SERVER], &leaf,
+                              &ca.leaf_key);
+    end_make(client, &conf[MBEDTLS_SSL_IS_CLIENT]);
+    end_make(server, &conf[MBEDTLS_SSL_IS_SERVER]);
+    client->vouched = true;
+    ends_pump(client, server);
+    server->ssl->MBEDTLS_PRIVATE(out_msgtype) = 22;
+    server->ssl->MBEDTLS_PRIVATE(out_msglen) = sizeof ticket;
+    memcpy(server->ssl->MBEDTLS_PRIVATE(out_msg), ticket, sizeof ticket);
+    check(mbedtls_ssl_write_record(server->ssl, 1) == 0, "it is not sent");
+    buf_puts(&server->out, "page");
+    buf_move(&client->wire_in, &server->wire_out, server->wire_out.len);
+    ends_pump(client, server);
+    check(client->ready && client->tickets == 1, "no ticket: -0x%04x",
+          (unsigned)-client->tls_error);
+    same_buf("what comes behind it", &client->in, LIT("page"));
+    for (int role = 0; role < 2; role++) {
+        end_close(&end[role]);
+        mbedtls_ssl_config_free(&conf[role]);
+    }
+    leaf.next = NULL;
+    mbedtls_x509_crt_free(&leaf);
+}
+
 /* How many names a certificate has. */
 static int names_count(const mbedtls_x509_crt *crt)
 {
@@ -2625,6 +2700,7 @@ static void test_certificates(void)
     test_with_openssl("a server without a subject", test_leaf_no_subject);
     test_with_openssl("an RSA CA signs leaves", test_leaf_rsa);
     test("a leaf is made anew after a day", test_leaf_anew);
+    test("a ticket that is good for longer than a week", test_long_ticket);
     test("wrong CA files are refused in one line", test_ca_refused);
     files_remove();
     if (chdir(back) != 0 || rmdir(path) != 0)
