@@ -7546,6 +7546,11 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
 
     if (n < 2)
         return 0;
+    if (p[0] != 5 && s->step != LOGGED_IN) { /* RFC 1929: 1, but some have 5 */
+        server_fail(f, "the proxy %s:%u speaks no SOCKS5 (an HTTP proxy's "
+                    "address begins with http://)", s->hop.host, s->hop.port);
+        return -1;
+    }
     if (s->step == GREETED && p[1] == 2 && opt.proxy.login != NULL) {
         socks_log_in(s, opt.proxy.login);
         return 2;
@@ -8022,7 +8027,8 @@ static void server_tls_failed(struct flow *f)
                error == MBEDTLS_ERR_SSL_UNSUPPORTED_EXTENSION)
         server_fail(f, "%s:%u does not speak TLS", s->target.host,
                     s->target.port);
-    else if (error == MBEDTLS_ERR_SSL_CONN_EOF)
+    else if (error == MBEDTLS_ERR_SSL_CONN_EOF ||
+             error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
         server_fail(f, "%s:%u closed the connection during the TLS "
                     "handshake", s->target.host, s->target.port);
     else
@@ -9241,7 +9247,7 @@ static bool server_idle(struct flow *f)
             flow_close(f);
     } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
         server_renew(f);
-    else if (e->ended && !f->spoken && e->alert != 0)
+    else if (e->ended && !f->spoken && (e->alert != 0 || e->tls_error != 0))
         server_fail(f, "TLS with %s:%u broke off: %s (%s)",
                     f->server.target.host, f->server.target.port,
                     tls_trouble(e), tls_number(e)); /* TLS 1.3 refuses ours

@@ -180,6 +180,30 @@ def _():
         like(page(proxy, origin), '(?i)clos|end', 'reason')
 
 
+@test('close_notify in the handshake')
+def _():
+    def leave(conn):
+        conn.more()
+        conn.send(b'\x15\3\3\0\2\1\0')
+        conn.read_all()
+    with Origin(leave) as origin, Proxy() as proxy:
+        like(page(proxy, origin), 'closed the connection during', 'reason')
+
+
+@test('TLS that breaks before anything was asked')
+def _():
+    def garble(conn):
+        conn.sock.sendall(b'\x17\3\3\0\x30' + bytes(48))
+        conn.read_all()
+    with Origin(garble, tls=True) as origin, Proxy() as proxy:
+        client = proxy.tls(origin)
+        wait_for(lambda: origin.conns[0].end or origin.errors, 'its end')
+        client.send(get('/'))
+        m = client.read_message()
+        equal(m.status, 502, 'the status')
+        like(m.body, rb'TLS with localhost:\d+ broke off: ', 'reason')
+
+
 @test('a server that closes instead of answering')
 def _():
     with Origin(lambda conn: conn.read_head(), tls=True) as origin, \

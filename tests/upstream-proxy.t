@@ -352,6 +352,25 @@ for what, text, why in (
             unlike(body, 'abc|later', "the proxy's page")
 
 
+for what, texts in (('HTTP', (b'HTTP/1.1 400 Bad Request\r\n\r\n',)),
+                    ('SOCKS4', (b'\0\x5b\0\0\0\0\0\0',)),
+                    ('SOCKS5, at first', (b'\5\0', b'SSH-2.0-x\r\n'))):
+    @test('a SOCKS5 proxy that speaks ' + what)
+    def _(texts=texts):
+        def above(conn):
+            for text in texts:
+                conn.more()
+                conn.take(len(conn.buf))
+                conn.send(text)
+            conn.read_all()
+        with Origin(above) as other, \
+                Proxy('-x', 'socks5h://127.0.0.1:%d' % other.port) as proxy:
+            client = proxy.tls('localhost:443')
+            client.send(get('/'))
+            like(client.read_message().body, rb'the proxy 127.0.0.1:%d speaks '
+                 rb'no SOCKS5' % other.port, 'why')
+
+
 @test('100 Continue before 200, and TLS at once behind it')
 def _():
     with Origin(answer(reply(b'page')), tls=True) as origin:
