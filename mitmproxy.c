@@ -3990,9 +3990,10 @@ static void end_tell(const struct flow *f, struct end *e, const char *last)
                       "server" : "server, or the proxy before it,", *in, *out;
     struct pollfd unread = { e->fd, POLLIN | POLLRDHUP, 0 };
 
-    if (e->fd < 0 || (e != &f->client && f->server.state == SERVER_CONNECT))
+    if (!is_told(2) || e->fd < 0 ||
+        (e != &f->client && f->server.state == SERVER_CONNECT))
         return;
-    if (last != NULL && is_told(2))
+    if (last != NULL)
         poll(&unread, 1, 0);
     in = end_by(e, unread.revents);
     out = e->ending != END_SHUT ? last : e->broken ? "RST" :
