@@ -63,9 +63,9 @@ def watched(put, *args):
 
     def post(path, wait=True):
         client = proxy.tls(origin)
+        ran = len(slurp(argv))
         client.send(get(path + '?KEY', 'X-Key: KEY', 'Content-Length: 6',
                         method='POST') + b'KEY')
-        ran = len(slurp(argv))
         if wait:
             wait_for(lambda: re.search(rb'(?m)^cat ', slurp(argv)[ran:]),
                      'filters that wait for the body')
