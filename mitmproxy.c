@@ -4504,7 +4504,8 @@ shell:
 
 /* Raises a child's oom_score_adj (proc(5)): where memory runs out, the kernel
    is to end a filter, with which one message dies, and not us, with whom all
-   do. */
+   do. A short-lived one that runs alone is no crowd, and this would be a
+   fiftieth of its costs. */
 static void oom_offer(pid_t pid)
 {
     char path[64];
@@ -4557,7 +4558,8 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
         fd_close(&from[0]);
         pid = -1;
     } else {
-        oom_offer(pid);
+        if (f->coprocess || f->running > 0)
+            oom_offer(pid);
         set_nonblocking(*in = to[1]);
         set_nonblocking(*out = from[0]);
     }

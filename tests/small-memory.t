@@ -44,13 +44,41 @@ for tls in False, True:
                 equal(t.result().body, b'clown ' * 17000, 'the body')
 
 
-@test('if memory runs out, a filter is to be killed, not the proxy')
+def score(proxy, origin, path):
+    """What the filter says of itself, by our own."""
+    own = int(slurp('/proc/%d/oom_score_adj' % proxy.pid))
+    body = proxy.fetch(origin, get(path)).body
+    equal(int(body), max(own, 500), "the filter's")
+
+
+@test('if memory runs out, one of several filters is killed, not the proxy')
+def _():
+    fifo = scratch('fifo')
+    os.mkfifo(fifo)
+    with Origin(answer(reply(b'x'))) as origin, Proxy('-R', script("""
+#!/bin/sh
+case $MITM_URL in */first) cat %s; esac
+printf 'HTTP/1.1 200 OK\\r\\n\\r\\n'
+cat /proc/self/oom_score_adj
+""" % fifo)) as proxy:
+        first = proxy.tunnel(origin)
+        first.send(get('/first'))
+        with open(fifo, 'w'):           # which waits until that filter runs
+            score(proxy, origin, '/then')
+
+
+@test('or a coprocess')
 def _():
     with Origin(answer(reply(b'x'))) as origin, \
-            Proxy('-R', 'printf "HTTP/1.1 200 OK\\r\\n\\r\\n"; '
-                  'cat /proc/self/oom_score_adj') as proxy:
-        own = int(slurp('/proc/%d/oom_score_adj' % proxy.pid))
-        equal(int(proxy.fetch(origin).body), max(own, 500), "the filter's")
+            Proxy('--coprocess', '-R', script("""
+#!/bin/sh
+read -r length rest
+head -c "$length" >/dev/null
+printf '22\\nHTTP/1.1 200 OK\\r\\n\\r\\n%s' \
+    "$(cat /proc/self/oom_score_adj)"
+read -r no_more
+"""), coprocesses=1) as proxy:
+        score(proxy, origin, '/')
 
 
 run()
