@@ -2949,6 +2949,17 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
 
 /* ---- the files of certificates and keys */
 
+/* Writes n bytes to a new file. Fewer, which is no error of write()'s, are one
+   here: the disk is full. */
+static bool file_put(int fd, const void *p, size_t n)
+{
+    ssize_t done = write(fd, p, n);
+
+    if (done >= 0 && (size_t)done < n)
+        errno = ENOSPC;
+    return done == (ssize_t)n;
+}
+
 /* Writes text to a new file of mode 0600, which appears all at once; the file
    of another process that was quicker stays. False, errno: failed. */
 static bool file_write_private(const char *path, const char *text)
@@ -2963,7 +2974,7 @@ static bool file_write_private(const char *path, const char *text)
     sigprocmask(SIG_SETMASK, &all, &before);
     snprintf(temp, sizeof temp, "%s.XXXXXX", path);
     fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
-    good = fd >= 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0 &&
+    good = fd >= 0 && file_put(fd, text, n) && fsync(fd) == 0 &&
            (link(temp, path) == 0 || errno == EEXIST ||
             rename(temp, path) == 0);
     error = errno;
@@ -11439,7 +11450,7 @@ static void command_file(int i, const char *path)
                 i == 0 ? (char *)all.data : old);
     snprintf(file, sizeof file, "%s/%s", command.dir, command_files[i].name);
     fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, buf_at(&b), b.len) != (ssize_t)b.len ||
+    if (fd < 0 || !file_put(fd, buf_at(&b), b.len) ||
         fchmod(fd, (mode_t)command_files[i].mode) != 0) {
         n = (size_t)errno;
         command_clean();

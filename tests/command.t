@@ -179,10 +179,17 @@ def _():
 
 @test('TMPDIR that cannot be written: one line, status 1')
 def _():
-    status, _, err = around('--', 'true',
+    status, _, err = around('-q', '--', 'true',
                             env=dict(os.environ, TMPDIR='/nosuch/dir'))
     equal(status, 1, 'status')
     like(err, '^mitmproxy: cannot make /nosuch/dir/.*TMPDIR.*\n$', 'why')
+    at, mount = small_disk('16k')
+    done = subprocess.run([*mount, PROGRAM, *words('-q', '--', 'true')],
+                          env=dict(os.environ, TMPDIR=at), timeout=DEADLINE,
+                          stderr=subprocess.PIPE)
+    equal(done.returncode, 1, 'status, on a full disk')
+    like(done.stderr, rb'^mitmproxy: cannot write %s/.*: No space left on '
+         rb'device \(TMPDIR' % at.encode(), 'why')
 
 
 @test('standard input is COMMAND\'s, and its output ends when it ends it')
