@@ -2951,7 +2951,7 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
 
 /* Writes n bytes to a new file. Fewer, which is no error of write()'s, are one
    here: the disk is full. */
-static bool file_put(int fd, const void *p, size_t n)
+static bool file_fill(int fd, const void *p, size_t n)
 {
     ssize_t done = write(fd, p, n);
 
@@ -2974,7 +2974,7 @@ static bool file_write_private(const char *path, const char *text)
     sigprocmask(SIG_SETMASK, &all, &before);
     snprintf(temp, sizeof temp, "%s.XXXXXX", path);
     fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
-    good = fd >= 0 && file_put(fd, text, n) && fsync(fd) == 0 &&
+    good = fd >= 0 && file_fill(fd, text, n) && fsync(fd) == 0 &&
            (link(temp, path) == 0 || errno == EEXIST ||
             rename(temp, path) == 0);
     error = errno;
@@ -8258,6 +8258,9 @@ static bool writer_done(struct writer *w, const struct reader *r)
     w->state = WRITE_DONE;
     if (f->stream)
         end_finish(w->to, r->from->ended == ENDED_CUT ? END_RESET : END_WELL);
+    else if (w->request && w->chain != NULL && w->last)
+        end_finish(w->to, END_WELL); /* nothing else tells the end of what the
+                                       filters have printed */
     else if (!r->request) {
         f->server.spare = h->chunked && head_is_all(h, false) ? 5 : 0;
         server_spare(f);
@@ -11450,7 +11453,7 @@ static void command_file(int i, const char *path)
                 i == 0 ? (char *)all.data : old);
     snprintf(file, sizeof file, "%s/%s", command.dir, command_files[i].name);
     fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || !file_put(fd, buf_at(&b), b.len) ||
+    if (fd < 0 || !file_fill(fd, buf_at(&b), b.len) ||
         fchmod(fd, (mode_t)command_files[i].mode) != 0) {
         n = (size_t)errno;
         command_clean();

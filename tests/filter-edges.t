@@ -28,6 +28,23 @@ def _():
         unlike(proxy.log(), '#2 (?!dropped: the filter true)', 'no failure')
 
 
+@test('a request that has no head any more ends: the server need not wait')
+def _():
+    def behave(conn):
+        conn.read_all()
+        conn.send(reply(b'what?', status='400 Bad Request'))
+    for tls in False, True:
+        for text in b'GET / HTTP/1.1\r\nHost: x\r\n', b'{"a": 1}', \
+                b'POST / HTTP/1.1\r\nTransfer-Encoding: br\r\n\r\nx':
+            with Origin(behave, tls=tls) as origin, \
+                    Proxy('--request', 'cat ' + scratch('out', text)) as proxy:
+                client = proxy.tls(origin) if tls else proxy.tunnel(origin)
+                client.send(get('/'))
+                equal(client.read_message().body, b'what?', 'the answer')
+                equal((client.read_all(), client.end), (b'', 'eof'), 'its end')
+                equal(origin.rx, text, 'the request')
+
+
 @test('trailers that are too long end the message, not its framing')
 def _():
     with Origin(answer(reply(b'x'))) as origin, \
