@@ -8988,7 +8988,8 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
 
 /* Notes method and URL of the request at p: for filters, matches, the log. In a
    tunnel the URL is the tunnel's, whatever origin the target claims, and https
-   if both are. */
+   if both are. A user in the target, which may look like a host, is no part of
+   it. */
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
     struct exchange *ex = &f->ex;
@@ -8999,7 +9000,8 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->path = *target == '/' || *target == '*';
-    if (parse_absolute(target, n, &t, &rest, &n) && !f->tunnel)
+    if (parse_absolute(target, n, &t, &rest, &n) && !f->tunnel &&
+        memchr(target, '@', h->target.len - n) == NULL)
         buf_put(url, target, h->target.len - n);
     else {
         t.port = ex->to.port;

@@ -64,6 +64,20 @@ def _():
             equal(origin.rx, get('https://a.test/keep', 'K: KEY'), 'as it was')
 
 
+@test('MITM_URL and ~u without a tunnel: no user that looks like a host')
+def _():
+    with Origin(answer(reply())) as origin, \
+            Proxy('--match', '~u ^http://a[.]test[:/]', '--request',
+                  'sed s/KEY/SECRET/', '--response', TELL) as proxy:
+        client = proxy.connect()
+        for user in '', 'a.test:80@', 'a.test@', '@':
+            target = 'http://%s%s/x?y' % (user, origin.auth)
+            client.send(get(target, 'K: KEY'))
+            like(client.read_message().body.decode(), '\nMITM_URL=%s\n'
+                 % re.escape(origin.url('/x?y')), target)
+        unlike(origin.rx, b'SECRET', 'at the server')
+
+
 @test('MITM_DIRECTION of a stream')
 def _():
     seen = scratch('seen')
