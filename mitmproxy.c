@@ -3774,9 +3774,12 @@ static int tls_steps(struct end *e)
 /* Goes on with the handshake; whether something happened. */
 static bool tls_shake(struct end *e)
 {
-    size_t before = e->wire_in.len + e->wire_out.len;
+    size_t out = e->wire_out.len, before = e->wire_in.len + out;
     int r = tls_steps(e);
 
+    if (r == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE && e->wire_out.len == out)
+        mbedtls_ssl_send_alert_message(e->ssl, 2, 40); /* TLS 1.3: RFC 8446,
+                                       4.1.1, which Mbed TLS does not heed */
     if (r == 0)
         e->ready = true;
     else if (r != MBEDTLS_ERR_SSL_WANT_READ) {

@@ -233,8 +233,11 @@ for words, why in ((('-groups', 'X448'), 'no key, curve or cipher suite in '
           % ' '.join(words))
     def _(words=words, why=why):
         with pinned_page() as origin, Proxy('--pass-pinned') as proxy:
-            command('openssl', 's_client', '-proxy', '127.0.0.1:%d'
-                    % proxy.port, '-connect', origin.auth, *words, status=1)
+            text = command('openssl', 's_client', '-proxy', '127.0.0.1:%d'
+                           % proxy.port, '-connect', origin.auth, *words,
+                           status=1)
+            if '-fallback_scsv' not in words:
+                like(text, rb'alert number 40', 'what the client is told')
             like(proxy.wait_log('the TLS handshake with .*')[0],
                  '^[^;]*' + why, 'the line')
             unlike(proxy.log(), 'passed untouched for ten', 'the log')
