@@ -7593,8 +7593,9 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
 /* Closes on a SOCKS client without the user and password of --proxyauth. */
 static bool socks_refuse(struct flow *f)
 {
-    tell(f, 0, EV_DENY, "%s asks by SOCKS%d without the right user and "
-         "password", f->peer, f->socks);
+    tell(f, 0, EV_DENY, "%s asks by SOCKS%d %s", f->peer, f->socks,
+         opt.proxyauth ? "without the right user and password" :
+         "and knows no way to log in that is known here");
     return flow_close(f);
 }
 
@@ -7661,7 +7662,8 @@ static bool socks_ask(struct flow *f)
         return socks_refuse(f);
     }
     if (n < 0 || t.port == 0) {
-        tell(f, 0, EV_OPEN, "%s asks by SOCKS for what there is not", f->peer);
+        tell(f, 0, EV_OPEN, "%s asks by SOCKS for what there is not%s", f->peer,
+             p[1] != 1 ? ": BIND or UDP (CONNECT alone is known here)" : "");
         socks_reply(&f->client.out, f->socks, code);
         return flow_close(f);
     }

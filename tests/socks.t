@@ -47,6 +47,7 @@ def _():
 
 for what, ask, code in (
         ('BIND', b'\5\2\0\1\x7f\0\0\1\0\1', 7),
+        ('UDP ASSOCIATE', b'\5\3\0\1\x7f\0\0\1\0\1', 7),
         ('an address of no known kind', b'\5\1\0\2\x7f\0\0\1\0\1', 8),
         ('port 0', b'\5\1\0\1\x7f\0\0\1\0\0', 8),
         ('a name with a space', b'\5\1\0\3\3a b\0\1', 8)):
@@ -57,6 +58,8 @@ for what, ask, code in (
             client.send(b'\5\2\0\2' + ask)
             equal(client.read_exact(4), bytes([5, 0, 5, code]), 'the reply')
             client.read_all()
+            proxy.wait_log('what there is not: BIND or UDP' if code == 7 else
+                           'what there is not\n')
 
 
 @test('an address of IPv6 as a name, in brackets or not')
@@ -89,6 +92,7 @@ def _():
         client = proxy.connect()
         client.send(b'\5\1\1')         # GSSAPI
         equal(client.read_all(), b'\5\xff', 'the answer')
+        proxy.wait_log('SOCKS5 and knows no way to log in')
 
 
 @test('byte by byte, and what follows at once')
