@@ -9228,9 +9228,13 @@ static bool reader_left(struct reader *r)
 
     if (r->request)
         return flow_close(f);
-    if (f->server.used)             /* RFC 9112, 9.3.1: a server may close when
+    if (f->server.used) {           /* RFC 9112, 9.3.1: a server may close when
                                        idle, and clients try again */
+        tell(f, 1, EV_CLOSE, "%s:%u closed a connection that had been idle, "
+             "without an answer to this: clients try again",
+             f->server.target.host, f->server.target.port);
         return flow_cut(f);
+    }
     if (f->server.end.tls_error != 0)
         return flow_fail(f, 502, "TLS with %s:%u broke off without an answer: "
                          "%s (%s)", f->server.target.host,

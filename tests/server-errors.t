@@ -215,6 +215,23 @@ def _():
               'a page or the end', text)
 
 
+@test('a server that closes an idle connection as the next request comes')
+def _():
+    def behave(conn):
+        conn.read_head()
+        conn.send(reply(b'one'))
+        conn.read_head()
+    for tls in False, True:
+        with Origin(behave, tls=tls) as origin, Proxy('-v') as proxy:
+            client = proxy.tls(origin) if tls else proxy.tunnel(origin)
+            client.send(get('/'))
+            equal(client.read_message().body, b'one', 'the first answer')
+            client.send(get('/'))
+            equal(client.read_all(), b'', 'no page: the client tries again')
+            proxy.wait_log('c1 #2 %s closed a connection that had been idle'
+                           % re.escape(origin.auth))
+
+
 @test('what a page shows is escaped')
 def _():
     with Proxy() as proxy:
