@@ -24,21 +24,27 @@ def torn(r, conn, data, most):
             wire = wire[n:]
 
 
-def context_of(context, version, suite):
-    context.minimum_version = context.maximum_version = version
-    if suite:
-        context.set_ciphers(suite)
+def context_of(context, suite):
+    """It speaks that alone: of TLS 1.2, if not TLS 1.3."""
+    if suite == 'TLS 1.3':
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+    else:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        name, _, how = suite.partition(', ')
+        context.set_ciphers('ECDHE-ECDSA-%s:@SECLEVEL=0' % name)
+        if how == 'MAC then encrypt':
+            context.options |= 1 << 19  # SSL_OP_NO_ENCRYPT_THEN_MAC
     return context
 
 
-SUITES = [(ssl.TLSVersion.TLSv1_3, None)] + [
-    (ssl.TLSVersion.TLSv1_2, 'ECDHE-ECDSA-' + suite) for suite in
-    ('AES128-GCM-SHA256', 'AES256-GCM-SHA384', 'CHACHA20-POLY1305')]
+SUITES = ['TLS 1.3', 'AES128-GCM-SHA256', 'AES256-GCM-SHA384',
+          'CHACHA20-POLY1305', 'AES256-SHA384', 'AES128-SHA',
+          'AES128-SHA256, MAC then encrypt']
 
 for number, (theirs, ours) in enumerate(
         [(s, s) for s in SUITES] + [(SUITES[0], SUITES[1]),
                                     (SUITES[3], SUITES[0])]):
-    @test('%s and %s' % (ours[1] or 'TLS 1.3', theirs[1] or 'TLS 1.3'))
+    @test('%s; behind us, %s' % (ours, theirs))
     def _(number=number, ours=ours, theirs=theirs):
         note('MITM_SEED=%d' % SEED)
         r = random.Random(SEED + number)
@@ -49,10 +55,12 @@ for number, (theirs, ours) in enumerate(
 
         with Origin(echo, tls=True) as origin, \
                 Proxy('--tcp-hosts', '.') as proxy:
-            context_of(origin.context, *theirs)
+            context_of(origin.context, theirs)
             client = proxy.tunnel(origin)
-            client.start_tls(context_of(client_context(proxy.ca), *ours),
+            client.start_tls(context_of(client_context(proxy.ca), ours),
                              'localhost')
+            like(client.tls.cipher()[0], ours.partition(', ')[0].replace(
+                'TLS 1.3', 'TLS_AES'), 'the suite')
             sent = thread(torn, r, client, data, 3000)
             check(client.read_exact(len(data)) == data, 'the same came back')
             sent.result()
