@@ -6304,6 +6304,7 @@ static void copro_end(struct child *p, const char *why)
 {
     struct filter *f = p->filter;
     struct run *r = p->run;
+    char when[32] = "";
     int unread = 0;
 
     ioctl(p->in, FIONREAD, &unread);
@@ -6318,8 +6319,10 @@ static void copro_end(struct child *p, const char *why)
     if (f->pause > waits[WAIT_PAUSE].seconds)
         f->pause = waits[WAIT_PAUSE].seconds;
     f->not_before = now + f->pause * SECOND;
-    say(f->helper ? 1 : 0, "the coprocess %s is to be started anew in %g "
-        "s: %s", f->command, f->pause, why);
+    if (f->pause > 0)
+        snprintf(when, sizeof when, " in %g s", f->pause);
+    say(f->helper ? 1 : 0, "the coprocess %s is to be started anew%s: %s",
+        f->command, when, why);
     group_kill(p->pid, p->group, SIGKILL);
     child_free(p);
 }
