@@ -6920,12 +6920,20 @@ static void inquiry_end(struct server *s)
     s->inquiry = NULL;
 }
 
-/* Leaves the server: closes the connection, or gives up reaching it. */
+/* Leaves the server: closes the connection, or gives up reaching it. TLS ends
+   by close_notify (RFC 8446, 6.1), but not within a request, nor behind the
+   server's own end, as there is nobody left to hear it. */
 static void server_drop(struct flow *f)
 {
     struct server *s = &f->server;
 
     inquiry_end(s);
+    if (s->end.ssl != NULL && s->end.ready && !s->end.ended && !f->stream &&
+        (f->up.state == WRITE_NOTHING || f->up.state == WRITE_DONE)) {
+        end_finish(&s->end, END_WELL);
+        tls_pump(&s->end);
+        end_write(&s->end);
+    }
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
     end_tell(f, &s->end, f->stream ? "RST" : "close()");
@@ -10457,8 +10465,8 @@ static void flow_free(struct flow *f)
     if (f->client.ending != END_SHUT)
         end_reset(&f->client, cut);
     end_tell(f, &f->client, cut ? "RST" : "close()");
-    messages_reset(f);
     server_drop(f);
+    messages_reset(f);
     tell(f, 1, EV_CLOSE, "%s has gone" MORE "after %lu exchange%s", f->peer,
          f->exchanges, f->exchanges == 1 ? "" : "s");
     end_close(&f->client);

@@ -302,7 +302,7 @@ def sends(data, leave):
 
 FIN, NOTIFIED, UNSAID = 'FIN', 'close_notify', 'FIN without close_notify'
 BOTH = 'close_notify and FIN'
-LEFT = [we('server', 'close()', ' first')]
+LEFT = [we('server', BOTH, ' first')]
 for version in None, V12, V13:
     @test('who ends it: %s' % (version.name if version else 'without TLS'))
     def _(tls=version is not None, version=version):
@@ -312,7 +312,9 @@ for version in None, V12, V13:
                 ] + tls * [(notify, NOTIFIED, [we('client', BOTH)]),
                            (cut, UNSAID, [we('client', BOTH)])]:
             equal(ends(stays(), got(leave), tls=tls, version=version),
-                  [they('client', how)] + LEFT + more, 'a client: ' + how)
+                  [they('client', how), we('server', BOTH if tls else 'close()',
+                                           ' first')] + more,
+                  'a client: ' + how)
         ours = [we('client', BOTH if tls else FIN, ' first'),
                 they('client', NOTIFIED if tls else FIN, '')]
         for data, leave, how in (
@@ -394,7 +396,7 @@ def _():
     with Proxy('--ignore-hosts', '.') as above:
         equal(ends(stays(), got(over), '-x', 'http://127.0.0.1:%d'
                    % above.port, tls=True),
-              [they('client', NOTIFIED), we(other, 'close()', ' first'),
+              [they('client', NOTIFIED), we(other, BOTH, ' first'),
                we('client', BOTH)], '-x')
     with explained(tls=True) as (origin, proxy, says):
         proxy.curl('-x', 'socks5h://127.0.0.1:%d' % proxy.port, origin.url())
