@@ -6848,7 +6848,8 @@ static bool direct_target(const struct flow *f, const char *p,
     const void *ip;
     size_t n;
 
-    if (opt.proxyauth != NULL || p[h->target.at] != '/' ||
+    if (opt.proxyauth != NULL ||
+        (p[h->target.at] != '/' && p[h->target.at] != '*') ||
         !parse_authority(p + h->host.at, h->host.len, 80, t) ||
         name_is_us(t->host))
         return false;

@@ -58,6 +58,9 @@ def _():
         equal(conn.read_message().body, b'a clown\n', 'the other page')
         conn.send(get('/', host='weather.test:%d' % proxy.port))
         equal(conn.read_message().body, b'a clown\n', 'named with our port')
+        conn.send(get('*', host='weather.test', method='OPTIONS'))
+        equal(conn.read_message().body, b'a clown\n', 'asked of the server')
+        check(b'OPTIONS * HTTP/1.1\r\n' in origin.rx, 'as it came', origin.rx)
         check(b'/x?y HTTP/1.1\r\nhost:weather.test\r\nX:  y\r\n' in origin.rx,
               'the request', origin.rx)
         equal(len(other.conns), 1, 'connections of the other')
