@@ -3446,9 +3446,9 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
 /* ==== 11 ends ===========================================================
    The two connections of a flow, to its client and to its server. With TLS,
    bytes go from the socket into wire_in, and from wire_out to the socket; Mbed
-   TLS works on these two buffers, through its BIO callbacks, and never on a
-   descriptor: none of its calls waits. Limit: a turn takes from an end what the
-   buffer has room for. */
+   TLS works on these two buffers, through its BIO callbacks, or on the data of
+   a record where it lies, and never on a descriptor: none of its calls waits.
+   Limit: a turn takes from an end what the buffer has room for. */
 
 /* Reads what has come in on e's descriptor, as much as one call gives. Returns
    whether anything happened, like all that move bytes here. */
