@@ -3977,6 +3977,16 @@ static bool tls_pump(struct end *e)
     return moved;
 }
 
+/* Ends an end's TLS by close_notify, as far as that can be sent at once. */
+static void end_notify(void *it)
+{
+    struct end *e = it;
+
+    end_finish(e, END_WELL);
+    tls_pump(e);
+    end_write(e);
+}
+
 /* How e's peer has ended its side of the connection, or NULL: not yet. unread
    is what poll() says of bytes that nobody has read. */
 static const char *end_by(const struct end *e, short unread)
@@ -6930,11 +6940,8 @@ static void server_drop(struct flow *f)
 
     inquiry_end(s);
     if (s->end.ssl != NULL && s->end.ready && !s->end.ended && !f->stream &&
-        (f->up.state == WRITE_NOTHING || f->up.state == WRITE_DONE)) {
-        end_finish(&s->end, END_WELL);
-        tls_pump(&s->end);
-        end_write(&s->end);
-    }
+        (f->up.state == WRITE_NOTHING || f->up.state == WRITE_DONE))
+        attempt(end_notify, &s->end);
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
     end_tell(f, &s->end, f->stream ? "RST" : "close()");

@@ -94,4 +94,25 @@ def _():
         equal(server.rx, b'good', 'what the server got')
 
 
+@test('a client that leaves: the server gets close_notify, but not in a request')
+def _():
+    for number, (more, end) in enumerate((
+            ((), 'eof'), (('Content-Length: 9',), 'cut'),
+            (('Transfer-Encoding: chunked',), 'cut'))):
+        with Origin(tls=True) as origin, Proxy() as proxy:
+            client = proxy.tls(origin)
+            client.send(get('/', *more))
+            server = origin.next()
+            server.read_head()
+            if not more:
+                server.send(reply(b'x'))
+                client.read_message()
+                client.finish()
+            else:
+                client.reset()
+            server.read_all()
+            check(server.end in (end, 'reset' if more else end), 'the end of '
+                  'request %d' % number, server.end)
+
+
 run()
