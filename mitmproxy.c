@@ -3824,18 +3824,19 @@ static int tls_incident(struct end *e, int error)
    for. */
 static int tls_open_data(struct end *e)
 {
-    size_t most = MAX_RECORD + MORE_RECORD;
-    size_t n = e->wire_in.len < most ? e->wire_in.len : most;
-    const unsigned char *wire = buf_at(&e->wire_in);
+    struct buf *from = &e->wire_in;
+    size_t n = from->len < 5 ? 0 : 5 + number_at(buf_at(from) + 3, 2);
     int r;
 
     if (tls_alt_open == NULL || n == 0)
         return 0;
-    buf_reserve(&e->in, n);
-    r = tls_alt_open(e->ssl, wire, n, buf_at(&e->in) + e->in.len);
+    if (n <= from->len)             /* else nothing will be written */
+        buf_reserve(&e->in, n);
+    r = tls_alt_open(e->ssl, buf_at(from), from->len,
+                     buf_at(&e->in) + e->in.len);
     if (r > 0) {
         e->in.len += (size_t)r;
-        buf_eat(&e->wire_in, 5 + number_at(wire + 3, 2));
+        buf_eat(from, n);
     }
     return r < 0 && e->fd_done ? 0 : r;
 }

@@ -323,8 +323,9 @@ static void count(unsigned char number[8])
 }
 
 /* Opens the record that begins at wire, where n bytes are, into out, which has
-   room for as many. How many bytes of application data that gave; 0: the record
-   is for mbedtls_ssl_read(); -1: the rest of it is to be waited for. */
+   room for it if it is whole. How many bytes of application data that gave; 0:
+   the record is for mbedtls_ssl_read(); -1: the rest of it is to be waited
+   for. */
 int tls_alt_open(mbedtls_ssl_context *ssl, const unsigned char *wire, size_t n,
                  unsigned char *out)
 {
