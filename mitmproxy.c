@@ -623,7 +623,8 @@ struct writer {
         WRITE_DONE          /* all of it is in to.out */
     } state;
     struct chain *chain;    /* NULL: straight from the reader */
-    struct head printed;    /* what the chain has printed; len 0: no head */
+    struct head printed;    /* what the chain has printed; len 0: no head, or a
+                               raw one, of which status and at are known */
     enum {
         OUT_COPY,           /* the body goes as it is printed, or as it came */
         OUT_HOLD,           /* ... is held back until its length is known */
@@ -7219,11 +7220,10 @@ static struct upshot exchange_upshot(const struct flow *f)
                          f->answers.bytes, "" };
     size_t head;
 
-    if (c != NULL) {                /* nobody has read the head of a raw one */
-        head = c->raw ? c->from->head.len : c->to->printed.len;
+    if (c != NULL) {
+        head = c->raw ? c->to->printed.at : c->to->printed.len;
         o.behind = c->out.bytes > head ? c->out.bytes - head : 0;
-        if (!c->raw)
-            o.status = c->to->printed.status;
+        o.status = c->to->printed.status;
     }
     if (!f->down.sent)
         o.status = 0;
@@ -8848,6 +8848,18 @@ static bool print_interim(struct writer *w, size_t n)
     return true;
 }
 
+/* Notes status and length of a head that raw filters print, as far as these n
+   bytes at p tell, for the line behind == alone. -1: nothing is mended. */
+static int print_raw(struct writer *w, const char *p, size_t n)
+{
+    struct head h;
+    int len = head_parse(p, n, w->request, &h);
+
+    w->printed.status = h.status;
+    w->printed.at = len > 0 ? (size_t)len : w->chain->from->head.len;
+    return -1;
+}
+
 /* Waits for the filters to print a head: a request's, a response's, or none. */
 static bool write_print(struct writer *w)
 {
@@ -8869,7 +8881,8 @@ static bool write_print(struct writer *w)
     }
     if (w->request && src->len >= 5 && memcmp(p, "HTTP/", 5) == 0)
         return chain_turn(c);
-    n = c->raw ? -1 : head_more(p, src->len, w->request, &w->printed);
+    n = c->raw ? print_raw(w, p, src->len)
+               : head_more(p, src->len, w->request, &w->printed);
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
     if (n > 0 && !w->request && w->printed.status < 200 &&

@@ -81,6 +81,10 @@ def _():
                                                'changed'):
         line = one(['--raw', '-R', command], page)
         equal((line[2], line[4]), ('800', ', ' + word), '--raw ' + command)
+    equal(one(['--raw', '-R', 'sed "1s/200 OK/404 Nowhere/"']),
+          ('404', 'GET', '800', '800', ', changed'), 'another head')
+    equal(one(['--raw', '-Q', r"printf 'HTTP/1.1 404 No\r\n\r\nnono'"]),
+          ('404', 'GET', '0', '4', ', answered'), 'an answer')
     same = script('''#!/usr/bin/env python3
 import sys
 while line := sys.stdin.buffer.readline():
