@@ -6946,7 +6946,8 @@ static void server_drop(struct flow *f)
         attempt(end_notify, &s->end);
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
-    end_tell(f, &s->end, f->stream ? "RST" : "close()");
+    end_tell(f, &s->end, f->stream ? "RST" : s->end.ending == END_SHUT ? NULL
+                                             : "close()");
     end_close(&s->end);
     known_drop(s->known);
     *s = (struct server){ .end = { .fd = -1 } };

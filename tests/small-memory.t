@@ -53,9 +53,9 @@ def score(pid):
 def _():
     fifo = scratch('fifo')              # what nobody writes to
     os.mkfifo(fifo)
-    for kind, scores in ('', [0, 500]), ('--coprocess', [500]):
+    for kind, scores in ([], [0, 500]), (['--coprocess'], [500]):
         with Origin(answer(reply(b'x'))) as origin, Proxy(
-                *filter(None, [kind]), '-R', 'cat ' + fifo) as proxy:
+                *kind, '-R', 'cat ' + fifo, coprocesses=len(kind)) as proxy:
             clients = [proxy.tunnel(origin) for _ in range(2)]
             own = score(proxy.pid)
             for client in clients:
