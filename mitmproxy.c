@@ -9052,13 +9052,14 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
     ex->url = buf_text(url);
 }
 
-/* Answers CONNECT with 200 before the server is asked for: a failure is then
-   told by a page within TLS, as browsers show no page in the place of 200. */
-static bool tunnel_begin(struct flow *f, const struct target *t)
+/* Answers CONNECT to f.home with 200 before the server is asked for: a failure
+   is then told by a page within TLS, as browsers show no page in the place of
+   200. */
+static bool tunnel_begin(struct flow *f)
 {
     tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u" MORE "(CONNECT): "
          "answered 200 before the server is asked, so that failures can be "
-         "told inside TLS", f->peer, t->host, t->port);
+         "told inside TLS", f->peer, f->home.host, f->home.port);
     buf_eat(&f->client.in, f->asks.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
@@ -9066,7 +9067,6 @@ static bool tunnel_begin(struct flow *f, const struct target *t)
     server_drop(f);                 /* an earlier request's */
     f->spoken = f->untouched = false;
     f->tunnel = true;
-    f->home = *t;
     return flow_enter(f, FLOW_FIRST);
 }
 
@@ -9169,10 +9169,12 @@ static bool request_begin(struct reader *r)
     struct target t = f->home;
     size_t n = r->head.target.len;
 
-    if (!f->tunnel && connect_target(p, &r->head, &t))
-        return fence_allows(t.host, t.port) ? tunnel_begin(f, &t) :
+    if (!f->tunnel && connect_target(p, &r->head, &t)) {
+        f->home = t;
+        return fence_allows(t.host, t.port) ? tunnel_begin(f) :
                flow_fail(f, 403, "%s:%u is not among --only-hosts", t.host,
                          t.port);
+    }
     r->body = body_begin(&r->head, &f->ex);
     exchange_begin(r, p);
     if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n) &&

@@ -63,6 +63,11 @@ def _():
         equal((deny['host'], deny['port']), ('other.test', 80), 'who')
         like(deny['reason'], 'only-hosts', 'why')
         client = proxy.connect()
+        client.send(get('b.test:443', host='b.test:443', method='CONNECT'))
+        equal(client.read_message().status, 403, 'refused')
+        deny = [e for e in wait('deny', 2) if e['event'] == 'deny'][1]
+        equal((deny['host'], deny['port']), ('b.test', 443), 'who, by CONNECT')
+        client = proxy.connect()
         client.send(get(origin.url('/fail'), host=origin.auth))
         page = client.read_message()
         equal(page.status, 502, 'failed')
