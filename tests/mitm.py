@@ -880,8 +880,9 @@ class Proxy:
         read = read or self.log
 
         def probe():
+            ended = self.process.poll() is not None     # before the last look
             found = re.search(regex, read())
-            if not found and self.process.poll() is not None:
+            if not found and ended:
                 raise Failed('the proxy ended (status %d) before /%s/\n'
                              '  it said: %s' % (self.process.returncode,
                                                 regex, read()))
