@@ -1859,6 +1859,9 @@ static void add_regex(const struct option *o, const char *text)
         misuse("--%s is there twice: join the expressions with |", o->name);
     if (*text == '\0')
         misuse("--%s '' would match every host: that is .", o->name);
+    if (*text == '*' || *text == '?')
+        misuse("--%s '%s': a shell's pattern is no regular expression: "
+               "*.example is \\.example:", o->name, text);
     *value = alloc(sizeof **value);
     r = regcomp(*value, text, REG_EXTENDED | REG_ICASE | REG_NOSUB);
     if (r != 0) {

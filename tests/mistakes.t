@@ -66,6 +66,12 @@ for expression, line in (
             ['--match', expression, '--response', 'cat'], line))
 
 
+for option in '--only-hosts', '--ignore-hosts', '--tcp-hosts':
+    test(option + ' *.example')(lambda option=option: refused(
+        [option, '*.example'], r"%s '\*\.example': a shell's pattern is no "
+        r"regular expression: \*\.example is \\.example:" % option))
+
+
 @test('--match: words that are meant to be in a URL')
 def _():
     for expression in '~u and', '"and"', 'android', '~h not', 'x*.js':
