@@ -9738,8 +9738,10 @@ static bool exchange_end(struct flow *f)
         bool is_101 = f->answers.head.status == 101;
 
         exchange_tell(f);
-        return flow_stream(f, false, is_101 ? "the protocol was switched"
-                                            : "a tunnel was opened") &&
+        return flow_stream(f, false, !is_101 ? "a tunnel was opened" :
+                           websocket ? "the protocol was switched to WebSocket "
+                           "(~w in --match is for its messages)"
+                                     : "the protocol was switched") &&
                (!is_101 || !websocket || frames_begin(f));
     }
     if (f->answers.state == READ_BODY && !f->answers.body.done) {

@@ -34,6 +34,18 @@ def _():
                 silent(proxy)
 
 
+@test('WebSocket: what gives filters its messages is told')
+def _():
+    switch = SWITCH[:-2] + ASK[ASK.index(b'Upgrade'):]
+    with Origin(lambda c: c.send(switch + b'x' * len(c.read_head()))) \
+            as origin, Proxy(*SED) as proxy:
+        client = proxy.tunnel(origin)
+        client.send(ASK)
+        client.read_all()
+        told(proxy, '#1 is relayed as a stream, which no filter sees: the '
+             'protocol was switched to WebSocket .~w in --match is for its')
+
+
 @test('--ignore-hosts, in a tunnel: with TLS, and without')
 def _():
     for tls in True, False:
