@@ -1991,7 +1991,8 @@ static void options_check(void)
    -- or the first word that is none of these: there COMMAND begins. */
 static void options_parse(char **argv)
 {
-    const struct option *last = NULL; /* whose argument came just before */
+    const struct option *last = NULL; /* a filter or match that came just
+                                       before, in one word */
 
     while (*++argv != NULL) {
         const char *word = *argv, *p = word + 1, *text = NULL;
@@ -2000,10 +2001,11 @@ static void options_parse(char **argv)
 
         if (!dashes)
             *unquoted = '\0';
-        if (last != NULL && last->kind == FILTER && !dashes && word[1] != '-')
-            snprintf(unquoted, sizeof unquoted, "; a filter of several words "
-                     "is to be quoted: --%s '%.80s %.80s'", last->name,
-                     argv[-1], word);
+        if (last != NULL && !dashes && word[last->kind == FILTER] != '-')
+            snprintf(unquoted, sizeof unquoted, "; %s of several words "
+                     "is to be quoted: --%s '%.80s %.80s'",
+                     last->kind == FILTER ? "a filter" : "an expression",
+                     last->name, argv[-1], word);
         last = NULL;
         if (dashes && argv[1] == NULL)
             misuse("behind -- there is no COMMAND");
@@ -2025,7 +2027,9 @@ static void options_parse(char **argv)
                 misuse("--%s needs its %s", o->name, o->argument);
             option_apply(o, text);
         } while (o->argument == NULL && *p != '\0');
-        last = text == *argv && strchr(text, ' ') == NULL ? o : NULL;
+        last = text == *argv && strchr(text, ' ') == NULL &&
+               (o->kind == FILTER || o->value == &opt.next.match_text)
+               ? o : NULL;
     }
     options_check();
 }

@@ -23,6 +23,8 @@ for words, line, status in (
         ('-R sed -E s/a/b/', QUOTE % ('response', 'sed -E'), 1),
         ('-R perl -pe s/a/b/', QUOTE % ('response', 'perl -pe'), 2),
         ('-R jq -r .x -- true', QUOTE % ('response', 'jq -r'), 2),
+        ('--match ~d a.test -R cat', 'an expression of several words is to be '
+         "quoted: --match '~d a.test'", 2),
         ('--resp cat', "'--resp' - perhaps --response ", 2),
         ('--reqest cat', "'--reqest' - perhaps --request ", 2),
         ('--listen-hots ::1', "perhaps --listen-host ", 2),
