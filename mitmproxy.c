@@ -9466,7 +9466,8 @@ static bool fence_stops(struct reader *r, bool *wait)
 
         f->matched = c == mark[f->matched] ? f->matched + 1 : c == 'H';
     }
-    *wait = !r->request && in->len < 5 && !r->from->ended;
+    *wait = !r->request && in->len < 5 && !r->from->ended &&
+            memcmp(buf_at(in), mark, in->len) == 0;
     return r->request ? f->matched == 5
                  : in->len > 4 && memcmp(buf_at(in), mark, 5) == 0;
 }

@@ -363,6 +363,25 @@ def _():
         equal(client.read_exact(21), b'DATA GET / HTTP/1.1\r\n', 'the echo')
 
 
+@test('a stream in which the server first says a byte or two')
+def _():
+    for first in b'N', b'OK', b'HTTP':
+        def behave(conn):
+            conn.read_exact(8)
+            conn.send(first)
+            conn.read_exact(2)
+            conn.send(b'way')
+        with fenced(behave) as (origin, proxy):
+            client = tunnel(proxy, False)
+            client.send(b'\0\0\0\x08\x04\xd2\x16\x2f')   # PostgreSQL's
+            if first == b'HTTP':        # perhaps it is
+                check(client.silent(0.2), 'what may be HTTP waits')
+                continue
+            equal(client.read_exact(len(first)), first, 'what it says')
+            client.send(b'go')
+            equal(client.read_exact(3), b'way', 'and then')
+
+
 @test('101 from a server that was not asked for it, and from one that was')
 def _():
     def behave(conn):
