@@ -4820,6 +4820,13 @@ static bool list_has(const char *p, size_t n, const char *word, bool last)
     return false;
 }
 
+/* Whether a member of Upgrade is HTTP/2 in clear text (RFC 7540, 3.2), or what
+   Apache takes for it within TLS. */
+static bool is_h2c(const char *p, size_t n)
+{
+    return same_word(p, n, "h2c") || same_word(p, n, "h2");
+}
+
 /* Reads a Content-Length: digits and nothing else. */
 static bool parse_length(const char *p, size_t n, uint64_t *length)
 {
@@ -4899,8 +4906,9 @@ static void head_field(struct head *h, const char *base, const char *p,
             h->keep_alive |= list_has(value, len, "keep-alive", false);
         } else if (same_word(p, name, "Upgrade")) {
             h->websocket |= list_has(value, len, "websocket", false);
-            h->h2c |= list_has(value, len, "h2c", false);
-            h->h2c_alone = !h->upgrade && same_word(value, len, "h2c");
+            h->h2c |= list_has(value, len, "h2c", false) ||
+                      list_has(value, len, "h2", false);
+            h->h2c_alone = !h->upgrade && is_h2c(value, len);
             h->upgrade = true;
         } else if (same_word(p, bare, "Expect"))
             h->expect |= len == 0 ||
@@ -5208,7 +5216,7 @@ static void list_keep(struct buf *out, const char *p, size_t n, bool alone)
         size_t size = strip(&item, comma ? (size_t)(comma - p) : n);
 
         len = comma ? (size_t)(comma - p) + 1 : n;
-        if (same_word(item, size, "h2c") ||
+        if (is_h2c(item, size) ||
             same_word(item, size, "HTTP2-Settings") ||
             (alone && same_word(item, size, "Upgrade")))
             continue;

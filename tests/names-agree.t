@@ -258,23 +258,23 @@ def _():
                 proxy.wait_log('a server name that cannot be one')
 
 
-@test('HTTP/2 is not offered in plain text, nor may it be switched to')
+@test('HTTP/2 is not offered by Upgrade, nor may it be switched to')
 def _():
     def behave(conn):
         conn.read_head()
-        conn.send(lines('HTTP/1.1 101 Switching Protocols', 'Upgrade: h2c',
-                        'Connection: Upgrade'))
+        conn.send(lines('HTTP/1.1 101 Switching Protocols', 'Upgrade: h2' +
+                        'c' * (not origin.tls), 'Connection: Upgrade'))
         conn.read_all()
-    for offer in 'h2c', 'websocket, h2c', 'H2C':
-        with fenced(behave) as (origin, proxy):
-            client = tunnel(proxy, False)
+    for offer in 'h2c', 'websocket, h2c', 'H2C', 'h2', 'websocket, h2':
+        with fenced(behave, tls='c' not in offer.lower()) as (origin, proxy):
+            client = tunnel(proxy, origin.tls)
             client.send(lines(GET, GOOD, 'Connection: Upgrade, HTTP2-Settings',
                               'Upgrade: ' + offer, 'HTTP2-Settings: AAMA'))
             equal(client.read_message().status, 502, 'the answer')
             with contextlib.suppress(OSError):
                 client.send(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nevil.test')
             client.read_all()
-            check(b'h2c' not in origin.rx.lower(), 'what was offered')
+            check(b'h2' not in origin.rx.lower(), 'what was offered')
             check(b'PRI' not in origin.rx, 'what the server got')
 
 
