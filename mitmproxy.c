@@ -5064,6 +5064,18 @@ static bool head_is_all(const struct head *h, bool by_head)
                               h->status == 204 || h->status == 304);
 }
 
+/* Whether of these n bytes of a head some lines end in CR LF, and some do
+   not. */
+static bool head_is_mixed(const char *p, size_t n)
+{
+    bool with = false, without = false;
+
+    for (size_t i = 0; i < n; i++)
+        if (p[i] == '\n')
+            *(i > 0 && p[i - 1] == '\r' ? &with : &without) = true;
+    return with && without;
+}
+
 /* ---- bodies */
 
 /* The body that follows the head h, none of it read yet (RFC 9112, 6.3). ex is
@@ -7056,31 +7068,45 @@ static bool has_controls(const char *p, size_t n, bool blanks)
     return false;
 }
 
-/* Why the request to t whose head h is at p may not pass: somebody may read it
-   as one to another server; NULL: it may. */
-static const char *fence_objection(const struct target *t, const char *p,
+/* Why the request under way, whose head h is at p, may not pass: somebody may
+   read it as one to another server; NULL: it may. */
+static const char *fence_objection(const struct flow *f, const char *p,
                                    const struct head *h)
 {
     size_t line, len, name, value_len, n;
     const char *value, *rest, *target = p + h->target.at;
-    struct target named;
+    struct target t = f->ex.to, named;
+    bool framed = false;
+    uint64_t length;
 
+    strcpy(t.host, f->ex.host);     /* SNI's, where the way is to an address */
     if (has_controls(target, h->target.len, false))
         return "its target has blanks or control characters";
+    if (head_is_mixed(p + h->lead, h->len - h->lead))
+        return "of its lines some end in CR LF, and some in LF alone";
     if (same_word(p + h->method.at, h->method.len, "CONNECT"))
         return "it asks for a tunnel within a tunnel";
     if (*target != '/' && !same_word(target, h->target.len, "*") &&
         !(parse_absolute(target, h->target.len, &named, &rest, &n) &&
-          named.port == t->port && fence_agrees(t, named.host)))
-        return "its target names another host";
+          named.port == t.port && fence_agrees(&t, named.host) &&
+          memchr(target, '@', h->target.len - n) == NULL &&
+          (n == 0 || *rest == '/'))) /* http://a?@b/ goes to b, some say */
+        return "its target names another host, or may seem to";
     for (size_t at = h->fields; (line = next_line(p + at, h->len - at, &len)) >
          0 && len > 0; at += line) {
         if (!split_field(p + at, len, &name, &value, &value_len) ||
             token_size(p + at, name) < name || has_controls(p + at, len, true))
             return "its head has a line that is no plain field";
         if (field_is(p + at, name, "Host") &&
-            !fence_agrees_host(t, value, value_len))
+            !fence_agrees_host(&t, value, value_len))
             return "its Host names another";
+        if (!field_is(p + at, name, "Transfer-Encoding") &&
+            !field_is(p + at, name, "Content-Length"))
+            continue;
+        if (framed || !(same_word(value, value_len, "chunked") ||
+                        parse_length(value, value_len, &length)))
+            return "its length is told twice, or in an odd way";
+        framed = true;
     }
     return NULL;
 }
@@ -8840,18 +8866,6 @@ static bool chain_turn(struct chain *c)
     return true;
 }
 
-/* Whether of these n bytes of a head some lines end in CR LF, and some do
-   not. */
-static bool head_is_mixed(const char *p, size_t n)
-{
-    bool with = false, without = false;
-
-    for (size_t i = 0; i < n; i++)
-        if (p[i] == '\n')
-            *(i > 0 && p[i - 1] == '\r' ? &with : &without) = true;
-    return with && without;
-}
-
 /* The filters have printed an interim response (1xx) of n bytes, which goes out
    by itself, and counts as no body. False: there is no room. */
 static bool print_interim(struct writer *w, size_t n)
@@ -9218,7 +9232,7 @@ static bool request_begin(struct reader *r)
     }
     if (opt.only != NULL && fence_allows(f->ex.to.host, f->ex.to.port) &&
         f->server.status == 0 &&
-        (why = fence_objection(&f->ex.to, p, &r->head)) != NULL)
+        (why = fence_objection(f, p, &r->head)) != NULL)
         return flow_fail(f, 421, "the request to %s:%u is refused: %s",
                          f->ex.to.host, f->ex.to.port, why);
     f->spoken = true;

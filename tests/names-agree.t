@@ -60,6 +60,14 @@ for what, status, request in (
          lines('GET http://a@b@evil.test/ HTTP/1.1', GOOD)),
         ('an absolute target for a user', 421,
          lines('GET http://allowed.test@evil.test/ HTTP/1.1', GOOD)),
+        ('an absolute target with a user that looks like a host', 421,
+         lines('GET http://evil.test:80@allowed.test/ HTTP/1.1', GOOD)),
+        ('a backslash, which ends a host in browsers', 421,
+         lines('GET http://evil.test\\@allowed.test/ HTTP/1.1', GOOD)),
+        ('a fragment that looks like a host', 421,
+         lines('GET http://allowed.test#@evil.test/ HTTP/1.1', GOOD)),
+        ('a query that looks like a host', 421,
+         lines('GET http://allowed.test?@evil.test/ HTTP/1.1', GOOD)),
         ('an authority for a target', 421,
          lines('GET evil.test:80 HTTP/1.1', GOOD)),
         ('a tunnel within, in lower case', 421,
@@ -91,6 +99,23 @@ for what, status, request in (
          b'0\r\n\r\n' + HIDDEN),
         ('two lengths', 400, lines('POST / HTTP/1.1', GOOD, 'Content-Length: 0',
                                    'Content-Length: 5') + HIDDEN),
+        ('a coding in a line that LF alone ends', 421,
+         lines('POST / HTTP/1.1', GOOD, 'X: y\nTransfer-Encoding: chunked')
+         + b'0\r\n\r\n' + HIDDEN),
+        ('an end of the head that LF alone is', 421,
+         lines(GET, GOOD)[:-2] + b'\n' + HIDDEN),
+        *((repr(field), 421, lines('POST / HTTP/1.1', GOOD, field)
+           + b'0\r\n\r\n' + HIDDEN) for field in (
+               'Transfer-Encoding: chunked,',
+               'Transfer-Encoding: , chunked',
+               'Transfer-Encoding: chunked, chunked',
+               'Transfer-Encoding: gzip, chunked',
+               'Transfer-Encoding: identity, chunked',
+               'Transfer-Encoding: identity',
+               'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked',
+               'Transfer-Encoding: identity\r\nContent-Length: 5',
+               'Content-Length: 5, 5',
+               'Content-Length: 5\r\nContent-Length: 5')),
         ('a size line that LF ends', 400,
          POST + b'1;x\nx\r\n0\r\n\r\n' + HIDDEN),
         ('data that LF ends', 400, POST + b'1\r\nx\n0\r\n\r\n' + HIDDEN),
@@ -187,6 +212,20 @@ def _():
         client.start_tls(context, '127.0.0.1')  # which sends none
         client.send(lines(GET, GOOD))
         equal(client.read_message().status, 200, 'without SNI')
+
+
+@test('SNI and Host agree where the way is to an address, too')
+def _():
+    cert = make_leaf(names='DNS:allowed.test,DNS:evil.test')
+    with Origin(answer(reply()), tls=True, cert=cert) as origin, \
+            Proxy('--only-hosts', r'^(127\.0\.0\.1|(allowed|evil)\.test):') \
+            as proxy:
+        for status, host in ((200, 'allowed.test'), (421, 'evil.test'),
+                             (421, '127.0.0.1')):
+            client = proxy.tls('127.0.0.1:%d' % origin.port, 'allowed.test')
+            client.send(get('/', host='%s:%d' % (host, origin.port)))
+            equal(client.read_message().status, status, host)
+        check(b'evil' not in origin.rx, 'what the server got', origin.rx)
 
 
 @test('another SNI, or one that is an address')
