@@ -3277,9 +3277,15 @@ static void ca_load(const char *path)
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
     ca_chain();
-    if (opt.ca_for != NULL && ca.limits == NULL)
-        die("the CA in %s was made without --ca-for (remove it, and a new one "
-            "is made)", path);
+    for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next) {
+        unsigned char ip[32];
+        mbedtls_x509_buf name = general_name(a->name, ip);
+
+        if (ca.limits == NULL || !ca_may_sign(&name))
+            die("the CA in %s was made %s (remove it, and a new one is made)",
+                path, ca.limits ? "for other names than --ca-for has"
+                                : "without --ca-for");
+    }
 }
 
 /* ==== 10 TLS sessions ===================================================

@@ -106,6 +106,16 @@ def _():
     status, _, said = mitmproxy('-p', '0', '--ca', ca, '--ca-for', 'a.test')
     equal(status, 1, 'status')
     like(said, 'without --ca-for', 'why')
+    ca = scratch('cert.pem')
+    for names in ('a.test', '127.0.0.1'), ('127.0.0.1', 'x.a.test'):
+        with Proxy(*[word for name in names for word in ('--ca-for', name)],
+                   ca=ca):
+            pass
+    for name in 'b.test', 'test', '127.0.0.2', '::1':
+        status, _, said = mitmproxy('-p', '0', '--ca', ca, '--ca-for',
+                                    'a.test', '--ca-for', name)
+        equal(status, 1, 'status')
+        like(said, 'for other names than --ca-for has', 'why')
     equal(mitmproxy('--ca-for', 'a b')[0], 2, 'no name')
 
 
