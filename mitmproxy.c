@@ -7283,7 +7283,8 @@ static struct upshot exchange_upshot(const struct flow *f)
         o.word = ex->fate;
     else if (asked != NULL && !asked->to->request)
         o.word = "answered";
-    else if (chain_is_busy(asked) || chain_is_busy(c))
+    else if ((asked != NULL && asked->to->state != WRITE_DONE) ||
+             (c != NULL && c->to->state != WRITE_DONE))
         o.word = "failed";
     else if (asked != NULL || c != NULL)
         o.word = chain_changed(asked) || chain_changed(c) ? "changed"
