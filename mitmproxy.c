@@ -5374,6 +5374,15 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
     return parse_authority(p, (size_t)(path - p), t->tls ? 443 : 80, t);
 }
 
+/* Whether nobody can take for the host what stands beside it in an
+   absolute-form target, n bytes at p, of which the last are rest bytes of path
+   and query: no user, nor a query or a backslash with @ behind it. */
+static bool absolute_is_plain(const char *p, size_t n, size_t rest)
+{
+    return memchr(p, '@', n - rest) == NULL &&
+           (rest == 0 || p[n - rest] == '/');
+}
+
 /* ==== 16 other parsers ==================================================
    Of TLS the ClientHello, of HAProxy's PROXY protocol the first line, of
    WebSocket the frames; under the same contract. Limit: a ClientHello within
@@ -7095,8 +7104,7 @@ static const char *fence_objection(const struct flow *f, const char *p,
     if (*target != '/' && !same_word(target, h->target.len, "*") &&
         !(parse_absolute(target, h->target.len, &named, &rest, &n) &&
           named.port == t.port && fence_agrees(&t, named.host) &&
-          memchr(target, '@', h->target.len - n) == NULL &&
-          (n == 0 || *rest == '/'))) /* http://a?@b/ goes to b, some say */
+          absolute_is_plain(target, h->target.len, n)))
         return "its target names another host, or may seem to";
     for (size_t at = h->fields; (line = next_line(p + at, h->len - at, &len)) >
          0 && len > 0; at += line) {
@@ -8605,7 +8613,7 @@ static void put_origin(struct buf *out, const struct target *t,
 static void request_edit(struct flow *f, struct buf *b, const struct head *h)
 {
     const char *p = (char *)buf_at(b), *rest, *credentials = NULL;
-    bool forward = f->server.target.forward;
+    bool forward = f->server.target.forward, named;
     struct buf *origin;
     struct target t;
     size_t n;
@@ -8628,18 +8636,23 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
     if (credentials != NULL)
         head_add(b, credentials);
     p = (char *)buf_at(b);
-    if (!request_names(f, p, h, &t, &rest, &n)) {
-        if (!forward)
-            return;
-        origin = buf_scratch();
-        put_origin(origin, &f->ex.to, f->ex.host);
-        n = p[h->target.at] == '*' ? h->target.len : 0;
-        buf_splice(b, h->target.at, n, buf_at(origin), origin->len);
-        buf_free(origin);
-    } else if (!forward)            /* it becomes origin-form */
+    named = request_names(f, p, h, &t, &rest, &n);
+    if (named && !forward)          /* it becomes origin-form */
         buf_splice(b, h->target.at, h->target.len - n,
                    n == 0 && method_is(p, h, "OPTIONS") ? "*" : "/",
                    n == 0 || *rest != '/');
+    if (!forward ||
+        (named && absolute_is_plain(p + h->target.at, h->target.len, n)))
+        return;
+    if (!named) {
+        rest = p + h->target.at;
+        n = *rest == '*' ? 0 : h->target.len;
+    }
+    origin = buf_scratch();         /* that which filters were chosen by */
+    put_origin(origin, named ? &t : &f->ex.to, named ? t.host : f->ex.host);
+    buf_puts(origin, n > 0 && *rest != '/' ? "/" : "");
+    buf_splice(b, h->target.at, h->target.len - n, buf_at(origin), origin->len);
+    buf_free(origin);
 }
 
 /* Says how what the filters have printed goes on, framed like this. */
@@ -9076,7 +9089,7 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->path = *target == '/' || *target == '*';
     if (parse_absolute(target, n, &t, &rest, &n) && !f->tunnel &&
-        memchr(target, '@', h->target.len - n) == NULL)
+        absolute_is_plain(target, h->target.len, n))
         buf_put(url, target, h->target.len - n);
     else {
         t.port = ex->to.port;

@@ -398,6 +398,35 @@ def pump(source, sink):
         sink.shutdown(socket.SHUT_WR)
 
 
+@test('an HTTP proxy gets the host that filters were chosen by, and no other')
+def _():
+    def ask(client, target):
+        client.send(get(target, 'K: KEY', host='good.test'))
+        client.read_message()
+        line, head = bytes(above.conns[-1].rx).rsplit(b'GET ', 1)[-1].split(
+            b'\r\n', 1)
+        like(head, b'K: SECRET', target)
+        return line.decode()
+    for mode in ('-m', 'reverse:http://good.test'), ():
+        with Origin(answer(reply())) as above, Proxy(
+                *mode, '-x', 'http://127.0.0.1:%d' % above.port, '--match',
+                '~u ^http://good[.]test/', '--request', 'sed s/KEY/SECRET/') \
+                as proxy:
+            client = proxy.connect()
+            for target, path in ((
+                    ('/x', '/x'), ('//a.test/', '//a.test/'), ('?q', '/?q'),
+                    ('.a.test/', '/.a.test/'), ('@a.test', '/@a.test'),
+                    (':1@a.test/', '/:1@a.test/'),
+                    ('http://a.test/', '/http://a.test/')) if mode else (
+                    ('http://good.test/x', '/x'), ('http://good.test?q', '/?q'),
+                    ('http://good.test?@a.test/', '/?@a.test/'),
+                    ('http://good.test#@a.test/', '/#@a.test/'),
+                    ('http://u:p@good.test/', '/'),
+                    ('http://a.test\\@good.test/', '/'))):
+                equal(ask(client, target), 'http://good.test%s HTTP/1.1' % path,
+                      target)
+
+
 @test('a server that speaks first, in one piece with the answer to CONNECT')
 def _():
     def above(conn):
