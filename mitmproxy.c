@@ -9559,7 +9559,7 @@ static bool frames_begin(struct flow *f)
     f->answers.wanted = messages_wanted(f, false);
     if (!f->stream || !(f->asks.wanted || f->answers.wanted))
         return true;
-    tell(f, 1, EV_MESSAGE, "is WebSocket: its messages go through filters");
+    tell(f, 1, EV_NOTE, "is WebSocket: its messages go through filters");
     f->asks.state = f->answers.state = READ_FRAMES;
     return true;
 }
@@ -9653,6 +9653,23 @@ static bool message_begin(struct reader *r, const char *wrong)
     return true;
 }
 
+/* Tells --log-json of a message that r has read: its bytes before the filters,
+   and behind. */
+static void message_event(const struct reader *r, size_t came, size_t bytes,
+                          bool same)
+{
+    struct json j;
+
+    event_begin(&j, r->flow, EV_MESSAGE, 0);
+    json_put(&j, "opcode", false, r->frames.opcode == 1 ? "text" : "binary");
+    json_number(&j, "bytes", "%zu", bytes);
+    json_number(&j, "came", "%zu", came);
+    event_end(&j, r->request ? same ? "the client's: unchanged"
+                                    : "the client's: changed"
+                             : same ? "the server's: unchanged"
+                                    : "the server's: changed");
+}
+
 /* Writes what the filters have printed, once they are done, as one frame; where
    they changed nothing, the frames that came. */
 static bool write_message(struct writer *w)
@@ -9661,19 +9678,23 @@ static bool write_message(struct writer *w)
     struct buf *src = chain_out(c), *was;
     unsigned char opcode = c->from->frames.opcode;
     bool huge = src->len > MAX_HOLD, same;
+    size_t came;
 
     if (c->failed || !(huge || (chain_done(c) && w->to->out.len < MAX_BUF)))
         return false;
     was = buf_scratch();
     frames_open(was, buf_at(&c->kept), c->kept.len);
-    same = was->len == src->len &&
-           (was->len == 0 || memcmp(was->data, buf_at(src), was->len) == 0);
+    came = was->len;
+    same = came == src->len &&
+           (came == 0 || memcmp(was->data, buf_at(src), came) == 0);
     buf_free(was);
     if (huge || (!same && opcode == 1 && !is_utf8(buf_at(src), src->len))) {
         chain_fail(c, &c->run[c->count - 1], huge ? "it prints more than 1 MiB"
                    : "it prints a text that is not UTF-8");
         return true;
     }
+    if (events->fd >= 0 && (same || src->len > 0))
+        message_event(c->from, came, src->len, same);
     if (same)
         buf_move(&w->to->out, &c->kept, c->kept.len);
     else if (src->len > 0)

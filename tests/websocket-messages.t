@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """WebSocket messages through filters (~w): what they see and what goes on."""
+import json
+
 from ws import *
 
 WAYS = [('absolute', False), ('connect', False), ('connect', True),
@@ -691,6 +693,32 @@ def _():
             if shown:
                 proxy.wait_out(r"#1 >> 'the a'\n#1 << '\\x00a'\n")
         unlike(proxy.out(), 'the a' if not shown else 'the b', 'the output')
+
+
+@test('--log-json tells of each, and what filters have made of it')
+def _():
+    path = scratch('events')
+    with talk('--log-json', path, *both("sed 's/cloud/clouds/;/gone/d'")) as (
+            client, server, proxy):
+        client.send(frame(TEXT, b'a cloud', b'mask'))
+        client.send(frame(BINARY, b'abc', b'mask'))
+        client.send(frame(TEXT, b'gone', b'mask'))
+        client.send(frame(TEXT, b'', b'mask') + frame(TEXT, b'end', b'mask'))
+        while read_frame(server)[1] != b'end':
+            pass
+        server.send(frame(TEXT, b'sun'))
+        read_frame(client)
+        wait_for(lambda: slurp(path).count(b'"message"') == 6, 'the events')
+    told = [json.loads(line) for line in slurp(path).splitlines()]
+    equal([tuple(map(e.get, ('opcode', 'came', 'bytes', 'reason')))
+           for e in told if e['event'] == 'message'],
+          [('text', 7, 8, "the client's: changed"),
+           ('binary', 3, 3, "the client's: unchanged"),
+           (None, None, None, 'the filter printed nothing: a message is '
+            'dropped'), ('text', 0, 0, "the client's: unchanged"),
+           ('text', 3, 3, "the client's: unchanged"),
+           ('text', 3, 3, "the server's: unchanged")], 'the events')
+    check('"a cloud' not in slurp(path).decode(), 'no bodies')
 
 
 @test('SIGTERM ends a proxy with messages in filters')
