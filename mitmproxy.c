@@ -7103,7 +7103,8 @@ static const char *fence_objection(const struct flow *f, const char *p,
         return "it asks for a tunnel within a tunnel";
     if (*target != '/' && !same_word(target, h->target.len, "*") &&
         !(parse_absolute(target, h->target.len, &named, &rest, &n) &&
-          named.port == t.port && fence_agrees(&t, named.host) &&
+          named.port == t.port && named.tls == t.tls &&
+          fence_agrees(&t, named.host) &&
           absolute_is_plain(target, h->target.len, n)))
         return "its target names another host, or may seem to";
     for (size_t at = h->fields; (line = next_line(p + at, h->len - at, &len)) >

@@ -214,6 +214,19 @@ def _():
         equal(client.read_message().status, 200, 'without SNI')
 
 
+@test('an absolute target says http or https, as the connection is')
+def _():
+    for tls in False, True:
+        with fenced(tls=tls) as (origin, proxy):
+            for scheme in 'http', 'ws', 'https', 'wss':
+                same = tls == (scheme in ('https', 'wss'))
+                client = tunnel(proxy, tls)
+                client.send(lines('GET %s://allowed.test:%d/ HTTP/1.1'
+                                  % (scheme, 443 if tls else 80), GOOD))
+                equal(client.read_message().status, 200 if same else 421,
+                      scheme)
+
+
 @test('SNI and Host agree where the way is to an address, too')
 def _():
     cert = make_leaf(names='DNS:allowed.test,DNS:evil.test')
