@@ -177,7 +177,7 @@ enum {
                                quarter of the memory */
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
     MAX_RECORD = 16 << 10,  /* bytes of data in a TLS record, and at most ... */
-    MORE_RECORD = 2 << 10,  /* ... around these (RFC 5246, 6.2.3) */
+    MORE_RECORD = 128,      /* ... around these: header, IV, MAC, padding */
     MAX_LOG = 1 << 20,      /* bytes of log that wait for a slow reader */
     MAX_HELLO = 32 << 10,   /* bytes of a ClientHello */
     MAX_EARLY = 1 << 20,    /* bytes of early data that are passed over */
