@@ -6193,7 +6193,7 @@ static void facts_collect(struct facts *k, const struct flow *f,
     const struct target *to = *ex->host != '\0' ? &ex->to : &f->home;
     const char *pairs[][2] = {
         { "ID", k->id }, { "DIRECTION", direction },
-        { "SCHEME", *to->host == '\0' ? "" : to->tls ? "https" : "http" },
+        { "SCHEME", to->tls ? "https" : *ex->host != '\0' ? "http" : "" },
         { "HOST", *ex->host != '\0' ? ex->host : to->host },
         { "PORT", k->port }, { "METHOD", ex->method ? ex->method : "" },
         { "URL", ex->url ? ex->url : "" }, { "STATUS", k->status },

@@ -66,7 +66,8 @@ def _():
         client.send(get('b.test:443', host='b.test:443', method='CONNECT'))
         equal(client.read_message().status, 403, 'refused')
         deny = [e for e in wait('deny', 2) if e['event'] == 'deny'][1]
-        equal((deny['host'], deny['port']), ('b.test', 443), 'who, by CONNECT')
+        equal((deny['host'], deny['port'], deny.get('scheme')),
+              ('b.test', 443, None), 'who, by CONNECT: TLS or not, who knows')
         client = proxy.connect()
         client.send(get(origin.url('/fail'), host=origin.auth))
         page = client.read_message()
