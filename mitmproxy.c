@@ -1953,7 +1953,7 @@ static void options_check(void)
         size_t n;
 
         if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
-                            &rest, &n) || n > 1)
+                            &rest, &n) || n > 1 || strchr(opt.mode, '@'))
             misuse("--mode reverse: takes http://host:port or https://..., "
                    "not '%s'", opt.mode + 8);
     } else if (strcmp(opt.mode, "transparent") == 0 && ORIGINAL_DST != 0)

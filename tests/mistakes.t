@@ -43,6 +43,7 @@ for words, line, status in (
         ('-w - -- true', "is COMMAND's: .* -w take a file", 2),
         ('-w - --log-json /dev/stdout', 'cannot both be standard output', 2),
         ('-w x.all --log-json x.all', r'cannot both be x\.all ', 2),
+        ('--mode reverse:http://me:secret@a.test', 'takes http://host:port', 2),
         ('--mode socks5', r'regular \(SOCKS, too\)', 2)):
     test(words)(lambda words=words, line=line, status=status:
                 refused(words.split(), line, status))
