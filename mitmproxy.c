@@ -9426,7 +9426,7 @@ static bool read_head(struct reader *r)
 
 /* The request is complete, the answer not. If the client ends now, so does the
    server's input; and bytes that cannot be the next request make a stream at
-   once, instead of waiting for the answer. */
+   once, instead of waiting for the answer, unless filters are to get that. */
 static bool read_turn(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -9441,6 +9441,7 @@ static bool read_turn(struct reader *r)
     }
     if (f->tunnel && in->len > 0 && f->answers.state == READ_HEAD &&
         !f->ex.upgrade &&           /* else they may be that protocol's */
+        !text_wanted(f) &&          /* no way around a filter that wants it */
         head_more((char *)buf_at(in), in->len, true, &r->next) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;

@@ -149,4 +149,21 @@ def _():
                 equal(secret, tls and target == '/', target)
 
 
+@test('bytes behind a request are no way around the filters of its answer')
+def _():
+    def behave(conn):
+        conn.send(reply(conn.read_head()))
+        conn.read_all()
+    match = '--match', '~u ^https://localhost:'
+    with Origin(behave, tls=True) as origin, Proxy(
+            *match, '--request', ready('swap KEY file:' + KEY), *match,
+            '--response', ready('swap --body file:%s KEY' % KEY)) as proxy:
+        for tail in b'\0', b' ', b'x y\r\n', b'GET / HTTP/9.9\r\n\r\n':
+            client = proxy.tls(origin)
+            client.send(get('/', 'X-Key: KEY') + tail)
+            like(client.read_message().body, b'X-Key: KEY', show(tail))
+            client.finish()
+        like(origin.rx, SECRET.encode(), 'what the server got')
+
+
 run()
