@@ -4052,6 +4052,8 @@ static void end_tell(const struct flow *f, struct end *e, const char *last)
 static void end_close(struct end *e)
 {
     if (e->ssl != NULL) {
+        if (e->ready && tls_alt_rest != NULL)
+            tls_alt_rest(e->ssl, e->record); /* its buffers are others' then */
         mbedtls_ssl_free(e->ssl);
         free(e->ssl);
     }
