@@ -9159,13 +9159,15 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
    (RFC 7617). */
 static bool basic_is_authorized(const struct buf *value)
 {
+    const unsigned char *p = buf_at(value);
     unsigned char login[512];
-    size_t n;
+    size_t n, at = 6;
 
-    return value->len > 6 &&
-           strncasecmp((char *)buf_at(value), "Basic ", 6) == 0 &&
-           mbedtls_base64_decode(login, sizeof login, &n, buf_at(value) + 6,
-                                 value->len - 6) == 0 &&
+    while (at < value->len && p[at] == ' ')
+        at++;                       /* RFC 9110, 11.4: one or more */
+    return value->len > at && strncasecmp((char *)p, "Basic ", 6) == 0 &&
+           mbedtls_base64_decode(login, sizeof login, &n, p + at,
+                                 value->len - at) == 0 &&
            is_authorized(login, n);
 }
 

@@ -109,7 +109,7 @@ def _():
     with Origin(answer(lambda r: reply(r.head))) as origin, \
             Proxy(*AUTH) as proxy:
         for field in ('proxy-AUTHORIZATION:' + basic(),
-                      'Proxy-Authorization: \t basic ' + basic()[6:] + '  ',
+                      'Proxy-Authorization: \t basic   ' + basic()[6:] + '  ',
                       'X: y\r\nProxy-Authorization: %s\r\nZ: z' % basic()):
             response = ask(proxy, origin.url(), field)
             equal(response.status, 200, 'status for ' + field)
