@@ -8558,14 +8558,15 @@ static void exchange_method(struct flow *f, const char *p,
     f->ex.upgrade = h->upgrade;
 }
 
-/* Whether a response filter may match the answer to the request under way, and
-   wants to read text: then the server is asked for no Content-Encoding. */
-static bool text_wanted(const struct flow *f)
+/* Whether a response filter may match the answer to the request under way: any,
+   or one that wants to read text, so that the server is asked for no
+   Content-Encoding. */
+static bool answer_wanted(const struct flow *f, bool any)
 {
     struct subject s = exchange_subject(&f->ex, false, NULL, NULL);
 
     for (const struct filter *g = opt.filters; g && !f->untouched; g = g->next)
-        if (!g->request && !g->raw && (match_eval(g->match, &s) & 1))
+        if (!g->request && (any || !g->raw) && (match_eval(g->match, &s) & 1))
             return true;
     return false;
 }
@@ -8628,9 +8629,9 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
         head_set(b, h->fields, "Proxy-Connection", NULL, NULL);
     if (!f->tunnel && (!forward || credentials != NULL))
         head_set(b, h->fields, "Proxy-Authorization", NULL, NULL);
-    if (text_wanted(f))
+    if (answer_wanted(f, false))
         head_set(b, h->fields, "Accept-Encoding", "identity", NULL);
-    if (h->h2c && (text_wanted(f) || opt.only != NULL)) {
+    if (h->h2c && (answer_wanted(f, false) || opt.only != NULL)) {
         head_without_h2c(b, h);
         f->ex.upgrade = !h->h2c_alone;
     }
@@ -9010,8 +9011,8 @@ static void message_tell(const struct reader *r)
     tell(f, 2, r->request ? EV_REQUEST : EV_NOTE, "%s has come: a head of %zu "
          "bytes, %s%s", what, r->head.len, r->head.unclear ? "a body of which "
          "nobody can tell the end" : ends[r->body.framing], r->request &&
-         text_wanted(f) ? "; Accept-Encoding becomes identity, as a filter may "
-         "want text" : "");
+         answer_wanted(f, false) ? "; Accept-Encoding becomes identity, as a "
+         "filter may want text" : "");
 }
 
 /* Gives the message whose head r has read a chain, if filters match, and the
@@ -9445,7 +9446,7 @@ static bool read_turn(struct reader *r)
     }
     if (f->tunnel && in->len > 0 && f->answers.state == READ_HEAD &&
         !f->ex.upgrade &&           /* else they may be that protocol's */
-        !text_wanted(f) &&          /* no way around a filter that wants it */
+        !answer_wanted(f, true) &&  /* no way around a filter that wants it */
         head_more((char *)buf_at(in), in->len, true, &r->next) < 0)
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;

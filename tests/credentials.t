@@ -155,15 +155,20 @@ def _():
         conn.send(reply(conn.read_head()))
         conn.read_all()
     match = '--match', '~u ^https://localhost:'
-    with Origin(behave, tls=True) as origin, Proxy(
-            *match, '--request', ready('swap KEY file:' + KEY), *match,
-            '--response', ready('swap --body file:%s KEY' % KEY)) as proxy:
-        for tail in b'\0', b' ', b'x y\r\n', b'GET / HTTP/9.9\r\n\r\n':
-            client = proxy.tls(origin)
-            client.send(get('/', 'X-Key: KEY') + tail)
-            like(client.read_message().body, b'X-Key: KEY', show(tail))
-            client.finish()
-        like(origin.rx, SECRET.encode(), 'what the server got')
+    hide = scratch('hide', 's/%s/%s/g' % (SECRET, 'x' * len(SECRET)))
+    for scrub in (['--response', ready('swap --body file:%s KEY' % KEY)],
+                  ['--raw', '--response', 'sed -f ' + hide]):
+        with Origin(behave, tls=True) as origin, Proxy(
+                *match, '--request', ready('swap KEY file:' + KEY),
+                *match, *scrub) as proxy:
+            for tail in b'\0', b' ', b'x y\r\n', b'GET / HTTP/9.9\r\n\r\n':
+                client = proxy.tls(origin)
+                client.send(get('/', 'X-Key: KEY') + tail)
+                body = client.read_message().body
+                check(b'X-Key: ' in body and SECRET.encode() not in body,
+                      'the answer, behind %s' % show(tail), body)
+                client.finish()
+            like(origin.rx, SECRET.encode(), 'what the server got')
 
 
 run()
