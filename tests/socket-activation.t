@@ -61,9 +61,8 @@ def _():
             ['systemd-socket-activate', '-l', path, PROGRAM, '--ca',
              scratch('ca.pem')], stdout=f, stderr=f)
         try:
-            wait_for(lambda: os.path.exists(path), 'the socket')
             client = Conn(socket.socket(socket.AF_UNIX))
-            client.sock.connect(path)
+            wait_for(lambda: client.sock.connect_ex(path) == 0, 'the socket')
             client.send(get(origin.url(), host=origin.auth))
             equal(client.read_message().body, b'page', 'the page')
             client.close()
