@@ -3992,7 +3992,7 @@ static bool tls_pump(struct end *e)
     return moved;
 }
 
-/* Ends an end's TLS by close_notify, as far as that can be sent at once. */
+/* end_part() in attempt(). */
 static void end_notify(void *it)
 {
     struct end *e = it;
@@ -4000,6 +4000,15 @@ static void end_notify(void *it)
     end_finish(e, END_WELL);
     tls_pump(e);
     end_write(e);
+}
+
+/* Ends e's TLS, if any, by close_notify (RFC 8446, 6.1), if that can be sent at
+   once; but not behind the peer's own end, as nobody is left there to hear it.
+   Whether it did. */
+static bool end_part(struct end *e)
+{
+    return e->ssl != NULL && e->ready && !e->ended && e->ending < END_SEALED &&
+           attempt(end_notify, e) && e->ending == END_SHUT;
 }
 
 /* How e's peer has ended its side of the connection, or NULL: not yet. unread
@@ -5283,7 +5292,7 @@ static void head_frame(struct buf *b, const struct head *h, int framing,
 {
     char field[40], *number = field + sizeof "Content-Length:";
     bool stays = framing == SET_CHUNKED ? h->chunked :
-                 framing == SET_LENGTH && !h->coded;
+                 framing == SET_LENGTH && !h->coded && h->unclear == NULL;
 
     if (framing == STAYS)
         return;
@@ -6977,21 +6986,19 @@ static void inquiry_end(struct server *s)
     s->inquiry = NULL;
 }
 
-/* Leaves the server: closes the connection, or gives up reaching it. TLS ends
-   by close_notify (RFC 8446, 6.1), but not within a request, nor behind the
-   server's own end, as there is nobody left to hear it. */
+/* Leaves the server: closes the connection, or gives up reaching it. Within a
+   request that is a cut. */
 static void server_drop(struct flow *f)
 {
     struct server *s = &f->server;
+    bool parted = !f->stream && (f->up.state == WRITE_NOTHING ||
+                                 f->up.state == WRITE_DONE) &&
+                  end_part(&s->end);
 
     inquiry_end(s);
-    if (s->end.ssl != NULL && s->end.ready && !s->end.ended && !f->stream &&
-        (f->up.state == WRITE_NOTHING || f->up.state == WRITE_DONE))
-        attempt(end_notify, &s->end);
     if (f->stream && s->end.ending != END_SHUT) /* it was not ended: cut */
         end_reset(&s->end, true);
-    end_tell(f, &s->end, f->stream ? "RST" : s->end.ending == END_SHUT ? NULL
-                                             : "close()");
+    end_tell(f, &s->end, parted ? NULL : f->stream ? "RST" : "close()");
     end_close(&s->end);
     known_drop(s->known);
     *s = (struct server){ .end = { .fd = -1 } };
@@ -9110,6 +9117,9 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
    200. */
 static bool tunnel_begin(struct flow *f)
 {
+    if (!fence_allows(f->home.host, f->home.port))
+        return flow_fail(f, 403, "%s:%u is not among --only-hosts",
+                         f->home.host, f->home.port);
     tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u" MORE "(CONNECT): "
          "answered 200 before the server is asked, so that failures can be "
          "told inside TLS", f->peer, f->home.host, f->home.port);
@@ -9226,9 +9236,7 @@ static bool request_begin(struct reader *r)
 
     if (!f->tunnel && connect_target(p, &r->head, &t)) {
         f->home = t;
-        return fence_allows(t.host, t.port) ? tunnel_begin(f) :
-               flow_fail(f, 403, "%s:%u is not among --only-hosts", t.host,
-                         t.port);
+        return tunnel_begin(f);
     }
     r->body = body_begin(&r->head, &f->ex);
     exchange_begin(r, p);
@@ -9366,7 +9374,7 @@ static bool server_idle(struct flow *f)
             flow_close(f);
     } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
         server_renew(f);
-    else if (e->ended && !f->spoken && (e->alert != 0 || e->tls_error != 0))
+    else if (e->ended && !f->spoken && e->tls_error != 0)
         server_fail(f, "TLS with %s:%u broke off: %s (%s)",
                     f->server.target.host, f->server.target.port,
                     tls_trouble(e), tls_number(e)); /* TLS 1.3 refuses ours
@@ -10564,12 +10572,13 @@ static bool flow_idle(const struct flow *f)
    tells that, where without TLS a FIN would look like the end. */
 static void flow_free(struct flow *f)
 {
-    bool cut = f->client.ssl == NULL && !flow_idle(f);
+    bool idle = flow_idle(f), cut = f->client.ssl == NULL && !idle,
+         parted = idle && end_part(&f->client);
 
     exchange_tell(f);
     if (f->client.ending != END_SHUT)
         end_reset(&f->client, cut);
-    end_tell(f, &f->client, cut ? "RST" : "close()");
+    end_tell(f, &f->client, parted ? NULL : cut ? "RST" : "close()");
     server_drop(f);
     messages_reset(f);
     tell(f, 1, EV_CLOSE, "%s has gone" MORE "after %lu exchange%s", f->peer,

@@ -51,6 +51,15 @@ def _():
               'message')
 
 
+@test('no coding with a blank before its colon stays beside a length')
+def _():
+    got, kept = fetched(reply(b'x' * 10), printer(
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding : identity\r\nA: b\r\n\r\n'
+        b'hello'))
+    equal((got.raw, kept), (b'HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5'
+                            b'\r\n\r\nhello', True), 'message')
+
+
 @test('a length that the filter deleted is added')
 def _():
     got, kept = fetched(reply(b'abc'), printer(

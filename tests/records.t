@@ -94,7 +94,7 @@ def _():
         equal(server.rx, b'good', 'what the server got')
 
 
-@test('a client that leaves: the server gets close_notify, but not in a request')
+@test('a client that leaves: the server gets close_notify, if in no request')
 def _():
     for number, (more, end) in enumerate((
             ((), 'eof'), (('Content-Length: 9',), 'cut'),
@@ -113,6 +113,31 @@ def _():
             server.read_all()
             check(server.end in (end, 'reset' if more else end), 'the end of '
                   'request %d' % number, server.end)
+
+
+@test('the proxy stops: a client gets close_notify, if in no page')
+def _():
+    def behave(conn):
+        conn.read_head()
+        conn.send(reply(b'x'))
+        conn.read_head()
+        conn.send(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx')
+        conn.read_all()
+    for end in 'eof', 'cut':
+        with Origin(behave, tls=True) as origin, Proxy() as proxy:
+            client = proxy.tls(origin)
+            client.send(get('/'))
+            client.read_message()
+            if end == 'cut':
+                client.send(get('/'))
+                client.read_head()
+            os.kill(proxy.pid, signal.SIGTERM)
+            if end == 'cut':
+                proxy.wait_log('stopping')
+                os.kill(proxy.pid, signal.SIGTERM)      # at once
+            client.read_all()
+            check(client.end in (end, 'reset' if end == 'cut' else end),
+                  'the end', client.end)
 
 
 run()
