@@ -189,7 +189,8 @@ enum {
     MAX_ADDRS = 8,          /* addresses tried of one name */
     MAX_CHAIN = 8,          /* filters a direction */
     READ_SIZE = 16 << 10,   /* bytes asked of the kernel at once ... */
-    BULK_SIZE = 256 << 10,  /* ... and from a peer that has sent as many */
+    BULK_SIZE = 256 << 10,  /* ... from a peer that has sent as many ... */
+    SHARED_SIZE = 64 << 10, /* ... and that while others converse */
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
     PACE = 1 << 10,         /* bytes a second by which a peer keeps a filter
@@ -447,7 +448,7 @@ struct end {
                                verified; the client was shown ours */
     unsigned char tickets;  /* how many of the server's were kept */
     unsigned char alert;    /* the number of the last alert in plain text */
-    bool bulk;              /* the last read() filled all the room there was */
+    bool bulk;              /* the last read() gave all that was wanted */
     bool fd_done;           /* read() gave 0 */
     enum { NOT_ENDED, ENDED_WELL, ENDED_CUT } ended; /* no more comes into in */
     enum { NOT_ENDING, END_WELL, END_CUT, END_RESET, END_SEALED,
@@ -700,6 +701,7 @@ struct flow {
                                just sent: --only-hosts lets none through */
     bool wake;              /* something happened to it in this turn */
     double woken;           /* when that was the last time */
+    double bulk;            /* when it was last in bulk */
     bool over;              /* to be freed by flow_settle() */
     struct sockaddr_storage addr; /* the client's; and as a text: */
     char peer[64];
@@ -745,6 +747,7 @@ static int nflows;
 static bool full_turn;              /* sleeping flows are looked at, too */
 static unsigned long turn;          /* of the loop, counted */
 static unsigned long bulk_flows;    /* in bulk, that could go on in this turn */
+static unsigned long quiet_flows;   /* awake, and not in bulk for a while */
 static struct child *children;
 static struct chain *chains;        /* the oldest is the first */
 static size_t waiting_len;          /* bytes for and from coprocesses */
@@ -1070,13 +1073,13 @@ PRINTF(2, 3) static void buf_printf(struct buf *b, const char *format, ...)
     buf_puts(b, text);
 }
 
-/* Appends what fd has, with room for n bytes or more. As read(). */
+/* Appends what fd has, n bytes at most. As read(). */
 static ssize_t buf_read(struct buf *b, int fd, size_t n)
 {
     ssize_t got;
 
     buf_reserve(b, n);
-    got = read(fd, buf_at(b) + b->len, b->cap - b->start - b->len);
+    got = read(fd, buf_at(b) + b->len, n);
     b->len += got > 0 ? (size_t)got : 0;
     return got;
 }
@@ -3469,9 +3472,11 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
 static bool end_read(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_in : &e->in;
-    ssize_t n = buf_read(b, e->fd, e->bulk ? BULK_SIZE : READ_SIZE);
+    size_t wanted = !e->bulk ? READ_SIZE :
+                    quiet_flows > 0 ? SHARED_SIZE : BULK_SIZE;
+    ssize_t n = buf_read(b, e->fd, wanted);
 
-    e->bulk = n > 0 && b->start + b->len == b->cap;
+    e->bulk = n == (ssize_t)wanted;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n > 0) {
@@ -11084,14 +11089,19 @@ static bool flow_is_bulk(const struct flow *f)
             fds_has(readable, s->fd) || fds_has(writable, s->fd));
 }
 
-/* Counts the flows in bulk. With n of them each gets one turn of n, so that
-   others need not wait until all have moved what fits into their buffers. */
+/* Counts the flows in bulk. With n of them each gets one turn of n, and reads
+   less at once if there are others, which so need not wait until all have
+   moved what fits into their buffers. */
 static void bulk_count(void)
 {
     turn++;
-    bulk_flows = 0;
-    for (const struct flow *f = flows; f && now - f->woken < AWAKE; f = f->next)
-        bulk_flows += flow_is_bulk(f);
+    bulk_flows = quiet_flows = 0;
+    for (struct flow *f = flows; f && now - f->woken < AWAKE; f = f->next)
+        if (flow_is_bulk(f)) {
+            bulk_flows++;
+            f->bulk = now;
+        } else if (now - f->bulk > AWAKE)
+            quiet_flows++;
 }
 
 /* Lets a flow go as far as it can, if something has come or it was woken. What

@@ -216,6 +216,34 @@ static void test_buf_eat(void)
     buf_free(&b);
 }
 
+/* What an end reads at once: a little, from a peer that has sent as much a lot,
+   and of that less while others converse. */
+static void test_read_sizes(void)
+{
+    static const char block[BULK_SIZE];
+    size_t sizes[] = { READ_SIZE, BULK_SIZE, SHARED_SIZE, 100, 10, 0 };
+    struct end e = { .fd = -1 };
+    FILE *f = tmpfile();
+
+    if (f == NULL || fwrite(block, 1, BULK_SIZE, f) != BULK_SIZE ||
+        fwrite(block, 1, BULK_SIZE, f) != BULK_SIZE || fflush(f) != 0)
+        die("cannot write a file");
+    e.fd = fileno(f);
+    for (int i = 0; sizes[i] != 0; i++) {
+        size_t before = e.in.len;
+        long end = 2L * BULK_SIZE;
+
+        quiet_flows = i == 2;
+        lseek(e.fd, sizes[i] < READ_SIZE ? end - (long)sizes[i] : 0, SEEK_SET);
+        check(end_read(&e) && e.in.len - before == sizes[i],
+              "read %d gives %zu bytes, not %zu", i, e.in.len - before,
+              sizes[i]);
+    }
+    quiet_flows = 0;
+    buf_free(&e.in);
+    fclose(f);
+}
+
 static void test_buf_reserve(void)
 {
     struct buf b = { 0 };
@@ -3589,6 +3617,7 @@ int main(void)
     test("buffers: what is put is there", test_buf_put);
     test("buffers: eating", test_buf_eat);
     test("buffers: room", test_buf_reserve);
+    test("what is read at once", test_read_sizes);
     test("buffers: moving, by swap and by copy", test_buf_move);
     test("buffers: trimming", test_buf_trim);
     test("buffers: as a plain array would do it", test_buf_random);
