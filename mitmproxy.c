@@ -72,9 +72,8 @@
    what certificates are shown. */
 
 /* ==== 1 platform and limits =============================================
-   Headers, what differs between systems and between versions of Mbed TLS, and
-   every bound on bytes, seconds and counts. Limit: POSIX, and what Linux and
-   the BSDs add to it. */
+   Headers, what differs between processors and versions of Mbed TLS, and
+   every bound on bytes, seconds and counts. Limit: Linux. */
 
 #define _GNU_SOURCE
 
@@ -87,6 +86,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -104,6 +104,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -144,26 +145,8 @@
 enum { PSS_BUG = MBEDTLS_VERSION_NUMBER == 0x03060600 ||
                  MBEDTLS_VERSION_NUMBER == 0x04010000 };
 
-#if defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
-#elif defined(__aarch64__) || defined(__arm__)
-#include <sys/auxv.h>
-#endif
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
-/* What transparent mode asks the kernel: netfilter's SO_ORIGINAL_DST, which
-   has this number for IPv6, too, and TPROXY's socket options. */
-#ifdef __linux__
+/* netfilter's SO_ORIGINAL_DST, which has this number for IPv6, too. */
 enum { ORIGINAL_DST = 80 };
-#else
-enum { ORIGINAL_DST = 0 };
-#define SOL_IP IPPROTO_IP
-#define SOL_IPV6 IPPROTO_IPV6
-#define IP_TRANSPARENT 0
-#define IPV6_TRANSPARENT 0
-#endif
 
 #define VERSION "0.1"
 
@@ -266,9 +249,7 @@ static const struct { double seconds; const char *what; } waits[] = {
 static int cpu_has_aes(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
-    static unsigned a, b, c, d;
-
-    return (c != 0 || __get_cpuid(1, &a, &b, &c, &d)) && (c & bit_AES) != 0;
+    return __builtin_cpu_supports("aes") != 0;
 #elif defined(__aarch64__)
     return (getauxval(AT_HWCAP) & 1 << 3) != 0;
 #elif defined(__arm__) && __ARM_ARCH >= 8 /* else Mbed TLS has no code */
@@ -660,10 +641,10 @@ struct exchange {
 };
 
 /* What may happen to a flow, for the log. */
-enum event {
-    EV_OPEN, EV_DENY, EV_TLS, EV_REQUEST, EV_RESPONSE, EV_FILTER, EV_MESSAGE,
-    EV_CLOSE, EV_NOTE
-};
+static const char EV_OPEN[] = "open", EV_DENY[] = "deny", EV_TLS[] = "tls",
+    EV_REQUEST[] = "request", EV_RESPONSE[] = "response",
+    EV_FILTER[] = "filter", EV_MESSAGE[] = "message", EV_CLOSE[] = "close",
+    EV_NOTE[] = "note";
 
 /* A client's connection, and the server connection that it owns. */
 struct flow {
@@ -919,15 +900,10 @@ static bool parse_number(const char *s, long max, long *n)
 /* Reads seconds, 30 or 0.5 or .5; false when s is none. */
 static bool parse_seconds(const char *s, double *seconds)
 {
-    bool good = isdigit((unsigned char)s[*s == '.']);
-    double unit = 1;
+    char *end;
 
-    for (*seconds = 0; isdigit((unsigned char)*s); s++)
-        *seconds = *seconds * 10 + (*s - '0');
-    if (*s == '.')
-        while (isdigit((unsigned char)*++s))
-            *seconds += (*s - '0') * (unit /= 10);
-    return good && *s == '\0';
+    *seconds = strtod(s, &end);
+    return *s != '\0' && *end == '\0' && s[strspn(s, "0123456789.")] == '\0';
 }
 
 /* The number that n bytes at p are, 8 at most, in network byte order. */
@@ -958,20 +934,24 @@ static void unescape(char *s)
         }
 }
 
-/* The number in a control group's file, if that has a lower one than most. */
-static uint64_t cgroup_limit(const char *base, const char *group,
-                             const char *file, uint64_t most)
+/* The lowest number in the file of a control group (a line, which is changed)
+   and of those above it: most, if none is lower. */
+static uint64_t cgroup_limit(const char *base, char *group, const char *file,
+                             uint64_t most)
 {
-    char path[2 * PATH_MAX], text[32] = "max";
-    uint64_t limit = most;
-    int fd;
+    for (group[strcspn(group, "\n")] = '\0';; *strrchr(group, '/') = '\0') {
+        char path[2 * PATH_MAX], text[32] = "max";
+        int fd;
 
-    snprintf(path, sizeof path, "%s%s/%s", base, group, file);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && *text != 'm')
-        limit = strtoull(text, NULL, 10);
-    fd_close(&fd);
-    return limit < most ? limit : most;
+        snprintf(path, sizeof path, "%s%s/%s", base, group, file);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && *text != 'm' &&
+            strtoull(text, NULL, 10) < most)
+            most = strtoull(text, NULL, 10);
+        fd_close(&fd);
+        if (*group == '\0')
+            return most;
+    }
 }
 
 /* The bytes of memory that we may have: the machine's, or what a control group
@@ -979,7 +959,7 @@ static uint64_t cgroup_limit(const char *base, const char *group,
 static uint64_t memory_size(void)
 {
     static uint64_t size;
-    char line[PATH_MAX], *group;
+    char line[PATH_MAX];
     struct rlimit as;
     FILE *f = size != 0 ? NULL : fopen("/proc/self/cgroup", "re");
 
@@ -988,20 +968,12 @@ static uint64_t memory_size(void)
                (uint64_t)sysconf(_SC_PAGESIZE);
     if (getrlimit(RLIMIT_AS, &as) == 0 && as.rlim_cur < size)
         size = as.rlim_cur;
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        bool v2 = strncmp(line, "0::/", 4) == 0;
-
-        if (!v2 && strstr(line, ":memory:/") == NULL)
-            continue;
-        group = strchr(line, '/');
-        for (group[strcspn(group, "\n")] = '\0';; *strrchr(group, '/') = '\0') {
-            size = cgroup_limit(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory",
-                                group, v2 ? "memory.max"
-                                : "memory.limit_in_bytes", size);
-            if (*group == '\0')
-                break;
-        }
-    }
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "0::/", 4) == 0)
+            size = cgroup_limit("/sys/fs/cgroup", line + 3, "memory.max", size);
+        else if (strstr(line, ":memory:/") != NULL)
+            size = cgroup_limit("/sys/fs/cgroup/memory", strchr(line, '/'),
+                                "memory.limit_in_bytes", size);
     if (f != NULL)
         fclose(f);
     return size;
@@ -1386,13 +1358,6 @@ static const char *name_of(const char *names, unsigned number)
     return t;
 }
 
-static const char *const event_names[] = {
-    [EV_OPEN] = "open", [EV_DENY] = "deny", [EV_TLS] = "tls",
-    [EV_REQUEST] = "request", [EV_RESPONSE] = "response",
-    [EV_FILTER] = "filter", [EV_MESSAGE] = "message", [EV_CLOSE] = "close",
-    [EV_NOTE] = "note"
-};
-
 /* What is known of an exchange, for a filter's environment and for events:
    pairs of a name and a text, which is "" where it is not known; NULL ends
    them. */
@@ -1441,7 +1406,7 @@ PRINTF(3, 4) static void json_number(struct json *j, const char *key,
 
 /* Begins the line of an event of f's: when, what, and whose. status is that of
    an answer, or 0. */
-static void event_begin(struct json *j, const struct flow *f, enum event what,
+static void event_begin(struct json *j, const struct flow *f, const char *what,
                         int status)
 {
     struct facts k;
@@ -1453,7 +1418,7 @@ static void event_begin(struct json *j, const struct flow *f, enum event what,
     sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
     j->n = 0;
     json_put(j, "time", false, text);
-    json_put(j, "event", false, event_names[what]);
+    json_put(j, "event", false, what);
     json_number(j, "flow", "%lu", f->number);
     json_number(j, "ms", "%.3f", (clock_now() - f->born) * 1000);
     facts_collect(&k, f, "", status, NULL);
@@ -1485,7 +1450,7 @@ static bool is_told(int level)
 /* Says what has happened to f: to people, if they asked for as much (level as
    for say()), and to --log-json, for which MORE and what follows are left
    out. */
-PRINTF(4, 5) static void tell(const struct flow *f, int level, enum event what,
+PRINTF(4, 5) static void tell(const struct flow *f, int level, const char *what,
                               const char *format, ...)
 {
     char text[2048], id[32] = "", at[32] = "", *more;
@@ -1959,7 +1924,7 @@ static void options_check(void)
                             &rest, &n) || n > 1 || strchr(opt.mode, '@'))
             misuse("--mode reverse: takes http://host:port or https://..., "
                    "not '%s'", opt.mode + 8);
-    } else if (strcmp(opt.mode, "transparent") == 0 && ORIGINAL_DST != 0)
+    } else if (strcmp(opt.mode, "transparent") == 0)
         opt.transparent = true;
     else if (strcmp(opt.mode, "regular") != 0)
         misuse("--mode is regular (SOCKS, too), transparent (on Linux) or "
