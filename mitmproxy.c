@@ -2284,8 +2284,8 @@ struct tap {
     uint32_t next[2];       /* sequence number that each is at */
 };
 
-/* Writes v in network byte order, 2 or 4 bytes. */
-static void put_number(unsigned char *p, size_t size, uint32_t v)
+/* Writes v in network byte order, as so many bytes. */
+static void put_number(unsigned char *p, size_t size, uint64_t v)
 {
     for (size_t i = 0; i < size; i++)
         p[i] = (unsigned char)(v >> 8 * (size - 1 - i));
@@ -3327,7 +3327,7 @@ static void tickets_rotate(void)
         die("there are no random numbers");
     for (uint64_t i = period > last + 1 ? period - 1 : last + 1; i <= period;
          i++) {
-        put_number(secret + 32, 4, (uint32_t)i);
+        put_number(secret + 32, 4, i);
         sha256(secret, sizeof ticket_secret, key);
         mbedtls_ssl_ticket_rotate(&tls_tickets, secret + 32, 4, key,
                                   sizeof key, 24 * 3600);
@@ -3370,12 +3370,10 @@ static void tls_init(void)
            handshake, in which they must show the same one as in the first */
         mbedtls_ssl_conf_renegotiation(c, role == MBEDTLS_SSL_IS_CLIENT);
 #endif
-        if (role == MBEDTLS_SSL_IS_SERVER) {
-            mbedtls_ssl_conf_cert_cb(c, tls_own_cert);
-            mbedtls_ssl_conf_session_tickets_cb(c, mbedtls_ssl_ticket_write,
-                                                mbedtls_ssl_ticket_parse,
-                                                &tls_tickets);
-        }
+        mbedtls_ssl_conf_cert_cb(c, tls_own_cert); /* a server's, as these: */
+        mbedtls_ssl_conf_session_tickets_cb(c, mbedtls_ssl_ticket_write,
+                                            mbedtls_ssl_ticket_parse,
+                                            &tls_tickets);
     }
     if (error != 0)
         die("cannot set up TLS");
@@ -3415,11 +3413,9 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
         n > 64)
         return;
     len = sprintf(line, "%s ", labels[type]);
-    for (size_t i = 0; i < 32; i++)
-        len += sprintf(line + len, "%02x", client_random[i]);
-    line[len++] = ' ';
-    for (size_t i = 0; i < n; i++)
-        len += sprintf(line + len, "%02x", secret[i]);
+    for (size_t i = 0; i < 32 + n; i++)
+        len += sprintf(line + len, "%s%02x", i == 32 ? " " : "",
+                       i < 32 ? client_random[i] : secret[i - 32]);
     line[len++] = '\n';
     sink_put(key_log, line, (size_t)len);
     mbedtls_platform_zeroize(line, sizeof line);
@@ -3578,7 +3574,7 @@ static bool tls_join(struct end *e)
         if (p[len + 5] != 22 || next == 0 || len + next > 16384)
             break;
         memmove(p + 5, p, 5 + len);
-        put_number(p + 8, 2, (uint32_t)(len + next));
+        put_number(p + 8, 2, len + next);
         buf_eat(&e->wire_in, 5);
     }
     return true;
@@ -3687,26 +3683,15 @@ static void tls_keep_session(struct end *e)
 /* Whether a signature by crt's key is checked quickly. With an RSA exponent as
    long as the modulus it takes half a second, and a server that only wants to
    keep us busy needs no private key for that; real exponents have 17 bits. No
-   API of Mbed TLS 4 tells the exponent, which is the last number in the key's
-   DER (RFC 3279, 2.3.1). */
+   API of Mbed TLS 4 tells the exponent; but a key's DER (RFC 3279, 2.3.1) has
+   beside modulus and exponent 35 bytes, of numbers of 2048 bits and more, and
+   perhaps a zero before the exponent. */
 static bool key_is_quick(const mbedtls_x509_crt *crt)
 {
-    unsigned char *p = crt->pk_raw.p, *end = p + crt->pk_raw.len;
-    size_t n = 0;
+    size_t modulus = (mbedtls_pk_get_bitlen(&crt->pk) + 7) / 8;
 
-    if (!key_is_rsa(&crt->pk))
-        return true;
-    if (mbedtls_asn1_get_tag(&p, end, &n, SEQUENCE) != 0 ||
-        mbedtls_asn1_get_tag(&p, end, &n, SEQUENCE) != 0)
-        return false;
-    p += n;                         /* the algorithm */
-    if (mbedtls_asn1_get_bitstring_null(&p, end, &n) != 0 ||
-        mbedtls_asn1_get_tag(&p, end, &n, SEQUENCE) != 0 ||
-        mbedtls_asn1_get_tag(&p, end, &n, MBEDTLS_ASN1_INTEGER) != 0)
-        return false;
-    p += n;                         /* the modulus */
-    return mbedtls_asn1_get_tag(&p, end, &n, MBEDTLS_ASN1_INTEGER) == 0 &&
-           n > 0 && n - (*p == 0) <= MAX_EXPONENT / 8;
+    return !key_is_rsa(&crt->pk) ||
+           crt->pk_raw.len <= modulus + 35 + 1 + MAX_EXPONENT / 8;
 }
 
 /* The certificate that the peer has shown in this handshake, or NULL. */
@@ -3891,26 +3876,23 @@ static bool tls_seal(struct end *e)
 
     if (e->broken || e->wire_out.len >= MAX_BUF)
         return false;
-    if (e->out.len > 0) {
-        r = tls_seal_data(e);
-        if (r > 0) {
-            tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
-            buf_eat(&e->out, (size_t)r);
-        } else if (r == MBEDTLS_ERR_SSL_WANT_READ)
-            return false;           /* a second handshake comes first */
-        else {
-            e->tls_error = r;
-            e->broken = true;
-        }
-        return true;
-    }
-    if (e->ending > NOT_ENDING && e->ending < END_SEALED) {
+    if (e->out.len == 0) {
+        if (e->ending == NOT_ENDING || e->ending >= END_SEALED)
+            return false;
         if (e->ending == END_WELL)
             e->notified = mbedtls_ssl_close_notify(e->ssl) == 0;
         e->ending = END_SEALED;
         return true;
     }
-    return false;
+    r = tls_seal_data(e);
+    if (r > 0) {
+        tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
+        buf_eat(&e->out, (size_t)r);
+    } else if (r != MBEDTLS_ERR_SSL_WANT_READ) { /* no second handshake */
+        e->tls_error = r;
+        e->broken = true;
+    }
+    return r != MBEDTLS_ERR_SSL_WANT_READ;
 }
 
 /* What a session broke off with, for who looks things up: the alert that has
@@ -4225,13 +4207,14 @@ static bool trusted_find(const mbedtls_x509_crt *crt, mbedtls_x509_crt *cas)
 /* Whether a certificate's key may be used in TLS, by its key usage. */
 static bool cert_is_for_tls(const mbedtls_x509_crt *crt)
 {
-    const unsigned sign = MBEDTLS_X509_KU_DIGITAL_SIGNATURE,
-                   encipher = MBEDTLS_X509_KU_KEY_ENCIPHERMENT,
-                   agree = MBEDTLS_X509_KU_KEY_AGREEMENT;
+    static const unsigned uses[] = { MBEDTLS_X509_KU_DIGITAL_SIGNATURE,
+                                     MBEDTLS_X509_KU_KEY_ENCIPHERMENT,
+                                     MBEDTLS_X509_KU_KEY_AGREEMENT };
+    int i = 0;
 
-    return mbedtls_x509_crt_check_key_usage(crt, sign) == 0 ||
-           mbedtls_x509_crt_check_key_usage(crt, encipher) == 0 ||
-           mbedtls_x509_crt_check_key_usage(crt, agree) == 0;
+    while (i < 3 && mbedtls_x509_crt_check_key_usage(crt, uses[i]) != 0)
+        i++;
+    return i < 3;
 }
 
 /* Whether a certificate may be a TLS server's, or a CA's above one, by its
@@ -4538,27 +4521,20 @@ static void oom_offer(pid_t pid)
     fd_close(&fd);
 }
 
-/* Starts f's command in a process group of its own, with pipes as standard
-   input and output, of which *in and *out become our ends. Returns the pid, or
-   -1, errno. */
-static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
+/* Starts f's command in a process group of its own, with these descriptors as
+   standard input and output. Returns the pid, or -1, errno. */
+static pid_t spawn_piped(const struct filter *f, char **env, int in, int out)
 {
     char *shell[] = { "sh", "-c", f->path ? f->path : (char *)f->command,
                       NULL };
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t all, none;
-    int to[2] = { -1, -1 }, from[2] = { -1, -1 };
     pid_t pid = -1;
 
-    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) {
-        fd_close(&to[0]);
-        fd_close(&to[1]);
-        return -1;
-    }
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, to[0], 0);
-    posix_spawn_file_actions_adddup2(&actions, from[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, in, 0);
+    posix_spawn_file_actions_adddup2(&actions, out, 1);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setpgroup(&attr, 0);
     sigfillset(&all);
@@ -4571,21 +4547,9 @@ static pid_t spawn_piped(const struct filter *f, char **env, int *in, int *out)
     errno = posix_spawn(&pid, f->argv ? f->path : "/bin/sh", &actions, &attr,
                         f->argv ? f->argv : shell, env);
     setrlimit(RLIMIT_NOFILE, &raised_limit);
-    fd_close(&to[0]);
-    fd_close(&from[1]);
-    if (errno != 0) {
-        fd_close(&to[1]);
-        fd_close(&from[0]);
-        pid = -1;
-    } else {
-        if (f->coprocess || f->running > 0)
-            oom_offer(pid);
-        set_nonblocking(*in = to[1]);
-        set_nonblocking(*out = from[0]);
-    }
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
-    return pid;
+    return errno == 0 ? pid : -1;
 }
 
 /* Sends a signal to a child's process group: to the child, and to all that it
@@ -4596,22 +4560,6 @@ static void group_kill(pid_t pid, pid_t group, int number)
 {
     if (pid > 0 || (group > 0 && kill(group, 0) != 0 && errno == ESRCH))
         kill(-group, number);
-}
-
-/* Starts a child for f with this environment. NULL, errno: it cannot be. */
-static struct child *child_new(struct filter *f, char **env)
-{
-    struct child *p = alloc(sizeof *p);
-    int error;
-
-    *p = (struct child){ .next = children, .filter = f, .moved = now };
-    p->pid = p->group = spawn_piped(f, env, &p->in, &p->out);
-    if (p->pid > 0)
-        return children = p;
-    error = errno;
-    free(p);
-    errno = error;
-    return NULL;
 }
 
 /* Frees a child that has been reaped, or will be without anybody's notice. */
@@ -4627,6 +4575,31 @@ static void child_free(struct child *p)
     buf_free(&p->question);
     buf_free(&p->answer);
     free(p);
+}
+
+/* Starts a child for f with this environment. NULL, errno: it cannot be. */
+static struct child *child_new(struct filter *f, char **env)
+{
+    int to[2] = { -1, -1 }, from[2] = { -1, -1 }, error = 0;
+    struct child *p = alloc(sizeof *p);
+
+    *p = (struct child){ .next = children, .filter = f, .pid = -1,
+                         .moved = now };
+    children = p;
+    if (pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0)
+        p->pid = p->group = spawn_piped(f, env, to[0], from[1]);
+    if (p->pid < 0)
+        error = errno;
+    fd_close(&to[0]);
+    fd_close(&from[1]);
+    set_nonblocking(p->in = to[1]);
+    set_nonblocking(p->out = from[0]);
+    if (p->pid < 0)
+        child_free(p);
+    else if (f->coprocess || f->running > 0)
+        oom_offer(p->pid);
+    errno = error;
+    return error == 0 ? p : NULL;
 }
 
 /* Ends a child that nobody wants any more, with its process group: by SIGTERM;
@@ -5608,10 +5581,9 @@ static void hello_describe(struct buf *text, struct buf *dump)
 
 /* ---- the PROXY protocol, versions 1 and 2 */
 
-/* Fills *a with the IP address of n bytes at ip, 4 or 16, and the port of 2
-   bytes, both in network byte order. */
+/* Fills *a with the IP address of n bytes, 4 or 16, at ip, and the port. */
 static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
-                         const void *port)
+                         uint64_t port)
 {
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)a;
     struct sockaddr_in *four = (struct sockaddr_in *)a;
@@ -5619,7 +5591,7 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
     memset(a, 0, sizeof *a);
     a->ss_family = n == 4 ? AF_INET : AF_INET6;
     memcpy(n == 4 ? (void *)&four->sin_addr : &six->sin6_addr, ip, n);
-    memcpy(n == 4 ? &four->sin_port : &six->sin6_port, port, 2);
+    four->sin_port = htons((uint16_t)port); /* where IPv6 has it, too */
     unmap_address(a);
 }
 
@@ -5629,10 +5601,11 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
     const char *end = memchr(p, '\n', n < 107 ? n : 107);
-    char line[108], again[128], *word[6] = { NULL };
+    char line[108], again[128], kind[2], from[46], to[46];
     unsigned char ip[16];
-    unsigned long port, at;
+    unsigned port, at;
     size_t len = end ? (size_t)(end + 1 - p) : n;
+    int family;
 
     if (memcmp(p, "PROXY ", n < 6 ? n : 6) != 0 || (!end && n >= 107))
         return -1;
@@ -5642,21 +5615,16 @@ static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
         (line[13] == ' ' || len == 15) && end[-1] == '\r')
         return (int)len;
-    for (int i = 0; i < 6; i++)
-        if ((word[i] = strtok(i == 0 ? line : NULL, " ")) == NULL)
-            return -1;
-    port = strtoul(word[4], NULL, 10);
-    at = strtoul(word[5], NULL, 10);
-    n = strcmp(word[1], "TCP4") == 0 ? 4 : 16;
-    snprintf(again, sizeof again, "PROXY TCP%c %s %s %lu %lu\r\n",
-             n == 4 ? '4' : '6', word[2], word[3], port, at);
-    if (port > 65535 || at > 65535 || strlen(again) != len ||
-        memcmp(again, p, len) != 0) /* strtok() is not strict about blanks */
+    if (sscanf(line, "PROXY TCP%1[46] %45s %45s %5u %5u", kind, from, to, &port,
+               &at) != 5)
         return -1;
-    if (inet_pton(n == 4 ? AF_INET : AF_INET6, word[3], ip) != 1 ||
-        inet_pton(n == 4 ? AF_INET : AF_INET6, word[2], ip) != 1)
-        return -1;
-    address_make(a, ip, n, &(uint16_t){ htons((uint16_t)port) });
+    snprintf(again, sizeof again, "PROXY TCP%s %s %s %u %u\r\n", kind, from, to,
+             port, at);
+    family = *kind == '4' ? AF_INET : AF_INET6;
+    if (strcmp(again, line) != 0 || port > 65535 || at > 65535 ||
+        inet_pton(family, to, ip) != 1 || inet_pton(family, from, ip) != 1)
+        return -1;                  /* sscanf() is not strict about blanks */
+    address_make(a, ip, family == AF_INET ? 4 : 16, port);
     return (int)len;
 }
 
@@ -5682,7 +5650,7 @@ static int proxied_parse(const unsigned char *p, size_t n,
     if (n < len)
         return 0;
     if (p[12] == 0x21 && ip > 0)    /* else its own: a check of its health */
-        address_make(a, p + 16, ip, p + 16 + 2 * ip);
+        address_make(a, p + 16, ip, number_at(p + 16 + 2 * ip, 2));
     return (int)len;
 }
 
@@ -5773,16 +5741,14 @@ static void frames_open(struct buf *out, const unsigned char *p, size_t n)
 static void frame_put(struct buf *out, unsigned char opcode, const void *p,
                       size_t n, const unsigned char *mask)
 {
-    int more = n < 126 ? 0 : n < 65536 ? 2 : 8;
-    unsigned char head[14] = { 0x80 | opcode, mask ? 0x80 : 0 };
-    size_t size = 2;
+    size_t more = n < 126 ? 0 : n < 65536 ? 2 : 8;
+    unsigned char head[10] = { 0x80 | opcode, mask ? 0x80 : 0 };
 
     head[1] |= more == 0 ? n : more == 2 ? 126 : 127;
-    while (more-- > 0)
-        head[size++] = (unsigned char)((uint64_t)n >> 8 * more);
+    put_number(head + 2, more, n);
+    buf_put(out, head, 2 + more);
     if (mask != NULL)
-        memcpy(head + size, mask, 4), size += 4;
-    buf_put(out, head, size);
+        buf_put(out, mask, 4);
     buf_put(out, p, n);
     if (mask != NULL)
         frame_mask(buf_at(out) + out->len - n, n, mask);
@@ -6868,7 +6834,7 @@ static bool name_is_us(const char *name)
 
     gethostname(host, sizeof host - 1);
     if (n > 0)
-        address_make(&a, ip, n, "\0");
+        address_make(&a, ip, n, 0);
     return n > 0 ? address_is_ours(a) : strcasecmp(name, host) == 0 ||
            strcasecmp(name, "localhost") == 0;
 }
@@ -7016,13 +6982,19 @@ static struct target server_goal(const struct target *t)
    two parsers could read in two ways is refused. Limit: of what --ignore-hosts
    and --tcp-hosts name, no Host is seen, and only the first ClientHello. */
 
-/* Whether --only-hosts, where it is given, allows host:port. */
-static bool fence_allows(const char *host, unsigned port)
+/* Whether host:port matches. */
+static bool place_matches(const regex_t *r, const char *host, unsigned port)
 {
     char text[MAX_HOST + 8];
 
     snprintf(text, sizeof text, "%s:%u", host, port);
-    return opt.only == NULL || matches(opt.only, text);
+    return matches(r, text);
+}
+
+/* Whether --only-hosts, where it is given, allows host:port. */
+static bool fence_allows(const char *host, unsigned port)
+{
+    return opt.only == NULL || place_matches(opt.only, host, port);
 }
 
 /* Whether a name that the client gives agrees with t, to which it goes: it is
@@ -7172,15 +7144,11 @@ static const char *server_name(const struct flow *f)
    or by its SNI. */
 static bool host_matches(const regex_t *r, const struct flow *f)
 {
-    char text[MAX_HOST + 8];
-    const char *host = f->home.host;
+    const char *host = f->home.host, *sni = f->hello.sni;
 
-    for (int i = 0; r != NULL && i < 2 && *host; i++, host = f->hello.sni) {
-        snprintf(text, sizeof text, "%s:%u", host, f->home.port);
-        if (matches(r, text))
-            return true;
-    }
-    return false;
+    return r != NULL && *host != '\0' &&
+           (place_matches(r, host, f->home.port) ||
+            (*sni != '\0' && place_matches(r, sni, f->home.port)));
 }
 
 /* The ALPN names (RFC 7301) to be offered to the server: http/1.1 alone, if the
@@ -7242,50 +7210,33 @@ static bool chain_changed(const struct chain *c)
                          c->in.hash != c->out.hash);
 }
 
-/* How an exchange has ended: the status that the client got (0: none), the
-   bytes of the answer's body before and behind the filters, and what the
-   filters have done; "": there are none. */
-struct upshot { int status; uint64_t before, behind; const char *word; };
-
-/* How f's exchange has ended, or would if it ended now. */
-static struct upshot exchange_upshot(const struct flow *f)
+/* What filters have done to f's exchange, in a word; "": there are none. */
+static const char *exchange_word(const struct flow *f)
 {
-    const struct exchange *ex = &f->ex;
     const struct chain *asked = f->asks.chain, *c = f->down.chain;
-    struct upshot o = { f->answers.head.status, f->answers.bytes,
-                         f->answers.bytes, "" };
-    size_t head;
 
-    if (c != NULL) {
-        head = c->raw ? c->to->printed.at : c->to->printed.len;
-        o.behind = c->out.bytes > head ? c->out.bytes - head : 0;
-        o.status = c->to->printed.status;
-    }
-    if (!f->down.sent)
-        o.status = 0;
-    if (ex->status != 0) {
-        o.status = ex->status;
-        o.behind = ex->page;
-    }
-    if (ex->fate != NULL)
-        o.word = ex->fate;
-    else if (asked != NULL && !asked->to->request)
-        o.word = "answered";
-    else if ((asked != NULL && asked->to->state != WRITE_DONE) ||
-             (c != NULL && c->to->state != WRITE_DONE))
-        o.word = "failed";
-    else if (asked != NULL || c != NULL)
-        o.word = chain_changed(asked) || chain_changed(c) ? "changed"
-                                                          : "unchanged";
-    return o;
+    if (f->ex.fate != NULL || (asked == NULL && c == NULL))
+        return f->ex.fate ? f->ex.fate : "";
+    if (asked != NULL && !asked->to->request)
+        return "answered";
+    if ((asked != NULL && asked->to->state != WRITE_DONE) ||
+        (c != NULL && c->to->state != WRITE_DONE))
+        return "failed";
+    return chain_changed(asked) || chain_changed(c) ? "changed" : "unchanged";
 }
 
-/* Says how an exchange has ended: in a line behind ==, and to --log-json. */
+/* Says how an exchange has ended, in a line behind == and to --log-json: the
+   status that the client got (0: none), the bytes of the answer's body before
+   and behind the filters, and what these have done. */
 static void exchange_tell(struct flow *f)
 {
     struct exchange *ex = &f->ex;
-    struct upshot o = exchange_upshot(f);
+    const struct chain *c = f->down.chain;
+    const struct head *h = c ? &c->to->printed : &f->answers.head;
+    uint64_t came = f->answers.bytes, bytes = came, head;
+    int status = f->down.sent ? h->status : 0;
     double ms = (now - f->asks.begun) * 1000;
+    const char *word = exchange_word(f);
     char text[2048], line[4 * sizeof text];
     struct json j;
     size_t n;
@@ -7293,18 +7244,26 @@ static void exchange_tell(struct flow *f)
     if (ex->url == NULL || ex->told || f->stream)
         return;
     ex->told = true;
+    if (c != NULL) {
+        head = c->raw ? h->at : h->len;
+        bytes = c->out.bytes > head ? c->out.bytes - head : 0;
+    }
+    if (ex->status != 0) {
+        status = ex->status;
+        bytes = ex->page;
+    }
     if (events->fd >= 0) {
-        event_begin(&j, f, EV_RESPONSE, o.status);
-        json_number(&j, "bytes", "%" PRIu64, o.behind);
-        json_number(&j, "came", "%" PRIu64, o.before);
+        event_begin(&j, f, EV_RESPONSE, status);
+        json_number(&j, "bytes", "%" PRIu64, bytes);
+        json_number(&j, "came", "%" PRIu64, came);
         json_number(&j, "took", "%.0f", ms);
-        event_end(&j, o.word);
+        event_end(&j, word);
     }
     if (opt.quiet)
         return;
     snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
-             PRIu64 " bytes, %.0f ms%s%s", ex->id, o.status, ex->method,
-             ex->url, o.before, o.behind, ms, *o.word ? ", " : "", o.word);
+             PRIu64 " bytes, %.0f ms%s%s", ex->id, status, ex->method,
+             ex->url, came, bytes, ms, *word ? ", " : "", word);
     n = escape(line, text);
     line[n++] = '\n';
     sink_put(shown_at(), line, n);
@@ -7541,10 +7500,7 @@ static void socks_reply(struct buf *out, int version, int code)
     const char v4[8] = { 0, code == SOCKS_OK ? 90 : 91 };
     const char v5[10] = { 5, (char)code, 0, 1 };
 
-    if (version == 4)
-        buf_put(out, v4, sizeof v4);
-    else
-        buf_put(out, v5, sizeof v5);
+    buf_put(out, version == 4 ? v4 : v5, version == 4 ? 8 : 10);
 }
 
 /* Whether the n bytes at login are --proxyauth's. The time it takes tells
@@ -7571,40 +7527,39 @@ static int socks_code(int error)
    a SOCKS proxy's alone. */
 enum { GREETED, LOGGED_IN, ASKED, TUNNEL_OPEN };
 
+/* Appends a byte that is the length of a text, and the text. */
+static void socks_put(struct buf *out, const char *p, size_t n)
+{
+    buf_put(out, &(unsigned char){ (unsigned char)n }, 1);
+    buf_put(out, p, (unsigned char)n);
+}
+
 /* Asks -x's SOCKS proxy for a connection to the goal (RFC 1928, 4). */
 static void socks_request(struct server *s)
 {
     struct buf *out = &s->end.out;
-    unsigned char ip[16], n = (unsigned char)parse_ip(s->goal.host, ip);
-    unsigned char port[] = { (unsigned char)(s->goal.port >> 8),
-                             (unsigned char)s->goal.port };
+    unsigned char ip[16], port[2];
+    size_t n = parse_ip(s->goal.host, ip);
 
     s->step = ASKED;
+    put_number(port, 2, s->goal.port);
     buf_put(out, n == 0 ? "\5\1\0\3" : n == 4 ? "\5\1\0\1" : "\5\1\0\4", 4);
-    if (n == 0) {
-        n = (unsigned char)strlen(s->goal.host);
-        buf_put(out, &n, 1);
-        buf_put(out, s->goal.host, n);
-    } else
-        buf_put(out, ip, n);
+    if (n == 0)
+        socks_put(out, s->goal.host, strlen(s->goal.host));
+    buf_put(out, ip, n);
     buf_put(out, port, 2);
 }
 
 /* Sends -x's SOCKS proxy login, "user:password" (RFC 1929). */
 static void socks_log_in(struct server *s, const char *login)
 {
-    struct buf *out = &s->end.out;
-    const char *password = login + strcspn(login, ":");
-    unsigned char n = (unsigned char)(password - login);
+    size_t n = strcspn(login, ":");
 
     s->step = LOGGED_IN;
-    buf_put(out, "\1", 1);
-    buf_put(out, &n, 1);
-    buf_put(out, login, n);
-    password += *password == ':';
-    n = (unsigned char)strlen(password);
-    buf_put(out, &n, 1);
-    buf_put(out, password, n);
+    buf_put(&s->end.out, "\1", 1);
+    socks_put(&s->end.out, login, n);
+    login += n + (login[n] == ':');
+    socks_put(&s->end.out, login, strlen(login));
 }
 
 /* Reads what -x's SOCKS proxy says, off the n bytes at p, and answers. Contract
@@ -7913,12 +7868,14 @@ static void server_connected(struct flow *f)
 }
 
 /* Adds to server.failure why the address tried last cannot be connected to. */
-static void server_refused(struct server *s, int error, const char *why)
+PRINTF(3, 4) static void server_refused(struct server *s, int error,
+                                        const char *format, ...)
 {
     size_t n = s->tried > 1 ? strlen(s->failure) : 0;
     bool proxy = opt.proxy.at.port && same_target(&s->hop, &opt.proxy.at);
-    char text[80];
+    char text[80], why[200];
 
+    FORMAT(why, format);
     if (n == 0)
         n = (size_t)sprintf(s->failure, "cannot connect to %s%s:%u", proxy ?
                             "the proxy " : "", s->hop.host, s->hop.port);
@@ -7951,10 +7908,10 @@ static void server_connect(struct flow *f)
             server_enter(f, SERVER_CONNECT);
             return;
         }
-        server_refused(s, us ? ELOOP : errno, !us ? strerror(errno) :
-                       opt.transparent ? "that is this proxy itself: no packet "
-                       "filter has redirected this" :
-                       "that is this proxy itself");
+        server_refused(s, us ? ELOOP : errno, "%s%s", us ?
+                       "that is this proxy itself" : strerror(errno),
+                       us && opt.transparent ?
+                       ": no packet filter has redirected this" : "");
         fd_close(&fd);
     }
     server_enter(f, SERVER_FAILED);
@@ -7972,7 +7929,7 @@ static void server_connect_end(struct flow *f)
         server_connected(f);
         return;
     }
-    server_refused(s, error, strerror(error));
+    server_refused(s, error, "%s", strerror(error));
     server_connect(f);
 }
 
@@ -7980,19 +7937,9 @@ static void server_connect_end(struct flow *f)
    the next. */
 static void server_late(struct flow *f, double seconds, const char *what)
 {
-    char why[100];
-
-    snprintf(why, sizeof why, "no success in %g seconds of waiting for %s",
-             seconds, what);
-    server_refused(&f->server, ETIMEDOUT, why);
+    server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of waiting "
+                   "for %s", seconds, what);
     server_connect(f);
-}
-
-/* Adds an address of the next hop's: the n bytes, 4 or 16, at ip. */
-static void server_address(struct server *s, const void *ip, size_t n)
-{
-    address_make(&s->addr[s->addrs++], ip, n,
-                 &(uint16_t){ htons((uint16_t)s->hop.port) });
 }
 
 /* Has the next hop's name looked up, by a chain of --lookup. False: the
@@ -8031,11 +7978,11 @@ static void server_lookup(struct flow *f)
     if (s->addrs > 0)
         ;                           /* it has been looked up */
     else if (strchr(host, '%') == NULL && (len = parse_ip(host, ip)) > 0)
-        server_address(s, ip, len);
+        address_make(&s->addr[s->addrs++], ip, len, s->hop.port);
     else if (n >= 9 && strcasecmp(host + n - 9, "localhost") == 0 &&
              (n == 9 || host[n - 10] == '.')) { /* RFC 6761, 6.3 */
-        server_address(s, "\x7f\0\0\x01", 4);
-        server_address(s, &in6addr_loopback, 16);
+        address_make(&s->addr[s->addrs++], "\x7f\0\0\x01", 4, s->hop.port);
+        address_make(&s->addr[s->addrs++], &in6addr_loopback, 16, s->hop.port);
     } else if (!server_ask(f))
         return;
     if (opt.proxy.local && !same_target(&s->hop, &opt.proxy.at)) {
