@@ -11475,12 +11475,12 @@ static void command_fork(void)
     close(null);
 }
 
-/* Removes the directory made for COMMAND, and its files. */
+/* Removes the directory made for COMMAND, if there is one, and its files. */
 static void command_clean(void)
 {
     char file[PATH_MAX + 16];
 
-    for (int i = 0; i < FILES; i++) {
+    for (int i = 0; *command.dir != '\0' && i < FILES; i++) {
         snprintf(file, sizeof file, "%s/%s", command.dir,
                  command_files[i].name);
         unlink(file);

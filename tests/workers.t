@@ -126,6 +126,27 @@ def _():
             equal(ask(conn), b'x', 'the answer of an old one')
 
 
+@test('at the end nothing is removed that was not made: no file of /, say')
+def _():
+    root = scratch('root')
+    os.mkdir(root)
+    kept = [os.path.join(root, name)
+            for name in ('ca.pem', 'wgetrc', 'apt.conf', 'node.cjs')]
+    for path in kept:
+        with open(path, 'w'):
+            pass
+    words = mounting(
+        '--bind {0} {0} && for d in /*; do if [ -L $d ]; then '
+        'cp -fP $d {0}; elif [ -d $d ]; then mkdir -p {0}$d && '
+        'mount --rbind $d {0}$d || exit; fi; done && '
+        'set -- chroot {0} "$@"'.format(root))
+    with Proxy('--workers', '2', prefix=words) as proxy:
+        proxy.process.terminate()
+        equal(proxy.process.wait(DEADLINE), 0, 'the exit status')
+    equal([path for path in kept if not os.path.exists(path)], [],
+          'files that are gone')
+
+
 @test('one that is killed amid a body until close: its client is reset')
 def _():
     with Origin() as origin, team(2) as proxy:
