@@ -1527,6 +1527,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
    a shell script is one. */
 
 static struct match *match_compile(const char *text, char *error);
+static bool match_is_void(const struct match *m, bool request);
 static char **split_command(const char *command);
 static bool parse_absolute(const char *p, size_t n, struct target *t,
                            const char **rest, size_t *rest_len);
@@ -1727,6 +1728,10 @@ static void add_filter(const char *command, bool request)
     if (f->match_text != NULL &&
         (f->match = match_compile(f->match_text, error)) == NULL)
         misuse("--match '%s': %s", f->match_text, error);
+    if (match_is_void(f->match, request))
+        say(0, "--match '%s' stands before --%s, and matches no %s",
+            f->match_text, request ? "request" : "response",
+            request ? "request" : "response");
     for (struct filter *g = opt.filters; g != NULL; g = g->next)
         if (g->request == request) {
             if (g->raw != f->raw)
@@ -6076,8 +6081,7 @@ static bool match_lines(const struct match *m, const struct subject *s)
 }
 
 /* Whether the message matches: 1 yes, 2 no, 3 perhaps, where that depends on a
-   response that is yet to come, or a URL that is not known. m NULL matches
-   all. */
+   response that is yet to come, or what is not known. m NULL matches all. */
 static int match_eval(const struct match *m, const struct subject *s)
 {
     const char *text;
@@ -6110,11 +6114,21 @@ static int match_eval(const struct match *m, const struct subject *s)
         return match_text(m, s->head + s->h->type.at, s->h->type.len) ? 1 : 2;
     default:
         text = m->kind == 'd' ? s->host : m->kind == 'm' ? s->method : s->url;
-        if (s->url == NULL && m->kind != 'd')
+        if (s->url == NULL && text == NULL)
             return 3;
         text = text ? text : "";
         return match_text(m, text, strlen(text)) ? 1 : 2;
     }
+}
+
+/* Whether an expression, whatever else it says, matches no request (or no
+   response) and no message of that direction, by its ~q, ~s and ~w. */
+static bool match_is_void(const struct match *m, bool request)
+{
+    struct subject s = { .request = request }, message = s;
+
+    message.message = true;
+    return match_eval(m, &s) == 2 && match_eval(m, &message) == 2;
 }
 
 /* Whether an expression may match WebSocket messages: not without ~w. */
@@ -6398,7 +6412,8 @@ static bool copro_answer(struct child *p, char *why, size_t size)
         buf_eat(&p->answer, n + length);
     else {
         if (*line == '!')
-            chain_fail(r->chain, r, "%.*s", (int)len - 1, line + 1);
+            chain_fail(r->chain, r, "%.*s", len > 1 ? (int)len - 1 : 99,
+                       len > 1 ? line + 1 : "it answers ! and says no reason");
         else if (*line == '-')
             buf_move(&r[1].in, &r->in, r->in.len);
         buf_eat(&p->answer, n);
@@ -6506,6 +6521,10 @@ static bool chain_new(struct reader *r, const struct head *h,
         if (!filter_sees(f, &s))
             continue;
         r->chain = r->to->chain = c = chain_add(c, r->flow, f);
+        if (f->coprocess && h == NULL && !s.message)
+            tell(r->flow, 0, EV_NOTE, "a coprocess gets a message when that is "
+                 "whole, and so of a stream nothing passes %s until it has "
+                 "ended", f->command);
         c->from = r;
         c->to = r->to;
         c->was = r->body.framing;

@@ -71,6 +71,8 @@ def _():
     equal([got[0], got[2]], [(200, b'hello')] * 2, 'unchanged')
     equal(got[1][0], 502, 'the status')
     like(got[1][1].decode(), 'no way', 'the reason')
+    like(serve((), "o.write(b'!\\n')", ['/'])[0][1].decode(),
+         'filter failed: it answers ! and says no reason\n', 'no reason')
 
 
 @test('a message longer than what a pipe holds')

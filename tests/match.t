@@ -55,6 +55,20 @@ def _():
     equal(wrong, [], 'expressions judged wrong')
 
 
+@test('one that matches nothing, as it is about the other direction, is told')
+def _():
+    for expression, option, told in (
+            ('~q', 'response', True), ('!~s & ~u a', 'response', True),
+            ('~s ~w', 'request', True), ('~s', 'response', False),
+            ('!~w', 'request', False), ('~w', 'response', False),
+            ('~d x', 'response', False), ('~m GET', 'request', False)):
+        with Proxy('--match', expression, '--' + option, 'cat') as proxy:
+            line = "--match '%s' stands before --%s, and matches no %s" % (
+                expression, option, option)
+            proxy.stop()
+            equal(line in proxy.log(), told, expression)
+
+
 @test('it is for the filter that follows it, only')
 def _():
     with Origin(answer(lambda r: reply(r.start))) as origin, \

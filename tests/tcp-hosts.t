@@ -48,6 +48,24 @@ def _():
         equal(client.end, 'eof', 'the end')
 
 
+@test('a coprocess gets a stream when that is whole, which is told')
+def _():
+    whole = script('#!' + sys.executable + '\nimport sys\n'
+                   'i, o = sys.stdin.buffer, sys.stdout.buffer\n'
+                   'for line in i:\n i.read(int(line.split()[0]))\n'
+                   ' o.write(b"-\\n")\n o.flush()\n')
+    with Origin(echo, tls=True) as origin, \
+            Proxy(*rule(origin), '--coprocess', '--request', whole,
+                  coprocesses=1) as proxy:
+        client = proxy.tls(origin)
+        client.send(b'one\ntwo\n')
+        proxy.wait_log('a coprocess gets a message when that is whole, and so '
+                       'of a stream nothing passes %s until it has ended'
+                       % re.escape(whole))
+        client.shutdown_write()
+        equal(client.read_all(), b'one\ntwo\nthe end\n', 'what comes back')
+
+
 @test('another host is HTTP still; so is plain HTTP to the proxy')
 def _():
     page = answer(lambda r: reply(b'page ' + r.start))
