@@ -156,8 +156,7 @@ enum {
     MAX_HEAD = 64 << 10,    /* bytes of a head, its empty line included */
     MAX_HOLD = 1 << 20,     /* bytes held back to learn a length, or kept */
     MAX_WHOLE = 16 << 20,   /* bytes of a message for a coprocess */
-    MAX_WAITING = 256 << 20, /* bytes of all messages that wait for one, or a
-                               quarter of the memory */
+    MAX_WAITING = 256 << 20, /* of all that wait for one, or 1/4 of memory */
     MAX_BUF = 64 << 10,     /* a buffer with as much in it is full */
     MAX_RECORD = 16 << 10,  /* bytes of data in a TLS record, and at most ... */
     MORE_RECORD = 128,      /* ... around these: header, IV, MAC, padding */
@@ -176,13 +175,11 @@ enum {
     SHARED_SIZE = 64 << 10, /* ... and that while others converse */
     MAX_PINNED = 256,       /* clients and names kept for --pass-pinned */
     SHOWN = 100,            /* bytes of a message that are printed */
-    PACE = 1 << 10,         /* bytes a second by which a peer keeps a filter
-                               that others want */
+    PACE = 1 << 10,         /* bytes a second: slower peers may lose a filter */
     FEW_TICKETS = 2,        /* of a server's connection that are kept */
     FEW = 64,               /* flows that are looked at in each turn */
-    SHARE = 16,             /* flows for each of which there is a turn between
-                               two that look at all: LOOK alone is over in each
-                               turn where other jobs interrupt us */
+    SHARE = 16,             /* flows to each turn between two that look at all:
+                               LOOK alone is over in every one on a busy CPU */
     ACCEPTS = 16,           /* clients accepted in one turn */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
@@ -199,13 +196,10 @@ static const time_t EARLIEST = 1767225600;      /* 2026-01-01 */
 /* Seconds of one turn that handshakes may take. */
 static const double SHAKING = 0.01;
 
-/* Seconds between two looks whether a peer has acknowledged all, and those
-   after which an idle client has to make room for others; and those that a
-   PING of WebSocket's waits behind a message. */
-static const double LINGER = 0.1, IDLE = 5, PATIENCE = 1;
-
-/* Seconds after which a name being looked up gives way to others that wait. */
-static const double GIVES_WAY = 3;
+/* Seconds between two looks whether a peer has acknowledged all; those after
+   which an idle client, or a name being looked up, gives way to others; and
+   those that a PING of WebSocket's waits behind a message. */
+static const double LINGER = 0.1, IDLE = 5, GIVES_WAY = 3, PATIENCE = 1;
 
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
@@ -271,15 +265,13 @@ struct buf {
     size_t start, len, cap;
 };
 
-/* A piece of somebody's buffer, as offset and length, so that it stays
-   right when the buffer grows and moves. */
+/* A piece of a buffer, in which it stays when that grows and moves. */
 struct span { size_t at, len; };
 
 /* How the body of a message is framed (RFC 9112, 6.3). */
 enum framing { NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE };
 
-/* A body being read: what is left of it, and the place within its chunked
-   coding (RFC 9112, 7.1). */
+/* A body being read, and the place within chunked coding (RFC 9112, 7.1). */
 struct body {
     enum framing framing;
     enum {
@@ -318,17 +310,15 @@ struct head {
     bool h2c, h2c_alone;    /* Upgrade names h2c; it names nothing else */
     bool close, keep_alive; /* options of Connection; close is stronger */
     const char *unclear;    /* why nobody can tell where the body ends */
-    struct span host, type, coding; /* values of Host, Content-Type, and
-                               Content-Encoding or a Transfer-Encoding that
-                               compresses */
+    struct span host, type, coding; /* values of Host, Content-Type, Content-
+                               Encoding (or a Transfer-Encoding like that) */
 };
 
 /* The head of a WebSocket frame (RFC 6455, 5.2). */
 struct frame {
     bool fin;               /* the last of its message */
     unsigned char reserved; /* RSV1 to RSV3, which only extensions set */
-    unsigned char opcode;   /* 0 continues, 1 text, 2 binary; 8 and more: of
-                               control (close, ping, pong), no message */
+    unsigned char opcode;   /* 0 continues, 1 text, 2 binary; from 8: control */
     unsigned char mask[4];  /* 0 0 0 0: none, or one that does nothing */
     uint64_t length;        /* of the payload behind */
 };
@@ -340,8 +330,7 @@ struct frames {
     bool open;              /* the message goes on in another frame */
     unsigned char opcode;   /* the message's: that of its first frame */
     uint64_t length;        /* the message's payload in all frames so far */
-    const char *wrong;      /* why no filter can get the message; NULL: one
-                               can */
+    const char *wrong;      /* why no filter can get the message, or NULL */
 };
 
 /* Where a request goes. A flow has five targets, each a copy of the one before
@@ -360,8 +349,7 @@ struct target {
     bool rooted;            /* ... that was there: getaddrinfo() is given it */
     unsigned port;
     bool tls;
-    bool forward;           /* -x's proxy gets the request in absolute-form,
-                               not a CONNECT first */
+    bool forward;           /* to -x's proxy, in absolute-form, no CONNECT */
 };
 
 /* What a ClientHello asks for. ALPN's names (RFC 7301) each stand behind a
@@ -370,25 +358,21 @@ struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* sni is no host name: no leaf is forged for it */
     size_t enough;          /* with fewer bytes the message cannot be whole */
-    bool rsa;               /* the client takes no ECDSA by P-256: the leaf's
-                               key must be RSA */
+    bool rsa;               /* no ECDSA by P-256: the leaf's key must be RSA */
     bool bare;              /* there are no extensions at all */
-    bool best;              /* TLS 1.3 by the processor's favourite suite will
-                               do: has_favourite() */
+    bool best;              /* TLS 1.3 will do: has_favourite() */
     bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
 
-/* What is remembered of a server across connections: the leaf forged for
-   it, and a TLS session to resume. */
+/* What is kept of a server: the leaf forged for it, a session to resume. */
 struct known {
     struct known *next;     /* most recently used first */
     int refs;
     mbedtls_x509_crt leaf;  /* version 0: none yet */
     unsigned char of[32];   /* SHA-256 of the certificate that leaf copies */
     time_t born;            /* when leaf was forged */
-    unsigned char trusted[32]; /* SHA-256 of a certificate that was verified,
-                               ... */
+    unsigned char trusted[32]; /* SHA-256 of a certificate that was verified */
     time_t until;           /* ... and need not be again until then */
     bool has_session;
     bool only_tls12;        /* the server is offered TLS 1.2 alone (PSS_BUG) */
@@ -425,8 +409,7 @@ struct end {
     bool ready;             /* bytes may pass: no handshake is under way */
     int tls_error;          /* why TLS failed; 0: it has not */
     bool later;             /* the handshake goes on in the next turn */
-    bool vouched;           /* the server's certificate has been
-                               verified; the client was shown ours */
+    bool vouched;           /* the certificate was verified, or shown, by us */
     unsigned char tickets;  /* how many of the server's were kept */
     unsigned char alert;    /* the number of the last alert in plain text */
     bool bulk;              /* the last read() gave all that was wanted */
@@ -461,10 +444,8 @@ struct server {
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
     bool used;              /* an exchange has been completed on it */
-    int spare;              /* bytes yet to come of a last chunk that some
-                               servers send behind 204 and 304 */
-    struct chain *inquiry;  /* asks a helper: for the hop's addresses, or for
-                               the RSA key that the client wants */
+    int spare;              /* bytes left of a last chunk behind 204 or 304 */
+    struct chain *inquiry;  /* asks a helper: for addresses, or an RSA key */
     struct sockaddr_storage addr[MAX_ADDRS];
     int addrs, tried;
     double since;           /* when this state was entered */
@@ -478,8 +459,8 @@ struct filter {
     struct filter *next;
     const char *command;
     char **argv;            /* without a shell; NULL: sh -c command */
-    char *path;             /* of argv[0]'s file, found once; for a shell the
-                               command with that, or NULL */
+    char *path;             /* argv[0]'s file; the command with it for a shell,
+                               or NULL */
     bool request;           /* else responses */
     const char *match_text; /* --match's */
     struct match *match;    /* NULL: all */
@@ -515,12 +496,11 @@ struct child {
 struct run {
     struct filter *filter;
     struct chain *chain;    /* of which it is one */
-    struct child *child;    /* that serves the run; NULL: none yet, or no
-                               more */
+    struct child *child;    /* that serves the run; NULL: not yet, or no more */
     struct buf in;          /* what the filter is to read */
     bool exited;            /* the child's status, or its answer, is known */
-    bool unread;            /* the next filter has closed its stdin: a status
-                               that SIGPIPE makes does not matter */
+    bool unread;            /* the next one has closed its stdin: SIGPIPE is no
+                               failure */
     bool printed;           /* at least a byte */
     double moved;           /* when it last made progress */
 };
@@ -528,25 +508,20 @@ struct run {
 /* Bytes that have passed: how many, and a hash (FNV-1a) of them. */
 struct tally { uint64_t bytes, hash; };
 
-/* The filters of one message: what a run prints is put into the next one's in.
-   The chain lies between the reader of the message and the writer of what takes
-   its place. */
+/* The filters of one message, between its reader and the writer of what takes
+   its place: what a run prints is put into the next one's in. */
 struct chain {
     struct chain *next;     /* in the list of all, by age */
     struct flow *flow;
     struct reader *from;    /* NULL: a helper is asked */
-    struct writer *to;      /* of the same direction; of the other, when request
-                               filters have printed an answer */
+    struct writer *to;      /* the other direction's if they print an answer */
     bool started;
     bool fed;               /* nothing more will be put into run[0].in */
-    double since;           /* WAIT_TAKE counts from here: moved on by each
-                               byte that a peer gives or takes (PACE), and
-                               while the filters work */
-    double worked;          /* when the filters were last seen at work; 0: they
-                               wait */
+    double since;           /* WAIT_TAKE counts from here: moved on by bytes of
+                               a peer (PACE), and while the filters work */
+    double worked;          /* when filters were last at work; 0: they wait */
     bool raw;               /* filters get the bytes of the wire */
-    enum framing was;       /* of the body that the filters' takes the place
-                               of */
+    enum framing was;       /* of the body as it came */
     struct buf lead, trailers; /* empty lines before the head, trailer fields:
                                filters do not get them */
     uint64_t sum;           /* body_sum() of the first ... */
@@ -586,12 +561,10 @@ struct reader {
     struct chain *chain;    /* NULL: no filter */
     bool pass;              /* the filters failed: the original goes on */
     double begun;           /* when the head's first byte came; 0: not yet */
-    struct head next;       /* the next message's, which waits in from.in, as
-                               far as it has been read */
+    struct head next;       /* the next message's, as far as it is in from.in */
 };
 
-/* One message being written, to one end: what a chain prints, or what a reader
-   puts there. */
+/* One message being written, to one end, by a chain or a reader. */
 struct writer {
     struct flow *flow;
     struct end *to;
@@ -605,8 +578,8 @@ struct writer {
         WRITE_DONE          /* all of it is in to.out */
     } state;
     struct chain *chain;    /* NULL: straight from the reader */
-    struct head printed;    /* what the chain has printed; len 0: no head, or a
-                               raw one, of which status and at are known */
+    struct head printed;    /* by the chain; len 0: none, or a raw one, of which
+                               status and at are known */
     enum {
         OUT_COPY,           /* the body goes as it is printed, or as it came */
         OUT_HOLD,           /* ... is held back until its length is known */
@@ -628,8 +601,7 @@ struct exchange {
     bool upgrade;           /* Upgrade was in the request */
     bool begun;             /* a request's head has come, no end yet */
     bool continued;         /* the proxy has answered 100 Continue itself */
-    int minor;              /* of the client's HTTP/1.minor; what the server
-                               knows is taken to be the same */
+    int minor;              /* of the client's HTTP/1.minor, and the server's */
     bool path;              /* the request had an origin-form target, or "*" */
     char *method, *url;     /* NULL with -q when there is no filter */
     const char *fate;       /* NULL, "failed" or "dropped", by a filter */
@@ -678,8 +650,8 @@ struct flow {
     bool spoken;            /* an HTTP message has been seen */
     bool stream;            /* both directions are streams ... */
     bool heard;             /* ... and the server spoke last */
-    unsigned char matched;  /* letters of "HTTP/" that a stream's client has
-                               just sent: --only-hosts lets none through */
+    unsigned char matched;  /* letters of "HTTP/" that a stream's client sent
+                               last: --only-hosts lets none through */
     bool wake;              /* something happened to it in this turn */
     double woken;           /* when that was the last time */
     double bulk;            /* when it was last in bulk */
@@ -715,12 +687,11 @@ static struct {
     char **command;         /* COMMAND and its arguments; NULL: none */
     bool quiet;             /* messages are not shown */
     int verbose;            /* 1 decisions are told, 2 each step, too */
-    struct filter *filters, **filters_end;
+    struct filter *filters;
     struct filter next;     /* qualifiers for the filter that follows */
     bool qualified;         /* there are qualifiers without a filter yet */
 } opt = { .host = "127.0.0.1", .mode = "regular",
-          .ca_file = "cert.pem", .workers = 1, .filters_end = &opt.filters,
-          .next = { .timeout = 30 } };
+          .ca_file = "cert.pem", .workers = 1, .next = { .timeout = 30 } };
 
 static double now;                  /* seconds, monotonic, once per turn */
 static struct flow *flows;          /* the one that woke last is the first */
@@ -753,8 +724,7 @@ static double stop_since;           /* the first of them */
    What the C library lacks. Memory that runs out ends what is being attempted
    (attempt()), never the program. Limit: until there are flows, it does. */
 
-/* Fills text, an array, with what a function's format and the arguments behind
-   it make. */
+/* Fills text, an array, by a function's format and the arguments behind it. */
 #define FORMAT(text, format) \
     do { \
         va_list args; \
@@ -1097,8 +1067,7 @@ static char *buf_text(struct buf *b)
     return text;
 }
 
-/* Moves n bytes from the front of one buffer to the end of another: all of
-   them into an empty one by a swap. */
+/* Moves n bytes from a buffer's front to another's end: all by a swap. */
 static void buf_move(struct buf *to, struct buf *from, size_t n)
 {
     if (to->len == 0 && n == from->len) {
@@ -1214,9 +1183,8 @@ static void sink_flush(struct sink *s, bool all)
     }
 }
 
-/* Adds n bytes, a whole line or packet, to what waits in s. Where there is no
-   room, it is lost, and all that follows until half has been read: then a line
-   tells how many were. */
+/* Adds n bytes, a whole line or packet, to what waits in s. Without room it is
+   lost, and all until half has been read: then a line tells how many were. */
 static void sink_put(struct sink *s, const void *line, size_t n)
 {
     if (s->fd < 0)
@@ -1263,8 +1231,7 @@ static void sink_share(struct sink *s, int fd)
 
 /* Lets s write to a file, for which open() gets these flags as well; dies on
    failure. A FIFO waits for its reader. A symbolic link is followed if it is
-   ours or root's, as /dev/stdout is: another user's may lead to a file that we
-   can write, but not they. */
+   ours or root's: another user's may lead where we can write, but not they. */
 static void sink_file(struct sink *s, const char *path, int flags)
 {
     struct stat link;
@@ -1293,8 +1260,7 @@ static bool is_stdout(const char *path)
                             strcmp(path, "/dev/stdout") == 0);
 }
 
-/* Opens --log-json's or -w's file, for which open() gets these flags as well;
-   dies on failure. */
+/* Opens --log-json's or -w's file, as sink_file(); - is standard output. */
 static void record_open(struct sink *s, const char *path, int flags)
 {
     s->name = path;
@@ -1343,8 +1309,7 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
 
 #define MORE "\v"
 
-/* The name that a number of TLS has in a list " 1 one 2 two "; "": none. The
-   text stays until the next one but three. */
+/* A number's name in a list " 1 one 2 two ", or ""; it stays for 4 calls. */
 static const char *name_of(const char *names, unsigned number)
 {
     static char text[4][64];
@@ -1359,8 +1324,7 @@ static const char *name_of(const char *names, unsigned number)
 }
 
 /* What is known of an exchange, for a filter's environment and for events:
-   pairs of a name and a text, which is "" where it is not known; NULL ends
-   them. */
+   pairs of a name and a text, or "", up to NULL. */
 struct facts {
     char id[24], port[16], status[16];
     const char *pairs[12][2];
@@ -1404,8 +1368,7 @@ PRINTF(3, 4) static void json_number(struct json *j, const char *key,
     json_put(j, key, true, text);
 }
 
-/* Begins the line of an event of f's: when, what, and whose. status is that of
-   an answer, or 0. */
+/* Begins the line of an event of f's. status is that of an answer, or 0. */
 static void event_begin(struct json *j, const struct flow *f, const char *what,
                         int status)
 {
@@ -1440,16 +1403,14 @@ static void event_end(struct json *j, const char *reason)
     sink_put(events, j->text, j->n + 2);
 }
 
-/* Whether anybody is told of an event of this level: what takes long to put in
-   words is put only then. */
+/* Whether an event of this level is told, and so is to be put in words. */
 static bool is_told(int level)
 {
     return level <= opt.verbose || events->fd >= 0;
 }
 
 /* Says what has happened to f: to people, if they asked for as much (level as
-   for say()), and to --log-json, for which MORE and what follows are left
-   out. */
+   for say()), and to --log-json, up to MORE. */
 PRINTF(4, 5) static void tell(const struct flow *f, int level, const char *what,
                               const char *format, ...)
 {
@@ -1476,8 +1437,7 @@ PRINTF(4, 5) static void tell(const struct flow *f, int level, const char *what,
 }
 
 /* Writes the n bytes at p to line, which has room for 4n + 2, as Python's
-   repr() shows bytes, but without the b in front. Returns the characters
-   written. */
+   repr() shows bytes, without the b. Returns the characters written. */
 static size_t repr(char *line, const char *p, size_t n)
 {
     char quote = memchr(p, '\'', n) && !memchr(p, '"', n) ? '"' : '\'';
@@ -1500,8 +1460,7 @@ static size_t repr(char *line, const char *p, size_t n)
     return (size_t)(o - line);
 }
 
-/* Where messages are shown: on standard output, unless that is COMMAND's,
-   --log-json's or -w's. */
+/* Where messages are shown: on standard output, unless that is taken. */
 static struct sink *shown_at(void)
 {
     return &sinks[opt.command != NULL || is_stdout(opt.log_json) ||
@@ -1534,13 +1493,11 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
 static bool parse_authority(const char *p, size_t n, unsigned port,
                             struct target *t);
 
-enum option_kind {
-    FLAG, TEXT, PORT, NUMBER, SECONDS, CHOICE, FILTER, COUNT, REGEX, PROXY,
-    DETOUR, NAME, TITLE
-};
-
 static const struct option {
-    enum option_kind kind;
+    enum {
+        TITLE, FLAG, COUNT, TEXT, PORT, NUMBER, SECONDS, CHOICE,
+        FILTER, REGEX, PROXY, DETOUR, NAME /* these are added to others */
+    } kind;
     char letter;
     const char *name, *argument, *help;
     void *value;
@@ -1710,46 +1667,43 @@ static void print_usage(void)
 }
 
 /* Adds a filter with the qualifiers collected so far, and forgets them. */
-static void add_filter(const char *command, bool request)
+static void add_filter(const struct option *o, const char *command)
 {
-    struct filter *f = alloc(sizeof *f);
+    struct filter *f = alloc(sizeof *f), **end = &opt.filters;
     char error[256];
     int count = 1;
 
     *f = opt.next;
-    f->request = request;
+    f->request = o->set;
     f->command = command;
     if (f->jobs == 0)               /* 4 MiB for a process and its message */
         f->jobs = f->coprocess ? 1 : memory_size() >= 256 << 20 ? 64
                   : 2 + (int)(memory_size() >> 22);
     if (command[strspn(command, " \t\n")] == '\0')
-        misuse("--%s needs a command", request ? "request" : "response");
+        misuse("--%s needs a command", o->name);
     f->argv = split_command(command);
     if (f->match_text != NULL &&
         (f->match = match_compile(f->match_text, error)) == NULL)
         misuse("--match '%s': %s", f->match_text, error);
-    if (match_is_void(f->match, request))
+    if (match_is_void(f->match, f->request))
         say(0, "--match '%s' stands before --%s, and matches no %s",
-            f->match_text, request ? "request" : "response",
-            request ? "request" : "response");
-    for (struct filter *g = opt.filters; g != NULL; g = g->next)
-        if (g->request == request) {
-            if (g->raw != f->raw)
+            f->match_text, o->name, o->name);
+    for (; *end != NULL; end = &(*end)->next)
+        if ((*end)->request == f->request) {
+            if ((*end)->raw != f->raw)
                 misuse("the %s filters must be all --raw or none: one sees "
-                       "the wire, the other the message",
-                       request ? "request" : "response");
+                       "the wire, the other the message", o->name);
             if (++count > MAX_CHAIN)
                 misuse("at most %d filters a direction; join some with |",
                        MAX_CHAIN);
         }
-    *opt.filters_end = f;
-    opt.filters_end = &f->next;
+    *end = f;
     opt.next = (struct filter){ .timeout = 30 };
     opt.qualified = false;
 }
 
 /* -x: scheme://[user:password@]host:port, as curl takes it. */
-static void add_proxy(const char *text)
+static void add_proxy(const struct option *o, const char *text)
 {
     static const char *const schemes[] = { "http://", "socks5h://",
                                            "socks5://" };
@@ -1773,12 +1727,12 @@ static void add_proxy(const char *text)
     if (scheme > 2 || strlen(rest + len) > 1 ||
         !parse_authority(rest, len, 1080, &x->at) ||
         (x->socks && x->login && (n > 255 || strlen(x->login) - n > 256)))
-        misuse("--proxy takes http://, socks5:// or socks5h:// and "
-               "[user:password@]host:port");
+        misuse("--%s takes http://, socks5:// or socks5h:// and "
+               "[user:password@]host:port", o->name);
 }
 
 /* --connect-to: host1:port1:host2:port2, of which each may be empty. */
-static void add_detour(const char *text)
+static void add_detour(const struct option *o, const char *text)
 {
     struct detour *d = alloc(sizeof *d), **end = &opt.detours;
     struct target *side[] = { &d->from, &d->to };
@@ -1799,15 +1753,14 @@ static void add_detour(const char *text)
         p += n + 1;
     }
     if (!good)
-        misuse("--connect-to takes host1:port1:host2:port2, not '%s'", text);
+        misuse("--%s takes host1:port1:host2:port2, not '%s'", o->name, text);
     while (*end != NULL)
         end = &(*end)->next;
     *end = d;
 }
 
-/* --ca-for: an address, or a host name, which stands for those below it as
-   well. */
-static void add_name(const char *text)
+/* --ca-for: an address, or a host name, with all that are below it. */
+static void add_name(const struct option *o, const char *text)
 {
     struct name_list *a = alloc(sizeof *a);
     struct target t;
@@ -1816,7 +1769,7 @@ static void add_name(const char *text)
     if (strchr(text, ':') == NULL &&
         !(parse_authority(text, strlen(text), 1, &t) &&
           strlen(t.host) == strlen(text)))
-        misuse("--ca-for takes a name or an address, not '%s'", text);
+        misuse("--%s takes a name or an address, not '%s'", o->name, text);
     *a = (struct name_list){ opt.ca_for, text };
     opt.ca_for = a;
 }
@@ -1846,6 +1799,10 @@ static void add_regex(const struct option *o, const char *text)
 /* Does what option o asks, with its argument (NULL for those without). */
 static void option_apply(const struct option *o, const char *text)
 {
+    static void (*const adds[])(const struct option *, const char *) = {
+        [FILTER] = add_filter, [REGEX] = add_regex, [PROXY] = add_proxy,
+        [DETOUR] = add_detour, [NAME] = add_name
+    };
     static const char *const on_errors[] = { "fail", "pass", "close" };
     const char *value = o->value, *first = (char *)&opt.next;
     long n, least = o->kind == NUMBER;
@@ -1855,22 +1812,14 @@ static void option_apply(const struct option *o, const char *text)
         (!parse_number(text, o->set, &n) || n < least))
         misuse("--%s takes a number from %ld to %ld, not '%s'", o->name, least,
                o->set, text);
-    if (o->kind == NUMBER)
+    if (o->kind >= FILTER)
+        adds[o->kind](o, text);
+    else if (o->kind == NUMBER)
         *(int *)o->value = (int)n;
     else if (o->kind == TEXT || o->kind == PORT)
         *(const char **)o->value = text;
     else if (o->kind == COUNT)
         *(int *)o->value += (int)o->set;
-    else if (o->kind == FILTER)
-        add_filter(text, o->set);
-    else if (o->kind == REGEX)
-        add_regex(o, text);
-    else if (o->kind == PROXY)
-        add_proxy(text);
-    else if (o->kind == DETOUR)
-        add_detour(text);
-    else if (o->kind == NAME)
-        add_name(text);
     else if (o->kind == SECONDS) {
         if (!parse_seconds(text, o->value))
             misuse("--%s takes seconds, not '%s'", o->name, text);
@@ -1891,8 +1840,7 @@ static void option_apply(const struct option *o, const char *text)
     }
 }
 
-/* The option whose letter is at *p, or a - and its name; *p moves behind that.
-   NULL: there is none. */
+/* The option whose letter, or - and name, *p is moved past; NULL: none. */
 static const struct option *option_find(const char **p)
 {
     bool named = **p == '-';
@@ -1964,8 +1912,7 @@ static void options_check(void)
    -- or the first word that is none of these: there COMMAND begins. */
 static void options_parse(char **argv)
 {
-    const struct option *last = NULL; /* a filter or match that came just
-                                       before, in one word */
+    const struct option *last = NULL; /* a filter or match just before */
 
     while (*++argv != NULL) {
         const char *word = *argv, *p = word + 1, *text = NULL;
@@ -2046,8 +1993,7 @@ static socklen_t address_size(const struct sockaddr_storage *a)
                                    : sizeof(struct sockaddr_in6);
 }
 
-/* Writes "address:port" of a socket address, "[...]:port" for IPv6; of one that
-   is none, as Unix sockets' clients', "unix:". */
+/* Writes an address as 1.2.3.4:port or [::1]:port; a Unix socket's "unix:". */
 static void print_address(char *text, size_t size,
                           const struct sockaddr_storage *a)
 {
@@ -2142,8 +2088,8 @@ static uint32_t *own_goes(struct sockaddr_storage here)
     return &shared->goes[address_parts(&here, &ip, &n)];
 }
 
-/* Notes where fd's connection goes, as the packet filter may send it to us; to
-   may be NULL: the connection ends. */
+/* Notes where fd's connection goes, as the packet filter may send it to us;
+   NULL: it ends. */
 static void own_note(int fd, const struct sockaddr_storage *to)
 {
     if (opt.reverse.port == 0 && fd >= 0)
@@ -2222,8 +2168,7 @@ static int listen_open(const char *host, const char *port)
     return fd;
 }
 
-/* Descriptors for select(): bitmaps that have room for fd_limit, as the kernel
-   knows no FD_SETSIZE. */
+/* Descriptors for select(): bitmaps for fd_limit, not FD_SETSIZE, of them. */
 static unsigned long *readable, *writable;
 static int highest;                 /* descriptor in either */
 enum { WORD = 8 * sizeof(unsigned long) };
@@ -2297,8 +2242,7 @@ static void put_number(unsigned char *p, size_t size, uint64_t v)
 }
 
 /* Writes an IP and a TCP header for n bytes of data from one side into h, of 60
-   bytes; returns their length. Where only one side has IPv4, that is mapped
-   into IPv6. */
+   bytes; returns their length. An IPv4 side of two is mapped into IPv6. */
 static size_t tap_headers(const struct tap *t, int side, int flags,
                           const unsigned char *data, size_t n,
                           unsigned char *h)
@@ -2328,8 +2272,7 @@ static size_t tap_headers(const struct tap *t, int side, int flags,
         put_number(h + 10, 2, ~sum16(0, h, ip));
     put_number(tcp + 4, 4, t->next[side]);
     put_number(tcp + 8, 4, flags & TCP_ACK ? t->next[!side] : 0);
-    /* the window is one that pieces of 16384 bytes do not fill to the brim, of
-       which Wireshark takes note */
+    /* a window that is no multiple of 16384: Wireshark notes full ones */
     put_number(tcp + 12, 4, 0x50000000 | (uint32_t)flags << 16 | 0xfff1);
     sum = sum16(6 + 20 + (uint32_t)n, h + ip - 2 * address, 2 * address);
     put_number(tcp + 16, 2, ~sum16(sum16(sum, tcp, 20), data, n));
@@ -2366,8 +2309,7 @@ static void tap_packet(struct tap *t, int side, int flags,
     t->next[side] += (uint32_t)n + ((flags & (TCP_SYN | TCP_FIN)) != 0);
 }
 
-/* Captures n bytes that one side has sent, in pieces that an IP packet has room
-   for. t may be NULL. */
+/* Captures n bytes from one side, in pieces for IP. t may be NULL. */
 static void tap_data(struct tap *t, int side, const unsigned char *data,
                      size_t n)
 {
@@ -2379,8 +2321,7 @@ static void tap_data(struct tap *t, int side, const unsigned char *data,
     }
 }
 
-/* A tap for the new connection to a server, on a descriptor, for a client; and
-   its first packets. */
+/* A tap for a client's connection to a server, and its first packets. */
 static struct tap *tap_new(const struct sockaddr_storage *client, int server)
 {
     struct tap *t = alloc(sizeof *t);
@@ -11246,8 +11187,7 @@ static void end_children(void)
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
 
-/* Opens those of descriptors 0, 1 and 2 that are closed: else a socket would
-   get the number, and the log. */
+/* Opens what is closed of 0, 1 and 2: else a socket would get the log. */
 static void fix_stdio(void)
 {
     int fd;
@@ -11374,14 +11314,12 @@ static struct {
     pid_t pid;              /* 0: there is none, or it has ended */
     int go;                 /* COMMAND's process waits for what comes by this
                                pipe; 0 or -1: it does not */
-    int status;             /* what we are to exit with */
+    int status;             /* as waitpid() gave it */
     bool interrupted;       /* ^C was pressed */
-    bool by_signal;         /* a signal ended COMMAND */
     char dir[PATH_MAX];     /* of the files made for it; "": none yet */
 } command;
 
-/* What is set in COMMAND's environment: @ is the proxy's URL, $ the directory,
-   % what there was before. */
+/* Set for COMMAND: @ is the proxy's URL, $ the directory, % what was before. */
 static const char *const command_vars[] = {
     "http_proxy=@", "https_proxy=@", "all_proxy=@", "no_proxy=",
     "HTTP_PROXY=@", "HTTPS_PROXY=@", "ALL_PROXY=@", "NO_PROXY=",
@@ -11457,14 +11395,13 @@ static _Noreturn void command_exec(int go)
     for (char **e = environ, **o = e; (*o = *e) != NULL; e++)
         o += strncmp(*e, "MITM_", 5) != 0;
     for (size_t i = 0; i < sizeof command_vars / sizeof *command_vars; i++) {
-        struct buf value = { 0 };
-        size_t len = strcspn(command_vars[i], "=");
+        struct buf var = { 0 };
 
-        snprintf(name, sizeof name, "%.*s", (int)len, command_vars[i]);
-        command_put(&value, command_vars[i] + len + 1, text,
-                    text + strlen(text) + 1, getenv(name));
-        buf_put(&value, "", 1);
-        setenv(name, (char *)value.data, 1);
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(command_vars[i], "="),
+                 command_vars[i]);
+        command_put(&var, command_vars[i], text, text + strlen(text) + 1,
+                    getenv(name));
+        putenv(buf_text(&var));
     }
     if (opt.user != NULL)
         become(opt.user);
@@ -11475,8 +11412,7 @@ static _Noreturn void command_exec(int go)
     _exit(n == ENOENT ? 127 : 126);
 }
 
-/* Forks COMMAND's process; our standard input and output become /dev/null, as
-   they are for COMMAND alone. */
+/* Forks COMMAND's process, which alone keeps standard input and output. */
 static void command_fork(void)
 {
     int go[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -11561,9 +11497,8 @@ static void command_bundle(void)
     command_file(3, NULL);
 }
 
-/* As on_signal(); with 128 added where a process sent the signal (not COMMAND
-   itself), and not the terminal: COMMAND, which nobody else knows, has not got
-   it then. */
+/* As on_signal(); with 128 added where a process, not the terminal (or COMMAND
+   itself), sent the signal: then COMMAND has not got it. */
 static void on_passed_signal(int number, siginfo_t *from, void *context)
 {
     (void)context;
@@ -11611,8 +11546,8 @@ static void command_go(void)
     buf_free(&b);
 }
 
-/* Passes a signal on, if it has on_passed_signal()'s 128. False: there is no
-   COMMAND, and the signal is for us. */
+/* Passes a signal with on_passed_signal()'s 128 on. False: there is no COMMAND,
+   and the signal is for us. */
 static bool command_signal(int number)
 {
     if (command.pid == 0)
@@ -11635,10 +11570,9 @@ static void command_changed(int status)
         return;
     }
     command.pid = 0;
-    command.by_signal = WIFSIGNALED(status);
-    command.status = command.by_signal ? 128 + WTERMSIG(status)
-                                       : WEXITSTATUS(status);
-    if (opt.filters != NULL && shared->last_flow == 0 && command.status < 126)
+    command.status = status;
+    if (opt.filters != NULL && shared->last_flow == 0 &&
+        WIFEXITED(status) && WEXITSTATUS(status) < 126)
         say(opt.quiet, "%s has asked this proxy for nothing: not all programs "
             "heed http_proxy and https_proxy", *opt.command);
     stop();
@@ -11648,21 +11582,21 @@ static void command_changed(int status)
    loop around us ends. */
 static _Noreturn void command_end(void)
 {
+    int number = WIFSIGNALED(command.status) ? WTERMSIG(command.status) : 0;
+
     command_clean();
-    if (command.by_signal && command.status == 128 + SIGINT &&
-        command.interrupted) {
+    if (number == SIGINT && command.interrupted) {
         signal(SIGINT, SIG_DFL);
         raise(SIGINT);
     }
-    exit(command.status);
+    exit(number ? 128 + number : WEXITSTATUS(command.status));
 }
 
 /* ---- workers: the parent holds the port and sees to it that there are as
    many of them as were asked for. They share the CA, the leaves' key and the
    keys of tickets, which are made before, and the count of exchanges. */
 
-/* Forks a worker. Returns its pid; in the worker 0; -1 after an error, which is
-   told. */
+/* Forks a worker. Returns its pid; in the worker 0; -1: it has said why. */
 static pid_t worker_start(void)
 {
     sigset_t all, before;
@@ -11760,8 +11694,7 @@ static void workers_run(void)
 }
 
 #ifndef UNIT_TEST
-/* Reads the options and all files, and makes what sessions share; dies if any
-   of it cannot be. */
+/* Reads the options and all files, and makes what sessions share, or dies. */
 static void prepare(char **argv)
 {
     options_parse(argv);

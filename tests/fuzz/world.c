@@ -713,7 +713,7 @@ static bool world_option(unsigned char letter)
 static void world_filters(void)
 {
     for (const unsigned char *p = world.p; world.end - p >= 2; p += 2) {
-        struct filter *f = &world.filter[world.filters];
+        struct filter *f = &world.filter[world.filters], **end = &opt.filters;
         bool request = p[1] == 'Q';
 
         if (p[0] == '~' && world_option(p[1]))
@@ -734,13 +734,12 @@ static void world_filters(void)
             if (flags & 32)
                 f->match = match_compile(request ? "~m GET" : "~c 200",
                                          error);
-            for (struct filter *g = opt.filters; g != NULL; g = g->next)
-                if (g->request == request)
-                    f->raw = g->raw;
+            for (; *end != NULL; end = &(*end)->next)
+                if ((*end)->request == request)
+                    f->raw = (*end)->raw;
             if (world.pairs && f->raw && strchr("cs", program[0]) == NULL)
                 program[0] = 'c';   /* raw, nothing mends what others do */
-            *opt.filters_end = f;
-            opt.filters_end = &f->next;
+            *end = f;
         }
         p += 2;
     }
@@ -755,7 +754,6 @@ static void world_init(const unsigned char *p, size_t n)
     world.end = p + n;
     world.who = 'c';
     opt.filters = NULL;
-    opt.filters_end = &opt.filters;
     opt.reverse = opt.proxy.at = (struct target){ .port = 0 };
     opt.proxyauth = NULL;
     capture->fd = -1;
