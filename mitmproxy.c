@@ -505,7 +505,7 @@ struct run {
     double moved;           /* when it last made progress */
 };
 
-/* Bytes that have passed: how many, and a hash (FNV-1a) of them. */
+/* Bytes that have passed: how many, and a hash of them. */
 struct tally { uint64_t bytes, hash; };
 
 /* The filters of one message, between its reader and the writer of what takes
@@ -524,15 +524,15 @@ struct chain {
     enum framing was;       /* of the body as it came */
     struct buf lead, trailers; /* empty lines before the head, trailer fields:
                                filters do not get them */
-    uint64_t sum;           /* body_sum() of the first ... */
-    size_t summed;          /* ... bytes, MAX_HOLD at most, of a request's body
-                               as the filters got it */
+    struct tally first;     /* MAX_HOLD bytes, at most, of a request's body as
+                               the filters got it */
     struct buf kept;        /* the message as it came (--on-error pass) ... */
     bool keep;              /* ... unless it is longer than MAX_HOLD */
     int count;
     struct run run[MAX_CHAIN + 1]; /* run[count], without a filter, has what
                                the last one prints */
-    struct tally in, out;   /* of the message, and of what was made of it */
+    struct tally in, out;   /* of the message, and of what was made of it, for
+                               the line in which the exchange ends */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     int deaths;             /* of helpers that were asked */
     const struct run *failed; /* the first that failed; NULL: none has ... */
@@ -711,8 +711,8 @@ static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
 static struct shared {              /* by all workers */
-    unsigned long last_id;          /* of the newest exchange ... */
-    unsigned long last_flow;        /* ... and of the newest flow */
+    _Atomic unsigned long last_id;  /* of the newest exchange ... */
+    _Atomic unsigned long last_flow; /* ... and of the newest flow */
     uint32_t goes[65536];           /* where a connection of ours from that
                                        port goes: address_sum(); 0: none */
     bool capture_cut;               /* within a packet, as the disk is full */
@@ -804,15 +804,12 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Writes a time in UTC, by a format of printf() that takes year, month, day,
-   hour, minute and second, or the first of these. */
+/* Writes a time in UTC, by a format of strftime(). */
 static void time_print(char *text, size_t size, const char *format, time_t when)
 {
     struct tm t;
 
-    gmtime_r(&when, &t);
-    snprintf(text, size, format, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
-             t.tm_hour, t.tm_min, t.tm_sec);
+    strftime(text, size, format, gmtime_r(&when, &t));
 }
 
 /* Lowers *left to seconds, when that is sooner and not past. */
@@ -1330,9 +1327,33 @@ struct facts {
     const char *pairs[12][2];
 };
 
+/* Collects what is known of f's exchange. opcode is that of a message of
+   WebSocket; NULL: it is about another. */
 static void facts_collect(struct facts *k, const struct flow *f,
                           const char *direction, int status,
-                          const char *opcode);
+                          const char *opcode)
+{
+    const struct exchange *ex = &f->ex;
+    const struct target *to = *ex->host != '\0' ? &ex->to : &f->home;
+    const char *pairs[][2] = {
+        { "ID", k->id }, { "DIRECTION", direction },
+        { "SCHEME", to->tls ? "https" : *ex->host != '\0' ? "http" : "" },
+        { "HOST", *ex->host != '\0' ? ex->host : to->host },
+        { "PORT", k->port }, { "METHOD", ex->method ? ex->method : "" },
+        { "URL", ex->url ? ex->url : "" }, { "STATUS", k->status },
+        { "CLIENT", f->peer }, { "SNI", f->hello.sni },
+        { opcode ? "OPCODE" : NULL, opcode }, { NULL, NULL }
+    };
+
+    *k->id = *k->port = *k->status = '\0';
+    if (ex->id != 0)
+        sprintf(k->id, "%lu", ex->id);
+    if (to->port != 0)
+        sprintf(k->port, "%u", to->port);
+    if (status != 0)
+        sprintf(k->status, "%d", status);
+    memcpy(k->pairs, pairs, sizeof pairs);
+}
 
 /* A line of JSON that is being written: an object without its last brace. */
 struct json { char text[PIPE_BUF]; size_t n; };
@@ -1377,7 +1398,7 @@ static void event_begin(struct json *j, const struct flow *f, const char *what,
     char text[64];
 
     clock_gettime(CLOCK_REALTIME, &t);
-    time_print(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d", t.tv_sec);
+    time_print(text, sizeof text, "%Y-%m-%dT%H:%M:%S", t.tv_sec);
     sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
     j->n = 0;
     json_put(j, "time", false, text);
@@ -2485,7 +2506,7 @@ static void der_time(struct buf *b, time_t when)
     char text[24];
     bool utc;
 
-    time_print(text, sizeof text, "%04d%02d%02d%02d%02d%02dZ", when);
+    time_print(text, sizeof text, "%Y%m%d%H%M%SZ", when);
     utc = strcmp(text, "2050") < 0; /* which has two digits of the year */
     der_put(b, utc ? MBEDTLS_ASN1_UTC_TIME : MBEDTLS_ASN1_GENERALIZED_TIME,
             text + 2 * utc, strlen(text) - 2 * utc);
@@ -2969,7 +2990,7 @@ static _Noreturn void ca_make(const char *path)
 }
 
 /* Reads a file, or its first 8 MiB: *n bytes, to be freed, with a NUL behind;
-   *st is fstat()'s. NULL, errno: it cannot be read. */
+   *st, unless that is NULL, is fstat()'s. NULL, errno: it cannot be read. */
 static char *file_read(const char *path, size_t *n, struct stat *st)
 {
     enum { LIMIT = 8 << 20 };
@@ -2978,7 +2999,7 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     ssize_t got = -1;
 
     *n = 0;
-    if (fd >= 0 && fstat(fd, st) == 0) {
+    if (fd >= 0 && (st == NULL || fstat(fd, st) == 0)) {
         fcntl(fd, F_SETFL, 0);      /* a pipe's writer may take its time */
         while ((got = read(fd, text + *n, LIMIT - *n)) > 0)
             *n += (size_t)got;
@@ -4064,11 +4085,10 @@ static char *system_cas(size_t *n)
         "/etc/ssl/ca-bundle.pem",               /* SUSE */
         "/etc/ssl/cert.pem",                    /* BSDs, macOS */
     };
-    struct stat st;
     char *text = NULL;
 
     for (size_t i = 0; text == NULL && i < sizeof paths / sizeof *paths; i++)
-        text = file_read(paths[i], n, &st);
+        text = file_read(paths[i], n, NULL);
     return text;
 }
 
@@ -4105,13 +4125,12 @@ static void trusted_add(mbedtls_x509_crt *crt)
 static bool trusted_load(void)
 {
     mbedtls_x509_crt each;
-    struct stat st;
     size_t n;
     char *text;
 
     if (trusted.len > 0)
         return true;
-    text = opt.cacert ? file_read(opt.cacert, &n, &st) : system_cas(&n);
+    text = opt.cacert ? file_read(opt.cacert, &n, NULL) : system_cas(&n);
     if (text == NULL && opt.cacert != NULL)
         die("cannot read %s: %s", opt.cacert, strerror(errno));
     errno = 0;                      /* those that cannot be read are let be */
@@ -4308,7 +4327,7 @@ static const char *verdict_say(const struct verdict *v, uint32_t flags)
     if (flags == ~0u)               /* Mbed TLS says by this that it gave up */
         return "its chain is too long or broken";
     if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
-        time_print(when, sizeof when, " since %04d-%02d-%02d %02d:%02d UTC ",
+        time_print(when, sizeof when, " since %Y-%m-%d %H:%M UTC ",
                    v->until);
     mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(uint32_t)(
         MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_EXPIRED |
@@ -4499,13 +4518,13 @@ static pid_t spawn_piped(const struct filter *f, char **env, int in, int out)
 }
 
 /* Sends a signal to a child's process group: to the child, and to all that it
-   has started. pid 0: the child has been reaped. Then the kernel may give the
-   number to a stranger as soon as nobody is left in the group: kill(2) of
-   signal 0 tells whether somebody is. */
-static void group_kill(pid_t pid, pid_t group, int number)
+   has started. Where the child has been reaped, the kernel may give the number
+   to a stranger as soon as nobody is left in the group: kill(2) of signal 0
+   tells whether somebody is. */
+static void group_kill(const struct child *p, int number)
 {
-    if (pid > 0 || (group > 0 && kill(group, 0) != 0 && errno == ESRCH))
-        kill(-group, number);
+    if (p->pid > 0 || (kill(p->group, 0) != 0 && errno == ESRCH))
+        kill(-p->group, number);
 }
 
 /* Frees a child that has been reaped, or will be without anybody's notice. */
@@ -4554,10 +4573,10 @@ static struct child *child_new(struct filter *f, char **env)
 static void child_kill(struct child *p)
 {
     if (p->pid > 0 && p->killed == 0) {
-        kill(-p->group, SIGTERM);
+        group_kill(p, SIGTERM);
         p->killed = now;
     } else if (p->pid == 0 && p->out >= 0)
-        group_kill(0, p->group, SIGKILL);
+        group_kill(p, SIGKILL);
     fd_close(&p->in);
     fd_close(&p->out);
     if (p->pid == 0)
@@ -5737,8 +5756,7 @@ struct match {
 /* What a message is matched against; NULL: it has no such thing. */
 struct subject {
     const char *method, *url, *host;
-    const char *head;       /* the head's len bytes, of which h tells */
-    size_t len;
+    const char *head;       /* the bytes of the head of which h tells */
     const struct head *h;   /* NULL: the response is yet to come, or a stream
                                has no heads; url NULL, too: nothing but the
                                host is known */
@@ -6015,7 +6033,7 @@ static bool match_lines(const struct match *m, const struct subject *s)
     size_t line, len;
 
     for (size_t at = s->h->fields;
-         (line = next_line(s->head + at, s->len - at, &len)) > 0; at += line)
+         (line = next_line(s->head + at, s->h->len - at, &len)) > 0; at += line)
         if (len > 0 && match_text(m, s->head + at, len))
             return true;
     return false;
@@ -6085,34 +6103,6 @@ static bool match_has_w(const struct match *m)
    buffer lies before, between and behind them. Limit: --jobs of them at a
    time. */
 
-/* Collects what is known of f's exchange. opcode is that of a message of
-   WebSocket; NULL: it is about another. */
-static void facts_collect(struct facts *k, const struct flow *f,
-                          const char *direction, int status,
-                          const char *opcode)
-{
-    const struct exchange *ex = &f->ex;
-    const struct target *to = *ex->host != '\0' ? &ex->to : &f->home;
-    const char *pairs[][2] = {
-        { "ID", k->id }, { "DIRECTION", direction },
-        { "SCHEME", to->tls ? "https" : *ex->host != '\0' ? "http" : "" },
-        { "HOST", *ex->host != '\0' ? ex->host : to->host },
-        { "PORT", k->port }, { "METHOD", ex->method ? ex->method : "" },
-        { "URL", ex->url ? ex->url : "" }, { "STATUS", k->status },
-        { "CLIENT", f->peer }, { "SNI", f->hello.sni },
-        { opcode ? "OPCODE" : NULL, opcode }, { NULL, NULL }
-    };
-
-    *k->id = *k->port = *k->status = '\0';
-    if (ex->id != 0)
-        sprintf(k->id, "%lu", ex->id);
-    if (to->port != 0)
-        sprintf(k->port, "%u", to->port);
-    if (status != 0)
-        sprintf(k->status, "%d", status);
-    memcpy(k->pairs, pairs, sizeof pairs);
-}
-
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL, the
    last by another; to be freed. Blanks, control characters and what is not
    ASCII are escaped as in a URL. */
@@ -6154,11 +6144,9 @@ static struct buf *filter_env(char *vars)
     return env;
 }
 
-/* Counts n bytes at p, for the line in which the exchange ends. */
+/* Counts n bytes at p, and makes them part of the hash (FNV-1a). */
 static void tally_add(struct tally *t, const unsigned char *p, size_t n)
 {
-    if (opt.quiet)
-        return;
     t->bytes += n;
     for (size_t i = 0; i < n; i++)
         t->hash = (t->hash ^ p[i]) * 0x100000001b3;
@@ -6169,7 +6157,7 @@ static void run_tally(struct run *r, size_t n)
 {
     struct buf *b = &r[1].in;
 
-    if (r[1].filter == NULL)
+    if (r[1].filter == NULL && !opt.quiet)
         tally_add(&r->chain->out, buf_at(b) + b->len - n, n);
 }
 
@@ -6177,8 +6165,17 @@ static void run_tally(struct run *r, size_t n)
    answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for a
    failure. A coprocess has one question at a time. */
 
+/* Notes that c has failed, by run r and for this reason, unless it has
+   before. */
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
-                                    const char *format, ...);
+                                    const char *format, ...)
+{
+    if (c->failed != NULL)
+        return;
+    FORMAT(c->failure, format);
+    c->failed = r;
+    flow_wake(c->flow);
+}
 
 /* A coprocess of f's that has nothing to do; NULL: there is none. */
 static struct child *copro_idle(const struct filter *f)
@@ -6279,7 +6276,7 @@ static void copro_end(struct child *p, const char *why)
         snprintf(when, sizeof when, " in %g s", f->pause);
     say(f->helper ? 1 : 0, "the coprocess %s is to be started anew%s: %s",
         f->command, when, why);
-    group_kill(p->pid, p->group, SIGKILL);
+    group_kill(p, SIGKILL);
     child_free(p);
 }
 
@@ -6410,8 +6407,8 @@ static void run_leave(struct run *r)
 static struct subject exchange_subject(const struct exchange *ex, bool request,
                                        const void *p, const struct head *h)
 {
-    return (struct subject){ ex->method, ex->url, ex->host, p,
-                             h ? h->len : 0, h, request, false };
+    return (struct subject){ ex->method, ex->url, ex->host, p, h, request,
+                             false };
 }
 
 /* Whether filter f is to see the subject. */
@@ -6551,18 +6548,6 @@ static bool run_is_deaf(const struct run *r)
 static bool run_printed(const struct run *r)
 {
     return r->filter->coprocess ? r->exited : run_out(r) < 0;
-}
-
-/* Notes that c has failed, by run r and for this reason, unless it has
-   before. */
-PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
-                                    const char *format, ...)
-{
-    if (c->failed != NULL)
-        return;
-    FORMAT(c->failure, format);
-    c->failed = r;
-    flow_wake(c->flow);
 }
 
 /* Whether what r prints should be read now: there is room, or the next filter
@@ -6827,12 +6812,6 @@ static bool connect_target(const char *p, const struct head *h,
     *t = (struct target){ .tls = false };
     return same_word(p + h->method.at, h->method.len, "CONNECT") &&
            parse_authority(p + h->target.at, h->target.len, 0, t);
-}
-
-/* A number for a new exchange: all workers count together. */
-static unsigned long next_id(void)
-{
-    return __atomic_add_fetch(&shared->last_id, 1, __ATOMIC_RELAXED);
 }
 
 /* Whether a and b are one server, by whatever way (forward) that is reached. */
@@ -7321,7 +7300,7 @@ static void exchange_new(struct flow *f)
     bool head = f->ex.client_head;
 
     exchange_free(&f->ex);
-    f->ex.id = next_id();
+    f->ex.id = ++shared->last_id;
     f->exchanges++;
     f->ex.client_head = head;
     f->ex.begun = true;
@@ -8157,7 +8136,7 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
         server_want(f, &f->home);
     if (filtered || f->ex.id == 0) {
         exchange_free(&f->ex);
-        f->ex.id = next_id();
+        f->ex.id = ++shared->last_id;
         f->ex.to = f->server.target;
         strcpy(f->ex.host, filtered ? server_name(f) : flow_name(f));
     }
@@ -8358,23 +8337,6 @@ static bool reader_unclear(struct reader *r, const char *why)
     return true;
 }
 
-/* The sum (FNV-1a) of what sum stands for and the n bytes at p behind that. */
-static uint64_t body_sum(uint64_t sum, const unsigned char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sum = (sum ^ p[i]) * 0x100000001b3;
-    return sum;
-}
-
-/* Adds the n bytes of data at the front of the reader's end to c.sum, up to
-   MAX_HOLD, for body_is_kept(). */
-static void body_note(struct chain *c, size_t n)
-{
-    n = n < MAX_HOLD - c->summed ? n : MAX_HOLD - c->summed;
-    c->sum = body_sum(c->sum, buf_at(&c->from->from->in), n);
-    c->summed += n;
-}
-
 /* Moves what has come of the body into the chain (data alone, without chunked
    coding; all with --raw) or, without one, as it is into the writer's end. */
 static bool reader_body(struct reader *r)
@@ -8404,10 +8366,11 @@ static bool reader_body(struct reader *r)
         if (trailer && c->trailers.len + (size_t)n > MAX_HEAD)
             return flow_fail(r->flow, r->request ? 431 : 502,
                              "the trailers are longer than %d bytes", MAX_HEAD);
-        if (c != NULL && data && r->request)
-            body_note(c, (size_t)n);
+        if (c != NULL && data && r->request) /* for body_is_kept() */
+            tally_add(&c->first, buf_at(in), (uint64_t)n < MAX_HOLD -
+                      c->first.bytes ? (size_t)n : MAX_HOLD - c->first.bytes);
         r->bytes += data ? (size_t)n : 0;
-        if (c != NULL && (c->raw || data))
+        if (c != NULL && (c->raw || data) && !opt.quiet)
             tally_add(&c->in, buf_at(in), (size_t)n);
         reader_take(r, (size_t)n, trailer ? &c->trailers : drop ||
                     (c != NULL && !c->raw && !data) ? NULL : to);
@@ -8628,11 +8591,14 @@ static bool body_is_kept(const struct writer *w, const unsigned char *p,
 {
     const struct chain *c = w->chain;
     const struct head *h = &w->printed, *was = &c->from->head;
+    struct tally first = { 0 };
 
-    return w->request && h->has_length && !h->unclear &&
-           was->has_length && h->length == was->length &&
-           h->length >= n && n >= MAX_HOLD && c->summed == MAX_HOLD &&
-           body_sum(0, p, MAX_HOLD) == c->sum;
+    if (!w->request || n < MAX_HOLD || c->first.bytes < MAX_HOLD)
+        return false;
+    tally_add(&first, p, MAX_HOLD);
+    return h->has_length && !h->unclear && was->has_length &&
+           h->length == was->length && h->length >= n &&
+           first.hash == c->first.hash;
 }
 
 /* Writes the head, once what is held behind it is complete or longer than
@@ -8936,7 +8902,8 @@ static bool reader_filter(struct reader *r)
         tell(f, 0, EV_NOTE, "the body is compressed (%.*s) although filters "
              "want text: they get it so (filters/body undoes that)",
              (int)r->head.coding.len, coding);
-    tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
+    if (!opt.quiet)
+        tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
     reader_take(r, r->head.len, &r->chain->run->in);
     r->to->state = WRITE_PRINT;
     return true;
@@ -10178,36 +10145,25 @@ static bool client_proxied(struct flow *f)
 /* Lets a flow go a step, by its state. True when something moved. */
 static bool flow_step(struct flow *f)
 {
+    static bool (*const steps[])(struct flow *) = {
+        [FLOW_PROXIED] = client_proxied, [FLOW_SOCKS] = socks_ask,
+        [FLOW_REACH] = socks_answer, [FLOW_FIRST] = tunnel_first,
+        [FLOW_HELLO] = tunnel_hello, [FLOW_SERVER] = tunnel_server,
+        [FLOW_CLIENT] = tunnel_client, [FLOW_RELAY] = flow_relay
+    };
     bool moved = tls_pump(&f->client);
 
     moved |= server_step(f);
     end_tell(f, &f->client, NULL);
     end_tell(f, &f->server.end, NULL);
-    switch (f->state) {
-    case FLOW_PROXIED:
-        return client_proxied(f);
-    case FLOW_SOCKS:
-        moved |= socks_ask(f);
-        if (!moved && f->client.ended)
-            flow_close(f);          /* the rest will not come */
-        return moved;
-    case FLOW_REACH:
-        return socks_answer(f) | moved;
-    case FLOW_FIRST:
-        return tunnel_first(f) | moved;
-    case FLOW_HELLO:
-        return tunnel_hello(f) | moved;
-    case FLOW_SERVER:
-        return tunnel_server(f) | moved;
-    case FLOW_CLIENT:
-        return tunnel_client(f) | moved;
-    case FLOW_RELAY:
+    if (f->state == FLOW_RELAY)
         client_left(f);
-        return flow_relay(f) | moved;
-    case FLOW_CLOSING:
+    if (f->state == FLOW_CLOSING)
         buf_free(&f->client.in);
-        return moved;
-    }
+    else
+        moved |= steps[f->state](f);
+    if (f->state == FLOW_SOCKS && !moved && f->client.ended)
+        flow_close(f);              /* the rest will not come */
     return moved;
 }
 
@@ -10415,7 +10371,7 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
                f->tunnel ? FLOW_FIRST : FLOW_RELAY;
     f->addr = *addr;
     f->since = f->moved = f->woken = f->born = now;
-    f->number = __atomic_add_fetch(&shared->last_flow, 1, __ATOMIC_RELAXED);
+    f->number = ++shared->last_flow;
     print_address(f->peer, sizeof f->peer, addr);
     if (opt.transparent && client_is_us(fd)) {
         tell(f, 0, EV_DENY, "our own connection to %s:%u comes back to us: "
@@ -10710,7 +10666,7 @@ static void children_arm(double *left)
         }
         say(0, "waited %g seconds for %s: killed: %s", patience,
             waits[WAIT_KILL].what, p->filter->command);
-        kill(-p->group, SIGKILL);
+        group_kill(p, SIGKILL);
         p->slain = true;
     }
     for (const struct filter *f = &lookups; f != NULL; f = f->next)
@@ -10789,15 +10745,6 @@ static double arm(void)
 
 /* ---- accept, read, write */
 
-/* Reads from a client just accepted: mostly its first bytes are there. */
-static void flow_hear(void *it)
-{
-    struct flow *f = it;
-
-    if (end_read(&f->client))
-        flow_wake(f);
-}
-
 /* Whether f's client has been silent for IDLE seconds, and no server is being
    reached, or may be about to speak first. */
 static bool flow_sleeps(const struct flow *f)
@@ -10866,7 +10813,7 @@ static void accept_new(void)
             accept_after = now + 0.1;
             return;
         }
-        flow_attempt(f, flow_hear, f);
+        fds_add(readable, fd);      /* mostly its first bytes are there */
     }
 }
 
@@ -11029,7 +10976,7 @@ static void child_exited(struct child *p, int status)
     if (p->filter->coprocess)
         return;                     /* end of file on out tells the rest */
     if (p->killed != 0)             /* its children that it left behind */
-        group_kill(0, p->group, SIGKILL);
+        group_kill(p, SIGKILL);
     child_done(p);
     if (r == NULL)
         child_free(p);
@@ -11161,7 +11108,7 @@ static bool children_left(int number)
     for (struct child *p = children; p != NULL; p = p->next) {
         left |= p->pid > 0;
         if (number != 0 || p->pid == 0) /* the group of one that has ended */
-            group_kill(p->pid, p->group, p->pid ? number : SIGKILL);
+            group_kill(p, p->pid ? number : SIGKILL);
     }
     return left;
 }
@@ -11186,16 +11133,6 @@ static void end_children(void)
 /* ==== 27 main ===========================================================
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
-
-/* Opens what is closed of 0, 1 and 2: else a socket would get the log. */
-static void fix_stdio(void)
-{
-    int fd;
-
-    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
-        ;
-    close(fd);
-}
 
 /* Where ready filters are: "" for filters/NAME as it is, then what has such a
    folder of those that were installed with this program, or lie beside it. */
@@ -11449,9 +11386,8 @@ static void command_file(int i, const char *path)
 {
     char file[PATH_MAX + 16];
     struct buf b = { 0 }, all = { 0 };
-    struct stat st;
     size_t n = 0;
-    char *old = path ? file_read(path, &n, &st) : NULL;
+    char *old = path ? file_read(path, &n, NULL) : NULL;
     int fd;
 
     if (i == 0) {                   /* our CA, and those trusted without us */
@@ -11748,12 +11684,16 @@ static void port_open(void)
 /* The program, or one of its helpers (section 14). */
 int main(int argc, char **argv)
 {
+    int fd;
+
 #if defined(__GLIBC__)
     mallopt(M_MMAP_THRESHOLD, 8 << 20); /* buffers come and go too quickly */
     mallopt(M_TRIM_THRESHOLD, 2 << 20); /* to be mapped and unmapped */
 #endif
     signal(SIGCHLD, SIG_DFL);       /* ignored, it would hide ends from us */
-    fix_stdio();
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
+        ;                           /* or a socket would get a closed one's */
+    close(fd);                      /* number, 0, 1 or 2, and the log */
     if (argc == 2 && strcmp(argv[1], "--lookup") == 0)
         helper_run(lookup_answer);
     if (argc == 2 && strcmp(argv[1], "--rsa-key") == 0)
