@@ -256,8 +256,7 @@ static int cpu_has_aes(void)
 /* ==== 2 types ===========================================================
    What flows is a struct buf; what it flows along is a struct flow: two ends,
    two readers, two writers. A fact is held once, where it arises; what can be
-   derived is asked of a function. Limit: all of it but struct known belongs to
-   one flow. */
+   derived is asked of a function. Limit: all but struct known is one flow's. */
 
 /* Bytes on their way: those of data from start on, len of them. */
 struct buf {
@@ -2443,8 +2442,7 @@ enum {
     ERR_LIMITED = -0x10003          /* our CA may not sign for the name */
 };
 
-/* ---- DER (X.690): the parts of a value are appended, then wrapped in its tag
-   and length */
+/* ---- DER (X.690): a value's parts are appended, then get tag and length */
 
 enum {
     SEQUENCE = MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE,
@@ -2499,8 +2497,7 @@ static void der_name(struct buf *b, const mbedtls_x509_crt *crt, const char *cn)
     der_wrap(b, at, SEQUENCE);
 }
 
-/* Appends a time: UTCTime before 2050, GeneralizedTime after (RFC 5280,
-   4.1.2.5). */
+/* Appends a time, from 2050 on as GeneralizedTime (RFC 5280, 4.1.2.5). */
 static void der_time(struct buf *b, time_t when)
 {
     char text[24];
@@ -2512,8 +2509,7 @@ static void der_time(struct buf *b, time_t when)
             text + 2 * utc, strlen(text) - 2 * utc);
 }
 
-/* Appends an extension (RFC 5280, 4.2) with what value has, and empties
-   value. */
+/* Appends an extension (RFC 5280, 4.2) of what value has, which is emptied. */
 static void der_extension(struct buf *b, const char *oid, bool critical,
                           struct buf *value)
 {
@@ -2631,8 +2627,7 @@ static void der_limits(struct buf *b)
 
 /* ---- a certificate, and the leaf forged for a server */
 
-/* What the writer is to write: a CA that signs itself, or a leaf that our CA
-   signs. */
+/* What to write: a CA that signs itself, or a leaf that our CA signs. */
 struct cert {
     bool is_ca;
     const char *name;       /* a CA's common name; a leaf's host or address */
@@ -2667,8 +2662,7 @@ static void der_alt_names(struct buf *b, const struct cert *c)
 }
 
 /* Appends the extensions, of which a CA and a leaf have different ones. A CA's
-   key identifier is any number that others do not have (RFC 5280, 4.2.1.2): id,
-   16 bytes. */
+   key identifier is any number of its own (RFC 5280, 4.2.1.2): id, 16 bytes. */
 static void der_extensions(struct buf *b, const struct cert *c,
                            const unsigned char *id)
 {
@@ -2843,8 +2837,7 @@ static void cert_tell(const struct flow *f, const char *words,
     tell(f, 2, EV_TLS, "%s: %s", words, text);
 }
 
-/* Whether the clock has yet to be set. Tells when that begins, and when it is
-   over. */
+/* Whether the clock has yet to be set. Tells when that begins, and ends. */
 static bool clock_is_unset(void)
 {
     static bool unset;
@@ -3225,8 +3218,7 @@ static void ca_load(const char *path)
 
 /* ==== 10 TLS sessions ===================================================
    Mbed TLS has one configuration for each role, client and server. ALPN's names
-   are a part of that: a session with ALPN has its own copy. Limit: TLS 1.2 and
-   1.3. */
+   are part of that: a session with ALPN has a copy. Limit: TLS 1.2 and 1.3. */
 
 static mbedtls_ssl_config tls_conf[2]; /* MBEDTLS_SSL_IS_CLIENT, _SERVER */
 
@@ -3756,8 +3748,7 @@ static int tls_incident(struct end *e, int error)
 }
 
 /* Opens a record's application data from wire_in right into in, if possible:
-   as tls_alt_open(). At the end of the connection there is nothing to wait
-   for. */
+   as tls_alt_open(); but at the connection's end nothing is waited for. */
 static int tls_open_data(struct end *e)
 {
     struct buf *from = &e->wire_in;
@@ -4075,8 +4066,7 @@ static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
 
 /* ---- verification */
 
-/* The n bytes of the file that has the system's CAs, to be freed; NULL: there
-   is none. */
+/* The n bytes of the file with the system's CAs, to be freed; NULL: none. */
 static char *system_cas(size_t *n)
 {
     static const char *const paths[] = {
@@ -4697,8 +4687,7 @@ static size_t strip(const char **p, size_t n)
 }
 
 /* Splits the field line of len bytes at p (RFC 9112, 5): its first *name bytes
-   are the name. False: it is a fold of the line before (obs-fold, 5.2), or has
-   no colon. */
+   are the name. False: it is a fold (obs-fold, 5.2), or has no colon. */
 static bool split_field(const char *p, size_t len, size_t *name,
                         const char **value, size_t *value_len)
 {
@@ -4768,8 +4757,7 @@ static bool parse_length(const char *p, size_t n, uint64_t *length)
     return true;
 }
 
-/* Reads a Content-Length, or a list of several that are the same (RFC 9110,
-   8.6). */
+/* Reads a Content-Length, or a list of equal ones (RFC 9110, 8.6). */
 static bool parse_lengths(const char *p, size_t n, uint64_t *length)
 {
     uint64_t sum;
@@ -4989,8 +4977,7 @@ static bool head_is_all(const struct head *h, bool by_head)
                               h->status == 204 || h->status == 304);
 }
 
-/* Whether of these n bytes of a head some lines end in CR LF, and some do
-   not. */
+/* Whether of a head's n bytes some lines end in CR LF, and some do not. */
 static bool head_is_mixed(const char *p, size_t n)
 {
     bool with = false, without = false;
@@ -5106,8 +5093,7 @@ static int chunks_begin(const char *p, size_t n)
 /* Gives the first field of this name a value, and takes out all others, and
    folds; value NULL: takes out all. b begins with the head, its field lines at
    offset at. The values that there were are put into was as one list (RFC 9110,
-   5.3), unless that is NULL. Returns whether there was a field to be given the
-   value. */
+   5.3), unless that is NULL. True: there was a field to be given the value. */
 static bool head_set(struct buf *b, size_t at, const char *field,
                      const char *value, struct buf *was)
 {
@@ -5218,9 +5204,8 @@ static void head_frame(struct buf *b, const struct head *h, int framing,
 /* ---- targets (RFC 9112, 3.2) */
 
 /* Reads an authority (RFC 3986, 3.2) of n bytes at p: "host:port", "[v6]:port",
-   or a host alone, which then has the port given (0: one must be there). The
-   zone of an IPv6 address may stand behind "%25" (RFC 6874). False: it is
-   none. */
+   or a host alone, which then has the port given (0: one must be there). An
+   IPv6 address's zone may stand behind "%25" (RFC 6874). False: it is none. */
 static bool parse_authority(const char *p, size_t n, unsigned port,
                             struct target *t)
 {
@@ -5265,9 +5250,8 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
 
 /* Takes a target in absolute-form (RFC 9112, 3.2.2), n bytes at p, apart: where
    it goes, and its path and query, *rest_len bytes at *rest, of which none
-   stand for "/" or "*". False: the target has another form, or its scheme is
-   neither HTTP's nor WebSocket's, whose handshake is a request of HTTP (RFC
-   6455, 3). */
+   stand for "/" or "*". False: the target has another form, or a scheme that is
+   neither HTTP's nor WebSocket's, whose handshake is HTTP (RFC 6455, 3). */
 static bool parse_absolute(const char *p, size_t n, struct target *t,
                            const char **rest, size_t *rest_len)
 {
@@ -5561,8 +5545,7 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
 }
 
 /* Reads version 1: "PROXY TCP4 from to port port" on a line of at most 107
-   bytes. Contract as in 15; *a becomes the client's address, if that is
-   told. */
+   bytes. Contract as in 15; *a becomes the client's address, if told. */
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
     const char *end = memchr(p, '\n', n < 107 ? n : 107);
@@ -5646,8 +5629,7 @@ static int frame_parse(const unsigned char *p, size_t n, struct frame *f)
 }
 
 /* The next piece of a direction's frames among the n > 0 bytes at p: all of a
-   control frame, or what has come of a data frame, whose first piece has the
-   frame's head. */
+   control frame, or what has come of a data frame; its head is in the first. */
 static ssize_t frames_next(struct frames *r, const unsigned char *p, size_t n)
 {
     const struct frame *f = &r->frame;
@@ -5768,8 +5750,7 @@ struct subject {
    at the end the whole expression, as operands are made first. */
 struct parser { const char *start, *p; char *error; struct match *made; };
 
-/* A new node over a and b, first in the list of those made, by which all are
-   freed. */
+/* A new node over a and b, first in the list by which all are freed. */
 static struct match *match_new(struct parser *p, char kind, struct match *a,
                                struct match *b)
 {
@@ -5799,8 +5780,7 @@ static struct match *match_error(struct parser *p, const char *what)
     return NULL;
 }
 
-/* The end of the bracket expression that begins at p (POSIX, XBD 9.3.5); p if
-   it has none. */
+/* The end of the bracket expression at p (POSIX, XBD 9.3.5); p: it has none. */
 static const char *bracket_end(const char *p)
 {
     const char *s = p + 1, *end;
@@ -6100,8 +6080,7 @@ static bool match_has_w(const struct match *m)
 
 /* ==== 18 filters ========================================================
    The filters of one message run all at once, as in a shell's pipeline; a
-   buffer lies before, between and behind them. Limit: --jobs of them at a
-   time. */
+   buffer lies before, between and behind them. Limit: --jobs at a time. */
 
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL, the
    last by another; to be freed. Blanks, control characters and what is not
@@ -6165,8 +6144,7 @@ static void run_tally(struct run *r, size_t n)
    answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for a
    failure. A coprocess has one question at a time. */
 
-/* Notes that c has failed, by run r and for this reason, unless it has
-   before. */
+/* Notes that c has failed, by run r and for this reason, unless it had. */
 PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
                                     const char *format, ...)
 {
@@ -6239,8 +6217,7 @@ static void chain_unqueue(struct chain *c)
         *p = c->next;
 }
 
-/* Lets what a helper was asked wait again, behind all others, as the helper
-   ends. */
+/* The helper ends: what it was asked waits again, behind all others. */
 static void inquiry_again(struct run *r)
 {
     r->child->run = NULL;
@@ -6387,8 +6364,7 @@ static void copro_read(void *it)
 
 /* Run r is not waited for any more. Its child ends, unless that is a coprocess:
    then the answer is read and dropped. But a coprocess ends that has made no
-   progress, or looks up a name, which may be stuck while others need the
-   place. */
+   progress, or looks up a name, which may be stuck in a place others need. */
 static void run_leave(struct run *r)
 {
     struct child *p = r->child;
@@ -6476,8 +6452,7 @@ static bool chain_new(struct reader *r, const struct head *h,
     return true;
 }
 
-/* Frees a chain, or NULL. Children that still run are told to stop, and are
-   reaped later. */
+/* Frees a chain, or NULL. Its children are told to stop, and reaped later. */
 static void chain_free(struct chain *c)
 {
     if (c == NULL)
@@ -6502,26 +6477,23 @@ static struct buf *chain_out(struct chain *c)
     return &c->run[c->count].in;
 }
 
-/* How many bytes may wait for r, which are behind the run before: for a
-   coprocess a whole message; behind the last filter a message of WebSocket, or
-   all that is held until its head or its length is known. */
-static size_t run_limit(const struct run *r)
-{
-    const struct writer *w = r->chain->to;
-
-    if (r->filter != NULL)
-        return r->filter->coprocess ? MAX_WHOLE + MAX_BUF : MAX_BUF;
-    if (w != NULL && w->state == WRITE_MESSAGE)
-        return MAX_HOLD + 1;
-    return w != NULL && (w->state == WRITE_PRINT ||
-                         (w->state == WRITE_BODY && w->out == OUT_HOLD))
-           ? MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
-}
-
-/* Whether more may be put behind what waits for r. */
+/* Whether more may be put behind what waits for r: for a coprocess a whole
+   message; behind the last filter a message of WebSocket, or all that is held
+   until its head or its length is known. */
 static bool run_has_room(const struct run *r)
 {
-    return r->in.len < run_limit(r);
+    const struct writer *w = r->chain->to;
+    size_t limit = MAX_BUF;
+
+    if (r->filter != NULL && r->filter->coprocess)
+        limit += MAX_WHOLE;
+    else if (r->filter == NULL && w != NULL && w->state == WRITE_MESSAGE)
+        limit = MAX_HOLD + 1;
+    else if (r->filter == NULL && w != NULL &&
+             (w->state == WRITE_PRINT ||
+              (w->state == WRITE_BODY && w->out == OUT_HOLD)))
+        limit = MAX_HOLD + MAX_HEAD + 1;
+    return r->in.len < limit;
 }
 
 /* Our end of a filter's standard input; -1: it is closed, or a coprocess's. */
@@ -6550,8 +6522,7 @@ static bool run_printed(const struct run *r)
     return r->filter->coprocess ? r->exited : run_out(r) < 0;
 }
 
-/* Whether what r prints should be read now: there is room, or the next filter
-   takes no more. */
+/* Whether to read what r prints: there is room, or the next takes no more. */
 static bool run_wants_read(const struct run *r)
 {
     return run_out(r) >= 0 && (run_has_room(r + 1) || run_is_deaf(r + 1));
@@ -7016,8 +6987,7 @@ static const char *fence_objection(const struct flow *f, const char *p,
     return NULL;
 }
 
-/* The server is not to be reached; why, and by which status, the client is to
-   be told. */
+/* The server is not to be reached; the client is told why, by this status. */
 PRINTF(4, 5) static void server_deny(struct flow *f, const struct target *t,
                                      int status, const char *format, ...)
 {
@@ -7079,8 +7049,7 @@ static const char *server_name(const struct flow *f)
     return home ? flow_name(f) : f->server.target.host;
 }
 
-/* Whether host:port matches, by the host to which the client's connection goes
-   or by its SNI. */
+/* Whether host:port matches, the host being f.home's or SNI's. */
 static bool host_matches(const regex_t *r, const struct flow *f)
 {
     const char *host = f->home.host, *sni = f->hello.sni;
@@ -7275,8 +7244,7 @@ static void exchange_free(struct exchange *ex)
     *ex = (struct exchange){ .id = ex->id };
 }
 
-/* Shows the message whose head r has read: the head, and what of the body has
-   come with it. */
+/* Shows the message whose head r has read, with what has come of its body. */
 static void reader_show(const struct reader *r)
 {
     const char *p = (char *)buf_at(&r->from->in);
@@ -7292,8 +7260,7 @@ static void reader_show(const struct reader *r)
     show_message(r->flow->ex.id, r->request, p, n);
 }
 
-/* Begins an exchange: a request's head is there, or a piece of one, which is to
-   be refused. */
+/* Begins an exchange, by a request's head, or by a piece that is refused. */
 static void exchange_new(struct flow *f)
 {
     struct reader *r = &f->asks;
@@ -7570,8 +7537,7 @@ static bool socks_greet(struct flow *f)
     return reply[1] == 255 ? socks_refuse(f) : true;
 }
 
-/* Answers a SOCKS5 client's name and password (RFC 1929, 2). True when they
-   were whole. */
+/* Answers a SOCKS5 client's login (RFC 1929, 2). True when it was whole. */
 static bool socks_admit(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -7628,8 +7594,7 @@ static bool socks_ask(struct flow *f)
     return flow_enter(f, FLOW_REACH);
 }
 
-/* Answers a SOCKS client's request, once it is clear whether the server can be
-   reached. */
+/* Answers a SOCKS client's request, once the server is up or has failed. */
 static bool socks_answer(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7783,8 +7748,7 @@ static void server_ask_proxy(struct flow *f)
     buf_puts(out, "\r\n");
 }
 
-/* connect() has succeeded: a tunnel of -x's proxy next, or the server is
-   reached. */
+/* connect() has succeeded: -x's proxy is asked, or the server is reached. */
 static void server_connected(struct flow *f)
 {
     char text[80] = "";
@@ -7824,8 +7788,7 @@ PRINTF(3, 4) static void server_refused(struct server *s, int error,
     s->error = error;
 }
 
-/* Connects to the next of the server's addresses; the server has failed, if
-   there is none. */
+/* Connects to the server's next address; without one, the server has failed. */
 static void server_connect(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7872,8 +7835,7 @@ static void server_connect_end(struct flow *f)
     server_connect(f);
 }
 
-/* Gives up the address tried last, after seconds of waiting for what, and tries
-   the next. */
+/* Tries the next address, after seconds of waiting for what. */
 static void server_late(struct flow *f, double seconds, const char *what)
 {
     server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of waiting "
@@ -8078,8 +8040,7 @@ static bool server_step(struct flow *f)
    gives all to the writer's end as it is. All this is the same for requests
    and responses; only what a head means is not: request_begin(),
    response_begin(). What ends a flow, or makes it another, is a step: it
-   returns true. Limit: HTTP/1; all else is a stream, which goes through as it
-   is. */
+   returns true. Limit: HTTP/1; all else is a stream, and goes as it came. */
 
 /* ---- readers: whom they give what they read, and how they end */
 
@@ -8440,8 +8401,7 @@ static struct target request_target(const struct flow *f, const char *p,
 
     if (!request_names(f, p, h, &t, &rest, &n))
         t = f->ex.to;
-    goal = server_goal(&t);         /* by --connect-to: through CONNECT, as
-                                       curl does */
+    goal = server_goal(&t);         /* by --connect-to: CONNECT, as by curl */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
                 same_target(&goal, &t) && tolower(*target) != 'w' && /* ws: */
                 (!f->tunnel || opt.reverse.port != 0);
@@ -8690,8 +8650,7 @@ static bool mend_body(struct writer *w)
     return true;
 }
 
-/* The filters are done, and what they printed is in w's end: ends the
-   message. */
+/* The filters are done, and all they printed has gone: ends the message. */
 static bool mend_end(struct writer *w)
 {
     struct chain *c = w->chain;
@@ -8931,8 +8890,7 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
 
 /* Notes method and URL of the request at p: for filters, matches, the log. In a
    tunnel the URL is the tunnel's, whatever origin the target claims, and https
-   if both are. A user in the target, which may look like a host, is no part of
-   it. */
+   if both are; without the target's user, who may look like a host. */
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
     struct exchange *ex = &f->ex;
@@ -8957,8 +8915,7 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 }
 
 /* Answers CONNECT to f.home with 200 before the server is asked for: a failure
-   is then told by a page within TLS, as browsers show no page in the place of
-   200. */
+   is then told by a page within TLS, as browsers show none for CONNECT. */
 static bool tunnel_begin(struct flow *f)
 {
     if (!fence_allows(f->home.host, f->home.port))
@@ -9010,8 +8967,7 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
                        sizeof no - 1);
 }
 
-/* Whether the value of a Proxy-Authorization field has --proxyauth's login
-   (RFC 7617). */
+/* Whether Proxy-Authorization's value has --proxyauth's login (RFC 7617). */
 static bool basic_is_authorized(const struct buf *value)
 {
     const unsigned char *p = buf_at(value);
@@ -9230,8 +9186,7 @@ static bool server_idle(struct flow *f)
     return true;
 }
 
-/* Waits for a head. A response's can only come once some of the request has
-   gone. */
+/* Waits for a head; for a response's once some of the request has gone. */
 static bool read_head(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -9334,8 +9289,7 @@ static bool stream_upgrades(struct flow *f)
     return true;
 }
 
-/* Whether a ServerHello (RFC 8446, 4.1.3) is among the bytes of in, which has
-   some. */
+/* Whether a ServerHello (RFC 8446, 4.1.3) is among in's bytes, one at least. */
 static bool has_server_hello(const struct buf *in)
 {
     const unsigned char *p = buf_at(in), *end = p + in->len;
@@ -9512,8 +9466,7 @@ static bool message_begin(struct reader *r, const char *wrong)
     return true;
 }
 
-/* Tells --log-json of a message that r has read: its bytes before the filters,
-   and behind. */
+/* Tells --log-json of r's message: its bytes before the filters, and behind. */
 static void message_event(const struct reader *r, size_t came, size_t bytes,
                           bool same)
 {
@@ -10123,8 +10076,7 @@ static void client_left(struct flow *f)
     pinned_add(f);
 }
 
-/* Takes --proxy-protocol's header off what has come; addr and peer are from
-   there. */
+/* Takes --proxy-protocol's header, of addr and peer, off what has come. */
 static bool client_proxied(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -10429,8 +10381,7 @@ static void flow_free(struct flow *f)
 /* ==== 26 loop ===========================================================
    Arm, select(), accept, read, let each flow go as far as it can, start what
    waits, settle: once around is a turn. Interest and the nearest deadline are
-   computed afresh in each. Limit: most turns look at the flows that are awake
-   alone. */
+   computed afresh in each. Limit: most turns look at flows awake alone. */
 
 /* Has f stepped in this turn, and moves it to the front, where those flows are
    that are awake. */
@@ -10492,8 +10443,7 @@ static int fds_used(void)
 }
 
 /* Whether the filters of c may be started now: there is a place of --jobs at
-   each and there are descriptors, or no other filters that would give some
-   back. */
+   each, and there are descriptors, or no other filters to give some back. */
 static bool chain_may_start(const struct chain *c)
 {
     bool others = false;
@@ -10508,8 +10458,7 @@ static bool chain_may_start(const struct chain *c)
 }
 
 /* Counts the bytes for and from coprocesses. Beyond waiting_max() no coprocess
-   could be asked any more: then the flow ends whose peer has taken too little
-   for longest. */
+   could be asked any more: the flow ends whose peer has been slow longest. */
 static void answers_count(void)
 {
     struct chain *held = NULL;
@@ -10638,8 +10587,7 @@ static void child_arm(const struct child *p)
 }
 
 /* Has select() watch all children; sends SIGKILL to those that SIGTERM has not
-   ended, ends coprocesses that are dead or late. Lowers *left to the next such
-   deadline. */
+   ended, ends coprocesses that are dead or late; *left as in chain_arm(). */
 static void children_arm(double *left)
 {
     double patience = waits[WAIT_KILL].seconds;
@@ -10712,8 +10660,7 @@ static void flow_arm(struct flow *f, double *left)
         end_arm(&f->server.end);
 }
 
-/* Has select() watch all that is waited for. Returns the seconds to the nearest
-   deadline. */
+/* Has select() watch all; returns the seconds to the nearest deadline. */
 static double arm(void)
 {
     double left = 3600;
@@ -10754,9 +10701,8 @@ static bool flow_sleeps(const struct flow *f)
             (f->server.state >= SERVER_UP && f->state != FLOW_FIRST));
 }
 
-/* Ends the flow whose client has slept for longest, and which may connect again
-   (RFC 9112, 9.5), unless a request is just in the kernel's buffer. False:
-   there is none. */
+/* Ends the flow whose client has slept for longest, and may connect again (RFC
+   9112, 9.5), unless a request is in the kernel's buffer. False: none. */
 static bool evict_idle(void)
 {
     struct flow *idle;
@@ -10924,9 +10870,8 @@ static void bulk_count(void)
 }
 
 /* Lets a flow go as far as it can, if something has come or it was woken. What
-   it reads goes on before the next flow reads: with all of them read first,
-   many flows in bulk fall out of the processor's caches, which took five times
-   as long. */
+   it reads goes on before the next flow reads: many flows in bulk, all read
+   first, fall out of the processor's caches, and take five times as long. */
 static void flow_go(void *it)
 {
     struct flow *f = it;
