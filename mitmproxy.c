@@ -145,6 +145,10 @@
 enum { PSS_BUG = MBEDTLS_VERSION_NUMBER == 0x03060600 ||
                  MBEDTLS_VERSION_NUMBER == 0x04010000 };
 
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+
 /* netfilter's SO_ORIGINAL_DST, which has this number for IPv6, too. */
 enum { ORIGINAL_DST = 80 };
 
@@ -243,7 +247,9 @@ static const struct { double seconds; const char *what; } waits[] = {
 static int cpu_has_aes(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
-    return __builtin_cpu_supports("aes") != 0;
+    static unsigned a, b, c, d;     /* __builtin_cpu_supports() is 5 KB */
+
+    return (c != 0 || __get_cpuid(1, &a, &b, &c, &d)) && (c & bit_AES) != 0;
 #elif defined(__aarch64__)
     return (getauxval(AT_HWCAP) & 1 << 3) != 0;
 #elif defined(__arm__) && __ARM_ARCH >= 8 /* else Mbed TLS has no code */
@@ -863,13 +869,19 @@ static bool parse_number(const char *s, long max, long *n)
            *n <= max;
 }
 
-/* Reads seconds, 30 or 0.5 or .5; false when s is none. */
+/* Reads seconds, 30 or 0.5 or .5; false when s is none. By hand: strtod() and
+   sscanf() are 12 KB of a static program. */
 static bool parse_seconds(const char *s, double *seconds)
 {
-    char *end;
+    bool good = isdigit((unsigned char)s[*s == '.']);
+    double unit = 1;
 
-    *seconds = strtod(s, &end);
-    return *s != '\0' && *end == '\0' && s[strspn(s, "0123456789.")] == '\0';
+    for (*seconds = 0; isdigit((unsigned char)*s); s++)
+        *seconds = *seconds * 10 + (*s - '0');
+    if (*s == '.')
+        while (isdigit((unsigned char)*++s))
+            *seconds += (*s - '0') * (unit /= 10);
+    return good && *s == '\0';
 }
 
 /* The number that n bytes at p are, 8 at most, in network byte order. */
@@ -5549,9 +5561,9 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
     const char *end = memchr(p, '\n', n < 107 ? n : 107);
-    char line[108], again[128], kind[2], from[46], to[46];
+    char line[108], again[128], *word[6] = { line };
     unsigned char ip[16];
-    unsigned port, at;
+    unsigned long port, at;
     size_t len = end ? (size_t)(end + 1 - p) : n;
     int family;
 
@@ -5563,16 +5575,19 @@ static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0 && len > 14 &&
         (line[13] == ' ' || len == 15) && end[-1] == '\r')
         return (int)len;
-    if (sscanf(line, "PROXY TCP%1[46] %45s %45s %5u %5u", kind, from, to, &port,
-               &at) != 5)
-        return -1;
-    snprintf(again, sizeof again, "PROXY TCP%s %s %s %u %u\r\n", kind, from, to,
-             port, at);
-    family = *kind == '4' ? AF_INET : AF_INET6;
-    if (strcmp(again, line) != 0 || port > 65535 || at > 65535 ||
-        inet_pton(family, to, ip) != 1 || inet_pton(family, from, ip) != 1)
-        return -1;                  /* sscanf() is not strict about blanks */
-    address_make(a, ip, family == AF_INET ? 4 : 16, port);
+    for (int i = 0; i < 6; i++)
+        if ((word[i] = strtok(i == 0 ? line : NULL, " ")) == NULL)
+            return -1;
+    port = strtoul(word[4], NULL, 10);
+    at = strtoul(word[5], NULL, 10);
+    family = strcmp(word[1], "TCP4") == 0 ? AF_INET : AF_INET6;
+    snprintf(again, sizeof again, "PROXY TCP%c %s %s %lu %lu\r\n",
+             family == AF_INET ? '4' : '6', word[2], word[3], port, at);
+    if (strlen(again) != len || memcmp(again, p, len) != 0 || port > 65535 ||
+        at > 65535 || inet_pton(family, word[3], ip) != 1 ||
+        inet_pton(family, word[2], ip) != 1)
+        return -1;                  /* strtok() is not strict about blanks */
+    address_make(a, ip, family == AF_INET ? 4 : 16, (unsigned)port);
     return (int)len;
 }
 
