@@ -300,7 +300,7 @@ struct head {
     size_t len;             /* all of it, empty line included */
     size_t lead;            /* empty lines before it: bytes */
     size_t at;              /* what lies before has been read, as lines */
-    size_t seen;            /* between at and here no line ends */
+    size_t seen;            /* at or behind it: between them no line ends */
     size_t fields;          /* where the first field line begins */
     bool frames;            /* the field read last is about framing: obs-fold
                                (RFC 9112, 5.2) behind it is unclear */
@@ -4893,11 +4893,10 @@ static bool parse_request_line(struct head *h, const char *p, size_t len,
 static bool start_possible(bool request, const char *p, size_t n,
                            struct head *h)
 {
-    size_t from = h->seen > h->at ? h->seen : h->at, i;
+    size_t from = h->seen - h->at, i;
 
     p += h->at;
     n -= h->at;
-    from -= h->at;
     if (!request)
         return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
     if (h->method.len > 0)          /* found out before */
@@ -4945,15 +4944,14 @@ static int head_end(struct head *h, bool request, size_t len)
    told in h->unclear. */
 static int head_more(const char *p, size_t n, bool request, struct head *h)
 {
-    size_t len, from;
     const char *lf;
+    size_t len;
 
     while (request && h->fields == 0 && h->at == h->lead && h->at < n &&
            (p[h->at] == '\r' || p[h->at] == '\n'))
-        h->lead = ++h->at;          /* RFC 9112, 2.2: empty lines before it */
-    for (;; h->at = (size_t)(lf - p) + 1) {
-        from = h->seen > h->at ? h->seen : h->at;
-        lf = memchr(p + from, '\n', n - from);
+        h->lead = h->seen = ++h->at; /* RFC 9112, 2.2: empty lines before it */
+    for (;; h->at = h->seen = (size_t)(lf - p) + 1) {
+        lf = memchr(p + h->seen, '\n', n - h->seen);
         if (lf == NULL)
             break;
         len = (size_t)(lf - p) - h->at;
@@ -5880,8 +5878,7 @@ static int regex_make(regex_t *regex, const char *text, size_t *most)
 
 static struct match *match_operands(struct parser *p, bool any);
 
-/* What is wrong with a word that only looks like a regular expression, here a
-   bare one perhaps; or NULL. */
+/* What is wrong with a word, perhaps bare, that is no regular expression. */
 static const char *word_mistake(const char *word, bool bare)
 {
     if (bare && (strcmp(word, "and") == 0 || strcmp(word, "or") == 0 ||
@@ -6098,8 +6095,7 @@ static bool match_has_w(const struct match *m)
    buffer lies before, between and behind them. Limit: --jobs at a time. */
 
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL, the
-   last by another; to be freed. Blanks, control characters and what is not
-   ASCII are escaped as in a URL. */
+   last by another; to be freed. Escaped as in a URL: all but visible ASCII. */
 static char *filter_vars(const struct reader *r, const char *direction,
                          int status)
 {
@@ -6181,9 +6177,8 @@ static struct child *copro_idle(const struct filter *f)
 }
 
 /* Whether f may be given one more message, all of which has come (whole), or as
-   much as there is room for (full). So that peers which stall do not keep f
-   from others, a quarter of the --jobs is for whole messages alone, and a
-   quarter for full or whole ones. */
+   much as there is room for (full). As peers may stall, a quarter of the --jobs
+   is for whole messages alone, and a quarter for full or whole ones. */
 static bool filter_is_free(const struct filter *f, bool full, bool whole)
 {
     int kept = whole ? 0 : full ? f->jobs / 4 : f->jobs / 2;
@@ -6192,8 +6187,7 @@ static bool filter_is_free(const struct filter *f, bool full, bool whole)
            (now >= f->not_before || (f->coprocess && copro_idle(f) != NULL));
 }
 
-/* A child has done its work for a message, or failed: its run has exited, and a
-   coprocess is free for the next. */
+/* A child is done with a message: its run has exited, a coprocess is free. */
 static void child_done(struct child *p)
 {
     struct run *r = p->run;
@@ -6409,8 +6403,7 @@ static bool filter_sees(const struct filter *f, const struct subject *s)
            (!s->message || match_has_w(f->match));
 }
 
-/* Whether a filter for this direction is to see WebSocket's messages, if the
-   exchange under way leads to them. */
+/* Whether a filter for this direction is to see messages of WebSocket's. */
 static bool messages_wanted(const struct flow *f, bool request)
 {
     struct subject s = exchange_subject(&f->ex, request, NULL, NULL);
@@ -6435,9 +6428,8 @@ static struct chain *chain_add(struct chain *c, struct flow *f,
     return c;
 }
 
-/* Gives r a chain of those filters for its direction that match the message,
-   whose head is h; NULL: in a stream. The chain waits until the loop starts it.
-   False: none match. */
+/* Gives r a chain of those filters for its direction that match the message of
+   head h (NULL: a stream), for the loop to start. False: none match. */
 static bool chain_new(struct reader *r, const struct head *h,
                       const char *direction)
 {
@@ -6551,8 +6543,7 @@ static bool run_fed(const struct run *r)
     return r == c->run ? c->fed : c->started && run_printed(r - 1);
 }
 
-/* Whether the filters are done with the message: all they print is there,
-   and each has said how it went. */
+/* Whether the filters are done: all is printed, each has said how it went. */
 static bool chain_done(const struct chain *c)
 {
     if (!c->started)
@@ -6570,9 +6561,8 @@ static bool run_waits(const struct run *r)
 }
 
 /* n bytes of r->in have been taken: that is progress of r, and of the run
-   before, whose output they are, as there is room again. The first run takes
-   the bytes of the peer that sends the message; the last, without a filter,
-   stands for the peer that gets it. */
+   before, whose output they are. The first run takes the sending peer's bytes;
+   the last, without a filter, stands for the peer that gets them. */
 static void run_moved(struct run *r, size_t n)
 {
     struct chain *c = r->chain;
@@ -7292,8 +7282,7 @@ static void exchange_new(struct flow *f)
 }
 
 /* Ends a flow with a page that says why, or, where a part of an answer has been
-   sent, without the rest. The log gets why, too, and secret behind it, which is
-   not for the client. */
+   sent, without the rest. The log gets why, and secret behind it, too. */
 static bool flow_refuse(struct flow *f, int status, const char *why,
                         const char *secret)
 {
@@ -8183,8 +8172,7 @@ static bool writer_done(struct writer *w, const struct reader *r)
     if (f->stream)
         end_finish(w->to, r->from->ended == ENDED_CUT ? END_RESET : END_WELL);
     else if (w->request && w->chain != NULL && w->last)
-        end_finish(w->to, END_WELL); /* nothing else tells the end of what the
-                                       filters have printed */
+        end_finish(w->to, END_WELL); /* nothing else tells the print's end */
     else if (!r->request) {
         f->server.spare = h->chunked && head_is_all(h, false) ? 5 : 0;
         server_spare(f);
@@ -8203,8 +8191,7 @@ static bool reader_has_room(const struct reader *r)
              : (r->flow->stream && to->broken) || to->out.len < MAX_BUF;
 }
 
-/* The connection that r reads has ended within its message, or that is the
-   message's end (RFC 9112, 8). */
+/* r's connection has ended, within its message or as its end (RFC 9112, 8). */
 static bool reader_ended(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -8382,8 +8369,7 @@ static void exchange_method(struct flow *f, const char *p,
 }
 
 /* Whether a response filter may match the answer to the request under way: any,
-   or one that wants to read text, so that the server is asked for no
-   Content-Encoding. */
+   or one for text, so that the server is asked for no Content-Encoding. */
 static bool answer_wanted(const struct flow *f, bool any)
 {
     struct subject s = exchange_subject(&f->ex, false, NULL, NULL);
@@ -8433,9 +8419,8 @@ static void put_origin(struct buf *out, const struct target *t,
         buf_printf(out, ":%u", t->port);
 }
 
-/* Changes the head of a request, which is all of b, and which h tells of, into
-   what the next hop is to get: in origin-form or absolute-form, without what is
-   for this proxy alone. */
+/* Changes a request's head, all of b, of which h tells, into the next hop's: in
+   origin-form or absolute-form, without what is for this proxy alone. */
 static void request_edit(struct flow *f, struct buf *b, const struct head *h)
 {
     const char *p = (char *)buf_at(b), *rest, *credentials = NULL;
@@ -8559,8 +8544,7 @@ static void mend_begin(struct writer *w)
 
 /* Whether a request too long to be held seems to keep its body: the filters
    have changed neither Content-Length nor the first MAX_HOLD of the n bytes at
-   p. Then the length goes out before the end is known: some servers answer
-   chunks with 411. */
+   p. Then the length goes out first: some servers answer chunks with 411. */
 static bool body_is_kept(const struct writer *w, const unsigned char *p,
                          size_t n)
 {
@@ -8576,8 +8560,7 @@ static bool body_is_kept(const struct writer *w, const unsigned char *p,
            first.hash == c->first.hash;
 }
 
-/* Writes the head, once what is held behind it is complete or longer than
-   MAX_HOLD. False: not yet. */
+/* Writes the head, once what is held is whole or too long. False: not yet. */
 static bool mend_held(struct writer *w)
 {
     const struct head *h = &w->printed;
@@ -8619,8 +8602,7 @@ static bool response_switches(const struct flow *f, const struct head *h)
            (h->status / 100 == 2 && f->ex.connect);
 }
 
-/* The filters have printed more or less than the Content-Length that was sent
-   (body_is_kept()). True. */
+/* What the filters print has not the length sent (body_is_kept()). True. */
 static bool mend_failed(struct writer *w)
 {
     return flow_fail(w->flow, 502, "the filter changed the length of a request "
@@ -8997,9 +8979,8 @@ static bool basic_is_authorized(const struct buf *value)
            is_authorized(login, n);
 }
 
-/* Whether the request that r has read has --proxyauth's credentials; if not,
-   the client gets 407. The field leaves the head here, before filters or
-   servers see it. */
+/* Whether r's request has --proxyauth's credentials; if not, the client gets
+   407. The field leaves the head here, before filters or servers see it. */
 static bool request_admit(struct reader *r)
 {
     struct buf *in = &r->from->in, *value = buf_scratch();
@@ -9096,8 +9077,7 @@ static bool request_begin(struct reader *r)
     return true;
 }
 
-/* A response's head has come: an interim one (1xx), the last of HTTP on this
-   connection, or a usual one. */
+/* A response's head has come: an interim one (1xx), HTTP's last, or another. */
 static bool response_begin(struct reader *r)
 {
     struct flow *f = r->flow;
@@ -9317,8 +9297,7 @@ static bool has_server_hello(const struct buf *in)
 
 /* Whether a stream has something in it that --only-hosts is to see: HTTP, in
    what the client sends before the server has spoken, or in the server's first
-   bytes; or TLS that we have not opened, to which the server has agreed.
-   *wait: there are too few to tell. */
+   bytes; or unopened TLS that the server agreed to. *wait: too few to tell. */
 static bool fence_stops(struct reader *r, bool *wait)
 {
     static const char mark[] = "HTTP/";
@@ -9379,8 +9358,7 @@ static bool read_stream(struct reader *r)
    does not come within a frame. Limit: no extensions: where a filter wants
    messages, the server is offered none. */
 
-/* The connection has been switched to WebSocket: messages are read, if a filter
-   wants some. True. */
+/* WebSocket begins: messages are read, if a filter wants some. True. */
 static bool frames_begin(struct flow *f)
 {
     f->asks.wanted = messages_wanted(f, true);
@@ -9413,8 +9391,7 @@ static void message_over(struct reader *r)
     r->begun = 0;
 }
 
-/* Ends what r's direction writes by a CLOSE with 1011, or by a reset, if that
-   would come within a frame. */
+/* Ends what r's direction writes by CLOSE 1011; within a frame by a reset. */
 static void frames_fail(struct reader *r)
 {
     static const unsigned char code[] = { 1011 >> 8, 1011 & 255 };
@@ -9923,9 +9900,8 @@ static struct alpn client_alpn(const struct flow *f)
 
     if (name == NULL)
         return server_alpn(f) == &http11 ? http11 : a;
-    a.len = (unsigned char)(1 + strlen(name));
-    a.names[0] = (unsigned char)strlen(name);
-    memcpy(a.names + 1, name, a.names[0]);
+    a.len = (unsigned char)snprintf((char *)a.names, sizeof a.names, "%c%s",
+                                    (int)strlen(name), name);
     return a;
 }
 
@@ -10416,8 +10392,7 @@ static void flow_wake(struct flow *f)
 }
 
 /* The flow behind f, or the first if f is NULL, that is looked at in this turn;
-   NULL: none. Thousands of sleeping flows would make each turn slow, and so are
-   looked at in full turns alone. */
+   NULL: none. Sleeping flows, perhaps thousands, are for full turns alone. */
 static struct flow *next_flow(const struct flow *f)
 {
     struct flow *next = f ? f->next : flows;
@@ -10529,8 +10504,7 @@ static bool lookup_is_due(const struct chain *c)
 }
 
 /* Starts the filters of messages that wait for a place of --jobs, the oldest
-   first. A coprocess is given a message only when that is whole, so that no
-   peer that stalls holds it. */
+   first. A coprocess gets whole messages alone, as a peer might stall. */
 static void start_filters(void)
 {
     for (struct chain *c = chains; c != NULL; c = c->next) {
@@ -10737,8 +10711,7 @@ static bool evict_idle(void)
 }
 
 /* Accepts clients. When descriptors run short, an idle client makes room for a
-   new one; where none is idle, accepting pauses, and new clients wait in the
-   kernel's queue. */
+   new one; where none is idle, accepting pauses: clients wait in the kernel. */
 static void accept_new(void)
 {
     struct sockaddr_storage addr = { 0 };
