@@ -2081,11 +2081,13 @@ static bool address_is_listener(struct sockaddr_storage a)
 }
 
 /* Reads an IP address, the zone of which (RFC 4007, 11) does not count, into
-   ip, of 16 bytes. Returns how many it has, 4 or 16; 0: it is none. */
+   ip, of 16 bytes, or NULL. Returns how many it has, 4 or 16; 0: it is none. */
 static size_t parse_ip(const char *text, unsigned char *ip)
 {
     char bare[64];                  /* longer than any */
+    unsigned char unused[16];
 
+    ip = ip != NULL ? ip : unused;
     snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "%"), text);
     return inet_pton(AF_INET, text, ip) == 1 ? 4 :
            inet_pton(AF_INET6, bare, ip) == 1 ? 16 : 0;
@@ -3254,10 +3256,9 @@ static int tls_own_cert(mbedtls_ssl_context *ssl)
 }
 
 /* Mbed TLS's cipher suites: the processor's favourites first, and last those
-   by which a server's key that is stolen opens what was recorded before. As a
-   server of TLS 1.3 it takes what the client has first, which with OpenSSL is
-   AES-256 with SHA-384: the other list, for clients that have the favourite,
-   leaves it that alone. */
+   by which a stolen key of a server's opens what was recorded before. A server
+   of TLS 1.3 takes what the client has first, with OpenSSL AES-256 and SHA-384:
+   the other list, for clients that have the favourite, leaves it that alone. */
 static int tls_suites[2][128];
 
 /* Fills both lists. */
@@ -3282,7 +3283,6 @@ static void suites_list(void)
 
 static mbedtls_x509_crt client_cert;  /* --cert: shown to servers that ask */
 static mbedtls_pk_context client_key; /* its key */
-static unsigned char ticket_secret[32 + 4]; /* ... and a period's number */
 
 /* The keys of tickets follow from the time and a secret that all workers
    share, so that one takes what another gave. There is a new one every 12
@@ -3290,7 +3290,7 @@ static unsigned char ticket_secret[32 + 4]; /* ... and a period's number */
 static void tickets_rotate(void)
 {
     static uint64_t last;
-    unsigned char *secret = ticket_secret;
+    static unsigned char secret[32 + 4]; /* ... and a period's number */
     uint64_t period = (uint64_t)time(NULL) / (12 * 3600);
     unsigned char key[32];
 
@@ -3299,7 +3299,7 @@ static void tickets_rotate(void)
     for (uint64_t i = period > last + 1 ? period - 1 : last + 1; i <= period;
          i++) {
         put_number(secret + 32, 4, i);
-        sha256(secret, sizeof ticket_secret, key);
+        sha256(secret, sizeof secret, key);
         mbedtls_ssl_ticket_rotate(&tls_tickets, secret + 32, 4, key,
                                   sizeof key, 24 * 3600);
     }
@@ -3593,9 +3593,8 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
     return own;
 }
 
-/* Puts TLS on an end that has none; what was read becomes wire_in. h: what a
-   client has begun with, or NULL, for a server. The next tls_pump() begins the
-   handshake. False: there is no memory. */
+/* Puts TLS on an end that has none; what was read becomes wire_in. h is what a
+   client has begun with; NULL: this is a server. False: there is no memory. */
 static bool tls_start(struct end *e, int role, const struct alpn *alpn,
                       const struct hello *h, struct known *k)
 {
@@ -3603,7 +3602,6 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
        extensions (their issue 9963) */
     bool all = h != NULL && !h->best, old = h ? h->bare : k->only_tls12;
     mbedtls_ssl_config *conf = &tls_conf[role];
-    int error;
 
     if (role == MBEDTLS_SSL_IS_SERVER)
         tickets_rotate();
@@ -3618,9 +3616,8 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
     }
     e->ssl = alloc(sizeof *e->ssl);
     mbedtls_ssl_init(e->ssl);
-    error = mbedtls_ssl_setup(e->ssl, conf);
-    if (error != 0) {               /* mbedtls_ssl_free() looks at conf */
-        e->ssl->MBEDTLS_PRIVATE(conf) = conf;
+    if (mbedtls_ssl_setup(e->ssl, conf) != 0) {
+        e->ssl->MBEDTLS_PRIVATE(conf) = conf; /* mbedtls_ssl_free() looks */
         return false;
     }
 #ifdef MBEDTLS_SSL_EARLY_DATA
@@ -3679,9 +3676,8 @@ static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
 static struct { double turn, spent; } shaking;
 
 /* Does what can be done of the handshake: 0, it is over, or why it is not. A
-   server's certificate is verified as soon as it was shown, before --cert's is
-   shown to the server: in TLS 1.2 the next state is the first of the two here,
-   in TLS 1.3 the second. */
+   server's certificate is verified as soon as it was shown, before --cert's is:
+   the next state is, of the two here, TLS 1.2's or 1.3's. */
 static int tls_steps(struct end *e)
 {
     int r = 0;
@@ -3731,33 +3727,15 @@ static bool tls_shake(struct end *e)
            before != e->wire_in.len + e->wire_out.len;
 }
 
-/* Of mbedtls/tls_alt.c, which the system's Mbed TLS lacks. */
-#pragma weak tls_alt_key_update
-#pragma weak tls_alt_rest
-#pragma weak tls_alt_wake
-#pragma weak tls_alt_open
-#pragma weak tls_alt_seal
-int tls_alt_key_update(mbedtls_ssl_context *ssl);
-void tls_alt_rest(mbedtls_ssl_context *ssl, unsigned char number[8]);
-int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8]);
-int tls_alt_open(mbedtls_ssl_context *ssl, const unsigned char *wire, size_t n,
-                 unsigned char *out);
-size_t tls_alt_seal(mbedtls_ssl_context *ssl, const unsigned char *data,
-                    size_t *n, unsigned char *wire, size_t room);
-
-/* What an error of an open session comes to: 0, if it was but the peer's
-   KeyUpdate (RFC 8446, 4.6.3). Notes the number of a fatal alert. */
-static int tls_incident(struct end *e, int error)
-{
-    const unsigned char *msg = e->ssl->MBEDTLS_PRIVATE(in_msg);
-
-    if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
-        e->alert = msg[1];
-    if (error != MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE || msg[0] != 24)
-        return error;
-    return tls_alt_key_update != NULL ? tls_alt_key_update(e->ssl)
-                                    : ERR_KEY_UPDATE;
-}
+/* Of mbedtls/tls_alt.c; the system's Mbed TLS lacks them: these are NULL. */
+#define WEAK __attribute__((weak))
+WEAK int tls_alt_key_update(mbedtls_ssl_context *ssl);
+WEAK void tls_alt_rest(mbedtls_ssl_context *ssl, unsigned char number[8]);
+WEAK int tls_alt_wake(mbedtls_ssl_context *ssl, const unsigned char number[8]);
+WEAK int tls_alt_open(mbedtls_ssl_context *ssl, const unsigned char *wire,
+                      size_t n, unsigned char *out);
+WEAK size_t tls_alt_seal(mbedtls_ssl_context *ssl, const unsigned char *data,
+                         size_t *n, unsigned char *wire, size_t room);
 
 /* Opens a record's application data from wire_in right into in, if possible:
    as tls_alt_open(); but at the connection's end nothing is waited for. */
@@ -3784,6 +3762,7 @@ static int tls_open_data(struct end *e)
 static bool tls_open(struct end *e)
 {
     unsigned char data[16384];
+    const unsigned char *msg;
     int r;
 
     if (e->ended || e->in.len > MAX_HEAD)
@@ -3796,11 +3775,17 @@ static bool tls_open(struct end *e)
         if (r > 0)
             buf_put(&e->in, data, (size_t)r);
     }
-    if (r < 0 && (r = tls_incident(e, r)) == 0)
-        r = MBEDTLS_ERR_SSL_WANT_READ;
     if (r > 0) {
         tap_data(e->tap, 1, buf_at(&e->in) + e->in.len - r, (size_t)r);
         return true;
+    }
+    msg = e->ssl->MBEDTLS_PRIVATE(in_msg);
+    if (r == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
+        e->alert = msg[1];
+    if (r == MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE && msg[0] == 24) {
+        r = tls_alt_key_update == NULL ? ERR_KEY_UPDATE :
+            tls_alt_key_update(e->ssl); /* RFC 8446, 4.6.3 */
+        r = r == 0 ? MBEDTLS_ERR_SSL_WANT_READ : r;
     }
     if (r == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
         if (e->tickets < FEW_TICKETS) { /* a server may send thousands */
@@ -3822,29 +3807,14 @@ static bool tls_open(struct end *e)
     return true;
 }
 
-/* Seals a record's worth of out: as mbedtls_ssl_write(). */
-static int tls_seal_data(struct end *e)
-{
-    struct buf *to = &e->wire_out;
-    size_t n = e->out.len < MAX_RECORD ? e->out.len : MAX_RECORD, sealed;
-
-    if (tls_alt_seal != NULL) {
-        buf_reserve(to, n + MORE_RECORD);
-        sealed = tls_alt_seal(e->ssl, buf_at(&e->out), &n,
-                              buf_at(to) + to->len, n + MORE_RECORD);
-        to->len += sealed;
-        if (sealed > 0)
-            return (int)n;
-    }
-    return mbedtls_ssl_write(e->ssl, buf_at(&e->out), e->out.len);
-}
-
 /* Seals a record's worth of out, or the end, if wire_out has room. */
 static bool tls_seal(struct end *e)
 {
+    struct buf *to = &e->wire_out;
+    size_t n = e->out.len < MAX_RECORD ? e->out.len : MAX_RECORD, sealed = 0;
     int r;
 
-    if (e->broken || e->wire_out.len >= MAX_BUF)
+    if (e->broken || to->len >= MAX_BUF)
         return false;
     if (e->out.len == 0) {
         if (e->ending == NOT_ENDING || e->ending >= END_SEALED)
@@ -3854,7 +3824,14 @@ static bool tls_seal(struct end *e)
         e->ending = END_SEALED;
         return true;
     }
-    r = tls_seal_data(e);
+    if (tls_alt_seal != NULL) {
+        buf_reserve(to, n + MORE_RECORD);
+        sealed = tls_alt_seal(e->ssl, buf_at(&e->out), &n,
+                              buf_at(to) + to->len, n + MORE_RECORD);
+        to->len += sealed;
+    }
+    r = sealed > 0 ? (int)n
+                   : mbedtls_ssl_write(e->ssl, buf_at(&e->out), e->out.len);
     if (r > 0) {
         tap_data(e->tap, 0, buf_at(&e->out), (size_t)r);
         buf_eat(&e->out, (size_t)r);
@@ -3924,9 +3901,8 @@ static void end_notify(void *it)
     end_write(e);
 }
 
-/* Ends e's TLS, if any, by close_notify (RFC 8446, 6.1), if that can be sent at
-   once; but not behind the peer's own end, as nobody is left there to hear it.
-   Whether it did. */
+/* Ends e's TLS, if any, by close_notify (RFC 8446, 6.1); whether it could, at
+   once. Not behind the peer's own end, where nobody is left to hear it. */
 static bool end_part(struct end *e)
 {
     return e->ssl != NULL && e->ready && !e->ended && e->ending < END_SEALED &&
@@ -4002,8 +3978,7 @@ static void end_close(struct end *e)
 /* ==== 12 known servers ==================================================
    What is remembered of a server for the next connection: the leaf that was
    forged, and a TLS session. And how a server's certificate is verified (RFC
-   5280, RFC 9525). Limit: MAX_KNOWN servers, the oldest go; no revocation
-   lists, no OCSP. */
+   5280, RFC 9525). Limit: MAX_KNOWN servers; no revocation lists, no OCSP. */
 
 /* Gives back a reference to k, which may be NULL; the last one frees k. */
 static void known_drop(struct known *k)
@@ -4016,8 +3991,7 @@ static void known_drop(struct known *k)
     free(k);
 }
 
-/* What is known of the server under this key, made when missing. The caller
-   gets a reference. */
+/* A reference to what is known of the server under this key. */
 static struct known *known_get(const char *key)
 {
     struct known **p = &all_known, *k, **old = NULL;
@@ -4051,9 +4025,8 @@ static bool known_is_fresh(const struct known *k)
 }
 
 /* Sees to it that *k, which known_get() has just returned, has a leaf for name
-   that fits the server's certificate, if there is one. A leaf that does not fit
-   may be in use by other handshakes, and is left to them: *k becomes a new
-   struct known. 0 or an Mbed TLS error. */
+   that fits the server's certificate, if any. One that does not fit is left to
+   the handshakes that use it: *k becomes another. 0 or an Mbed TLS error. */
 static int known_leaf(struct known **k, const mbedtls_x509_crt *server,
                       const char *name, bool rsa)
 {
@@ -4085,7 +4058,6 @@ static char *system_cas(size_t *n)
         "/etc/ssl/certs/ca-certificates.crt",   /* Debian, Alpine, OpenWrt */
         "/etc/pki/tls/certs/ca-bundle.crt",     /* Fedora */
         "/etc/ssl/ca-bundle.pem",               /* SUSE */
-        "/etc/ssl/cert.pem",                    /* BSDs, macOS */
     };
     char *text = NULL;
 
@@ -4099,8 +4071,7 @@ static char *system_cas(size_t *n)
 static struct buf trusted;
 struct anchor { uint32_t subject, len; }; /* name_sum(); of the DER */
 
-/* A number for a Name: one for all spellings that Mbed TLS takes for the same,
-   in letters of either case. */
+/* A number for a Name: one for all spellings that are the same to Mbed TLS. */
 static uint32_t name_sum(const mbedtls_x509_name *name)
 {
     uint32_t sum = 0;
@@ -4121,9 +4092,8 @@ static void trusted_add(mbedtls_x509_crt *crt)
     mbedtls_x509_crt_free(crt);
 }
 
-/* Loads the CAs that servers' certificates are checked against: at the
-   first use, as few do without. False: there are none. Dies with one line on
-   what is wrong with those of --cacert. */
+/* Loads the CAs that servers' certificates are checked against, at the first
+   use. False: there are none. Dies on what is wrong with --cacert's. */
 static bool trusted_load(void)
 {
     mbedtls_x509_crt each;
@@ -4392,8 +4362,7 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
    child's output decides about data, waitpid() only about its status. Limit: a
    child that leaves its process group is on its own. */
 
-/* The handler of all signals that matter: writes the number into self_pipe,
-   which wakes the loop. */
+/* All signals' handler: wakes the loop by the number in self_pipe. */
 static void on_signal(int number)
 {
     int saved = errno;
@@ -4428,9 +4397,8 @@ static void signals_init(void)
     signal(SIGXFSZ, SIG_IGN);       /* a file may grow no more: write() says */
 }
 
-/* Splits a command that uses nothing of the shell's but quotes into words,
-   so that it can be executed without one. The list and its words are to be
-   freed as one; NULL: it takes a shell. */
+/* Splits a command that uses nothing of the shell's but quotes into words, to
+   be executed without one, and freed as one. NULL: it takes a shell. */
 static char **split_command(const char *command)
 {
     static const char builtins[] = " . : alias bg break cd command continue "
@@ -4473,9 +4441,8 @@ shell:
 }
 
 /* Raises a child's oom_score_adj (proc(5)): where memory runs out, the kernel
-   is to end a filter, with which one message dies, and not us, with whom all
-   do. A short-lived one that runs alone is no crowd, and this would be a
-   fiftieth of its costs. */
+   is to end a filter, with which one message dies, and not us. A short-lived
+   one that runs alone is no crowd, and this a fiftieth of its costs. */
 static void oom_offer(pid_t pid)
 {
     char path[64];
@@ -4569,9 +4536,8 @@ static struct child *child_new(struct filter *f, char **env)
     return error == 0 ? p : NULL;
 }
 
-/* Ends a child that nobody wants any more, with its process group: by SIGTERM;
-   or, where the child has been reaped and others of the group still hold its
-   output, by SIGKILL. */
+/* Ends a child that nobody wants any more, with its process group: by SIGTERM,
+   or by SIGKILL where others than the child, who is reaped, hold its output. */
 static void child_kill(struct child *p)
 {
     if (p->pid > 0 && p->killed == 0) {
@@ -4589,8 +4555,7 @@ static void child_kill(struct child *p)
    What would keep the loop waiting is asked of coprocesses that are this
    program under another option, and so have nothing of ours: getaddrinfo()
    blocks, and the primes of an RSA key take a second to find, on a small device
-   many. Limit: no address is kept for the next question; that is the system
-   resolver's business. */
+   many. Limit: addresses are not kept, as system resolvers do that. */
 
 #define HELPER(option) \
     .command = "mitmproxy " option, .path = (char *)"/proc/self/exe", \
@@ -4611,8 +4576,7 @@ static void capabilities_drop(void)
         syscall(SYS_capset, &self, none);
 }
 
-/* --lookup: answers a host name with its addresses, each a struct
-   sockaddr_storage. */
+/* --lookup: answers a name with addresses, each a struct sockaddr_storage. */
 static void lookup_answer(const char *host)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
@@ -5297,9 +5261,8 @@ static bool absolute_is_plain(const char *p, size_t n, size_t rest)
 }
 
 /* ==== 16 other parsers ==================================================
-   Of TLS the ClientHello, of HAProxy's PROXY protocol the first line, of
-   WebSocket the frames; under the same contract. Limit: a ClientHello within
-   MAX_HELLO bytes. */
+   TLS's ClientHello, HAProxy's PROXY protocol, WebSocket's frames; under the
+   same contract. Limit: a ClientHello within MAX_HELLO bytes. */
 
 static unsigned char hello_msg[MAX_HELLO + 4]; /* hello_describe() looks on */
 
@@ -5336,8 +5299,7 @@ static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
     return (int)i;
 }
 
-/* Notes the name in a server_name extension, n bytes at p (RFC 6066, 3).
-   False: it is malformed. */
+/* Notes a server_name extension's name (RFC 6066, 3). False: malformed. */
 static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
 {
     size_t size;
@@ -5381,8 +5343,7 @@ static bool has_number(const unsigned char *p, size_t n, size_t number)
     return n >= 2;
 }
 
-/* Whether one of these n bytes of cipher suites stands for ECDSA: all of TLS
-   1.3 may use it. */
+/* Whether a suite of these n bytes allows ECDSA, as all of TLS 1.3 do. */
 static bool has_ecdsa(const unsigned char *p, size_t n)
 {
     static const unsigned char of_12[] = { 0x09, 0x0a, 0x23, 0x24, 0x2b, 0x2c,
@@ -5400,17 +5361,12 @@ static bool has_ecdsa(const unsigned char *p, size_t n)
    others, as those without AES do; or it has none of TLS 1.3. */
 static bool has_favourite(const unsigned char *p, size_t n)
 {
-    size_t favourite = cpu_has_aes() ? 0x1301 : 0x1303, first = 0;
-    bool has = false;
+    size_t favourite = cpu_has_aes() ? 0x1301 : 0x1303;
 
-    for (size_t i = 0; i + 1 < n; i += 2) {
-        size_t suite = number_at(p + i, 2);
-
-        if (first == 0 && suite >> 8 == 0x13)
-            first = suite;
-        has |= suite == favourite;
-    }
-    return first == 0 || (has && (first != 0x1303 || favourite == first));
+    while (n >= 2 && *p != 0x13)    /* as the first of TLS 1.3 begins */
+        p += 2, n -= 2;
+    return n < 2 || (has_number(p, n, favourite) &&
+                     (number_at(p, 2) != 0x1303 || favourite == 0x1303));
 }
 
 /* Reads a ClientHello (RFC 8446, 4.1.2) off the n bytes at p. Returns 1: h is
@@ -5604,13 +5560,14 @@ static int proxied_parse(const unsigned char *p, size_t n,
     if (n < 16)
         return 0;
     len = 16 + number_at(p + 14, 2);
-    ip = p[13] == 0x11 ? 4 : p[13] == 0x21 ? 16 : 0; /* TCP and IPv4, IPv6 */
+    ip = p[12] != 0x21 ? 0 :        /* its own: a check of its health */
+         p[13] == 0x11 ? 4 : p[13] == 0x21 ? 16 : 0; /* TCP and IPv4, IPv6 */
     if ((p[12] != 0x20 && p[12] != 0x21) || len > MAX_BUF / 2 ||
-        (p[12] == 0x21 && ip > 0 && len < 16 + 2 * ip + 4))
+        (ip > 0 && len < 16 + 2 * ip + 4))
         return -1;
     if (n < len)
         return 0;
-    if (p[12] == 0x21 && ip > 0)    /* else its own: a check of its health */
+    if (ip > 0)
         address_make(a, p + 16, ip, number_at(p + 16 + 2 * ip, 2));
     return (int)len;
 }
@@ -5696,8 +5653,7 @@ static void frames_open(struct buf *out, const unsigned char *p, size_t n)
     }
 }
 
-/* Appends n bytes to out as one frame: a client's, with a mask of 4 bytes, or,
-   mask NULL, a server's. */
+/* Appends n bytes to out as one frame; mask NULL: a server's. */
 static void frame_put(struct buf *out, unsigned char opcode, const void *p,
                       size_t n, const unsigned char *mask)
 {
@@ -5787,9 +5743,8 @@ static void match_free(struct match *m)
 /* Notes the mistake, with the place it was found at; returns NULL. */
 static struct match *match_error(struct parser *p, const char *what)
 {
-    if (p->error[0] == '\0')
-        snprintf(p->error, 256, "at character %d: %s (%.60s)",
-                 (int)(p->p - p->start) + 1, what, *p->p ? p->p : "its end");
+    snprintf(p->error, 256, "at character %d: %s (%.60s)",
+             (int)(p->p - p->start) + 1, what, *p->p ? p->p : "its end");
     return NULL;
 }
 
@@ -5974,10 +5929,8 @@ static struct match *match_operands(struct parser *p, bool any)
 static struct match *match_compile(const char *text, char *error)
 {
     struct parser p = { text, text, error, NULL };
-    struct match *m;
+    struct match *m = match_operands(&p, true);
 
-    error[0] = '\0';
-    m = match_operands(&p, true);
     if (m != NULL && *p.p != '\0')
         m = match_error(&p, "this is too much");
     if (m == NULL)
@@ -5997,8 +5950,7 @@ static bool matches(const regex_t *regex, const char *text)
     return r == 0;
 }
 
-/* Whether a text of n bytes matches - of a long one its beginning, where all of
-   it could take the expression minutes. */
+/* Whether a text of n bytes, of which m may see m->most, matches. */
 static bool match_text(const struct match *m, const char *p, size_t n)
 {
     struct buf *text = buf_scratch();
@@ -6811,9 +6763,8 @@ static void server_enter(struct flow *f, int state)
     }
 }
 
-/* Has f ask a helper, by a message in two parts, unless it has. True: the
-   answer is chain_out() of server.inquiry, or that has failed; then
-   inquiry_end() makes room for the next. */
+/* Has f ask a helper, by a message in two parts, unless it has. True: until
+   inquiry_end(), the answer is chain_out() of server.inquiry, or it failed. */
 static bool inquiry_done(struct flow *f, struct filter *helper,
                          const char *message, const char *more)
 {
@@ -6837,8 +6788,7 @@ static void inquiry_end(struct server *s)
     s->inquiry = NULL;
 }
 
-/* Leaves the server: closes the connection, or gives up reaching it. Within a
-   request that is a cut. */
+/* Leaves the server, or gives up reaching it: within a request, by a cut. */
 static void server_drop(struct flow *f)
 {
     struct server *s = &f->server;
@@ -6855,8 +6805,8 @@ static void server_drop(struct flow *f)
     *s = (struct server){ .end = { .fd = -1 } };
 }
 
-/* Notes why the server cannot be reached; whoever waits for it will see. */
-PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
+/* Notes why the server cannot be reached, for all that wait. Returns -1. */
+PRINTF(2, 3) static int server_fail(struct flow *f, const char *format, ...)
 {
     struct end *e = &f->server.end;
 
@@ -6869,6 +6819,7 @@ PRINTF(2, 3) static void server_fail(struct flow *f, const char *format, ...)
     end_tell(f, e, "close()");
     end_close(e);
     server_enter(f, SERVER_FAILED);
+    return -1;
 }
 
 /* What --connect-to puts in t's place; t itself, where it says nothing. */
@@ -6916,10 +6867,8 @@ static bool fence_allows(const char *host, unsigned port)
    t's, or t is an address, and the name is allowed. */
 static bool fence_agrees(const struct target *t, const char *name)
 {
-    unsigned char ip[16];
-
     return strcasecmp(name, t->host) == 0 ||
-           (parse_ip(t->host, ip) && fence_allows(name, t->port));
+           (parse_ip(t->host, NULL) && fence_allows(name, t->port));
 }
 
 /* The same of an authority, len bytes at p: Host's (RFC 9110, 7.2). In reverse
@@ -6928,11 +6877,10 @@ static bool fence_agrees(const struct target *t, const char *name)
 static bool fence_agrees_host(const struct target *t, const char *p, size_t len)
 {
     struct target named;
-    unsigned char ip[16];
 
     if (!parse_authority(p, len, t->port, &named))
         return false;
-    if (opt.reverse.port != 0 && (parse_ip(named.host, ip) ||
+    if (opt.reverse.port != 0 && (parse_ip(named.host, NULL) ||
                                   strcasecmp(named.host, "localhost") == 0))
         return true;
     return named.port == t->port && fence_agrees(t, named.host);
@@ -6992,18 +6940,6 @@ static const char *fence_objection(const struct flow *f, const char *p,
     return NULL;
 }
 
-/* The server is not to be reached; the client is told why, by this status. */
-PRINTF(4, 5) static void server_deny(struct flow *f, const struct target *t,
-                                     int status, const char *format, ...)
-{
-    server_drop(f);
-    FORMAT(f->server.failure, format);
-    f->server.target = *t;
-    f->server.status = status;
-    f->server.error = EACCES;
-    server_enter(f, SERVER_FAILED);
-}
-
 /* Whether a host is the name by which our clients ask for the CA. */
 static bool is_mitm_it(const char *host)
 {
@@ -7014,27 +6950,23 @@ static bool is_mitm_it(const char *host)
 static void server_want(struct flow *f, const struct target *t)
 {
     struct server *s = &f->server;
-    unsigned char ip[16];
 
     if (s->state != SERVER_NONE && same_target(&s->target, t) &&
         !s->end.ended && !s->end.fd_done && !s->end.broken)
         return;
-    if (!fence_allows(t->host, t->port)) {
-        server_deny(f, t, 403, "%s:%u is not among --only-hosts", t->host,
-                    t->port);
-        return;
-    }
     server_drop(f);
     s->target = *t;
     s->goal = server_goal(t);
-    if (is_mitm_it(t->host)) {      /* to be answered by request_begin() */
-        server_fail(f, "mitm.it is this proxy itself");
-        return;
-    }
     s->hop = opt.proxy.at.port == 0 ||
-             (opt.proxy.local && parse_ip(s->goal.host, ip) == 0)
+             (opt.proxy.local && parse_ip(s->goal.host, NULL) == 0)
              ? s->goal : opt.proxy.at;
-    server_enter(f, SERVER_LOOKUP);
+    if (!fence_allows(t->host, t->port)) {
+        s->status = 403;
+        server_fail(f, "%s:%u is not among --only-hosts", t->host, t->port);
+    } else if (is_mitm_it(t->host)) /* to be answered by request_begin() */
+        server_fail(f, "mitm.it is this proxy itself");
+    else
+        server_enter(f, SERVER_LOOKUP);
 }
 
 /* The name by which the client knows the server. */
@@ -7109,8 +7041,7 @@ static bool flow_enter(struct flow *f, int state)
     return true;
 }
 
-/* Whether a chain, if there is one, has not got all of the message, or has not
-   printed all of what takes its place. */
+/* Whether a chain, if any, has yet to get, or print, a part of its message. */
 static bool chain_is_busy(const struct chain *c)
 {
     return c != NULL && !(c->from->body.done && c->to->state == WRITE_DONE);
@@ -7222,8 +7153,7 @@ static const char *status_text(int status)
            status == 504 ? "504 Gateway Timeout" : "502 Bad Gateway";
 }
 
-/* Ends a flow with an answer of our own: its status with the reason phrase,
-   more field lines, and a body of n bytes. */
+/* Ends a flow with an answer of ours: status line, fields, body of n bytes. */
 static bool flow_answer(struct flow *f, const char *status, const char *fields,
                         const void *body, size_t n)
 {
@@ -7328,12 +7258,10 @@ enum {
 
 /* Makes t's host of the n bytes at p: a name, or an IPv6 address, which SOCKS
    clients write with brackets and without. False: it is neither. */
-static bool socks_name(const char *p, size_t n, unsigned port,
-                       struct target *t)
+static bool socks_name(const char *p, size_t n, unsigned port, struct target *t)
 {
     char text[MAX_HOST + 3];
     bool v6 = memchr(p, ':', n) != NULL, bare = v6 && *p != '[';
-    unsigned char ip[16];
     size_t len = n + 2 * bare;
 
     if (n == 0 || len > sizeof text)
@@ -7343,7 +7271,7 @@ static bool socks_name(const char *p, size_t n, unsigned port,
     memcpy(text + bare, p, n);
     return (*text == '[') == v6 && (!v6 || text[len - 1] == ']') &&
            parse_authority(text, len, port, t) &&
-           (!v6 || parse_ip(t->host, ip));
+           (!v6 || parse_ip(t->host, NULL));
 }
 
 /* Reads a request of SOCKS4, or of 4a (address 0.0.0.x: a name follows), off
@@ -7372,26 +7300,21 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
            ? (int)(end + 1 - p) : -1;
 }
 
-/* Reads a request of SOCKS5 (RFC 1928, 4) off the n bytes at p. Contract as in
-   15; at -1 *code is the reply's. */
-static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
-                        int *code)
+/* The same of SOCKS5 (RFC 1928, 4); where it is malformed, minus the code. */
+static int socks5_parse(const unsigned char *p, size_t n, struct target *t)
 {
     size_t len, at;
 
-    *code = SOCKS_FAILED;
     if (n < 5)
         return 0;
     len = p[3] == 1 ? 4 : p[3] == 4 ? 16 : p[4];
     at = p[3] == 3 ? 5 : 4;
     if (p[0] != 5)
-        return -1;
-    *code = SOCKS_COMMAND;
+        return -SOCKS_FAILED;
     if (p[1] != 1)
-        return -1;
-    *code = SOCKS_ADDRESS;
+        return -SOCKS_COMMAND;
     if (p[3] != 1 && p[3] != 3 && p[3] != 4)
-        return -1;
+        return -SOCKS_ADDRESS;
     if (n < at + len + 2)
         return 0;
     t->port = (unsigned)number_at(p + at + len, 2);
@@ -7399,12 +7322,11 @@ static int socks5_parse(const unsigned char *p, size_t n, struct target *t,
         inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
                   sizeof t->host);
     else if (!socks_name((const char *)p + at, len, t->port, t))
-        return -1;
+        return -SOCKS_ADDRESS;
     return (int)(at + len + 2);
 }
 
-/* Puts the reply with this code into out (RFC 1928, 6); version 4 knows granted
-   and rejected alone. */
+/* Appends the reply with this code (RFC 1928, 6); version 4 has but two. */
 static void socks_reply(struct buf *out, int version, int code)
 {
     const char v4[8] = { 0, code == SOCKS_OK ? 90 : 91 };
@@ -7424,17 +7346,7 @@ static bool is_authorized(const void *login, size_t n)
     return mbedtls_ct_memcmp(shown, wanted, sizeof wanted) == 0;
 }
 
-/* The reply code for an errno of connect(). */
-static int socks_code(int error)
-{
-    return error == EACCES ? SOCKS_FORBIDDEN :
-           error == ECONNREFUSED ? SOCKS_REFUSED :
-           error == ENETUNREACH ? SOCKS_NETWORK :
-           error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST;
-}
-
-/* server.step: how far the conversation with -x's proxy is. The first two are
-   a SOCKS proxy's alone. */
+/* server.step: how far -x's proxy is; the first two are SOCKS's alone. */
 enum { GREETED, LOGGED_IN, ASKED, TUNNEL_OPEN };
 
 /* Appends a byte that is the length of a text, and the text. */
@@ -7485,11 +7397,10 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
 
     if (n < 2)
         return 0;
-    if (p[0] != 5 && s->step != LOGGED_IN) { /* RFC 1929: 1, but some have 5 */
-        server_fail(f, "the proxy %s:%u speaks no SOCKS5 (an HTTP proxy's "
-                    "address begins with http://)", s->hop.host, s->hop.port);
-        return -1;
-    }
+    if (p[0] != 5 && s->step != LOGGED_IN) /* RFC 1929: 1, but some have 5 */
+        return server_fail(f, "the proxy %s:%u speaks no SOCKS5 (an HTTP "
+                           "proxy's address begins with http://)", s->hop.host,
+                           s->hop.port);
     if (s->step == GREETED && p[1] == 2 && opt.proxy.login != NULL) {
         socks_log_in(s, opt.proxy.login);
         return 2;
@@ -7498,13 +7409,11 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
         socks_request(s);
         return 2;
     }
-    if (s->step < ASKED || p[1] != 0) {
-        server_fail(f, "the SOCKS proxy %s:%u refuses %s:%u: %s", s->hop.host,
-                    s->hop.port, s->goal.host, s->goal.port,
-                    s->step < ASKED ? "it wants another user or password" :
-                    p[1] <= 6 ? words[p[1] - 1] : "it cannot do that");
-        return -1;
-    }
+    if (s->step < ASKED || p[1] != 0)
+        return server_fail(f, "the SOCKS proxy %s:%u refuses %s:%u: %s",
+                           s->hop.host, s->hop.port, s->goal.host, s->goal.port,
+                           s->step < ASKED ? "it wants another user or password"
+                           : p[1] <= 6 ? words[p[1] - 1] : "it cannot do that");
     len = n < 5 ? 5 : 6 + (p[3] == 1 ? 4 : p[3] == 4 ? 16 : 1u + p[4]);
     if (n < len)
         return 0;
@@ -7521,8 +7430,7 @@ static bool socks_refuse(struct flow *f)
     return flow_close(f);
 }
 
-/* Answers a SOCKS5 client's greeting with the way to log in (RFC 1928, 3). True
-   when it was whole. */
+/* Answers a SOCKS5 client's greeting (RFC 1928, 3), once that is whole. */
 static bool socks_greet(struct flow *f)
 {
     struct buf *in = &f->client.in;
@@ -7545,37 +7453,33 @@ static bool socks_greet(struct flow *f)
 static bool socks_admit(struct flow *f)
 {
     struct buf *in = &f->client.in;
-    const unsigned char *p = buf_at(in);
+    unsigned char *p = buf_at(in);
     size_t user = in->len < 2 ? 0 : p[1], word;
-    char login[512];
     bool good;
 
     if (in->len < 3 + user || in->len < 3 + user + p[2 + user])
         return false;
     word = p[2 + user];
-    memcpy(login, p + 2, user);
-    login[user] = ':';
-    memcpy(login + user + 1, p + 3 + user, word);
-    good = opt.proxyauth == NULL || is_authorized(login, user + 1 + word);
+    p[2 + user] = ':';              /* between the two, in the length's place */
+    good = opt.proxyauth == NULL || is_authorized(p + 2, user + 1 + word);
     buf_put(&f->client.out, good ? "\1\0" : "\1\1", 2);
     buf_eat(in, 3 + user + word);
     f->greeted = 2;
     return good || socks_refuse(f);
 }
 
-/* Reads a SOCKS client's request, behind greeting and login, and goes for the
-   server. True when something moved. */
+/* Reads what a SOCKS client says, and goes for the server that it names. */
 static bool socks_ask(struct flow *f)
 {
     struct buf *in = &f->client.in;
     const unsigned char *p = buf_at(in);
     struct target t = { .host = "" };
-    int code = SOCKS_FAILED, n;
+    int n;
 
     if (f->socks == 5 && f->greeted < 2)
         return f->greeted == 0 ? socks_greet(f) : socks_admit(f);
     n = f->socks == 4 ? socks4_parse(p, in->len, &t)
-                      : socks5_parse(p, in->len, &t, &code);
+                      : socks5_parse(p, in->len, &t);
     if (n == 0)
         return false;
     if (f->socks == 4 && opt.proxyauth != NULL) {
@@ -7585,7 +7489,7 @@ static bool socks_ask(struct flow *f)
     if (n < 0 || t.port == 0) {
         tell(f, 0, EV_OPEN, "%s asks by SOCKS for what there is not%s", f->peer,
              p[1] != 1 ? ": BIND or UDP (CONNECT alone is known here)" : "");
-        socks_reply(&f->client.out, f->socks, code);
+        socks_reply(&f->client.out, f->socks, n < 0 ? -n : SOCKS_ADDRESS);
         return flow_close(f);
     }
     buf_eat(in, (size_t)n);
@@ -7607,8 +7511,11 @@ static bool socks_answer(struct flow *f)
     if (s->state != SERVER_UP && s->state != SERVER_FAILED)
         return false;
     good = s->state == SERVER_UP || is_mitm_it(f->home.host);
-    socks_reply(&f->client.out, f->socks, good ? SOCKS_OK
-                                               : socks_code(s->error));
+    socks_reply(&f->client.out, f->socks, good ? SOCKS_OK :
+                s->status != 0 || s->error == EACCES ? SOCKS_FORBIDDEN :
+                s->error == ECONNREFUSED ? SOCKS_REFUSED :
+                s->error == ENETUNREACH ? SOCKS_NETWORK :
+                s->error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST);
     if (good)
         return flow_enter(f, FLOW_FIRST);
     tell(f, 0, EV_DENY, "%s is told: %s", f->peer, s->failure);
@@ -7617,9 +7524,8 @@ static bool socks_answer(struct flow *f)
 
 /* ==== 22 servers ========================================================
    How a flow reaches its server, or comes to know why it cannot: a name is
-   looked up, a hop connected to, a proxy asked, a handshake made. Each step is
-   a state of the server; whoever waits for it looks at that. Limit: addresses
-   are tried one after the other. */
+   looked up, a hop connected to, a proxy asked, a handshake made: each is a
+   state that others look at. Limit: addresses are tried one by one. */
 
 /* Begins the TLS handshake with the server, on an open connection. */
 static void server_tls(struct flow *f)
@@ -7627,7 +7533,6 @@ static void server_tls(struct flow *f)
     struct server *s = &f->server;
     const char *name = server_name(f);
     const struct alpn *alpn = server_alpn(f);
-    unsigned char ip[16];
     char key[3 * MAX_HOST + 300];
     struct known *old = s->known;
 
@@ -7639,7 +7544,7 @@ static void server_tls(struct flow *f)
     known_drop(old);
     if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, NULL, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
-                                 parse_ip(name, ip) ? NULL : name) != 0) {
+                                 parse_ip(name, NULL) ? NULL : name) != 0) {
         server_fail(f, "cannot start TLS with %s: out of memory", name);
         return;
     }
@@ -7652,8 +7557,7 @@ static void server_tls(struct flow *f)
     server_enter(f, SERVER_TLS);
 }
 
-/* There is a connection to the server, through proxies or not: TLS next, or
-   the server is up. */
+/* The server is connected to, by proxies or not: TLS next, or it is up. */
 static void server_reached(struct flow *f)
 {
     if (f->server.target.tls)
@@ -7662,23 +7566,22 @@ static void server_reached(struct flow *f)
         server_enter(f, SERVER_UP);
 }
 
-/* Reads the answer of -x's HTTP proxy to CONNECT off the n bytes at p, which
-   a NUL follows. Contract as socks_converse()'s. */
+/* As socks_converse(), of an HTTP proxy and its answer to CONNECT. */
 static int connect_converse(struct flow *f, const char *p, size_t n)
 {
     struct server *s = &f->server;
     struct head h;
     int len = head_parse(p, n, false, &h);
-    size_t line = strcspn(p, "\r\n");
+    size_t line = 100;
 
     if (len > 0 && h.status / 100 == 2)
         s->step = TUNNEL_OPEN;
     else if (len < 0 || (len > 0 && h.status / 100 != 1)) {
-        server_fail(f, "the proxy %s:%u refuses %s:%u: %.*s", s->hop.host,
-                    s->hop.port, s->goal.host, s->goal.port,
-                    len < 0 || line > 100 ? 100 : (int)line,
-                    len < 0 ? "it speaks no HTTP" : p);
-        return -1;
+        next_line(p, n, &line);
+        return server_fail(f, "the proxy %s:%u refuses %s:%u: %.*s",
+                           s->hop.host, s->hop.port, s->goal.host, s->goal.port,
+                           len < 0 || line > 100 ? 100 : (int)line,
+                           len < 0 ? "it speaks no HTTP" : p);
     }
     return len;
 }
@@ -7692,9 +7595,7 @@ static bool server_proxy(struct flow *f)
 
     if (in->len == 0 && !s->end.ended)
         return false;
-    buf_put(in, "", 1);             /* a NUL behind makes a text of it */
-    in->len--;
-    n = opt.proxy.socks
+    n = in->len == 0 ? 0 : opt.proxy.socks
         ? socks_converse(f, buf_at(in), in->len)
         : connect_converse(f, (char *)buf_at(in), in->len);
     if (n == 0 && (s->end.ended || in->len > MAX_HEAD)) {
@@ -7738,8 +7639,8 @@ static void server_ask_proxy(struct flow *f)
     server_enter(f, SERVER_PROXY);
     s->step = GREETED;
     if (opt.proxy.socks) {
-        buf_puts(out, opt.proxy.login ? "\5\2" : "\5\1");
-        buf_put(out, "\0\2", opt.proxy.login ? 2 : 1);
+        buf_put(out, opt.proxy.login ? "\5\2\0\2" : "\5\1\0",
+                opt.proxy.login ? 4 : 3);
         return;
     }
     snprintf(host, sizeof host, v6 ? "[%s]:%u" : "%s:%u", s->goal.host,
@@ -7839,16 +7740,7 @@ static void server_connect_end(struct flow *f)
     server_connect(f);
 }
 
-/* Tries the next address, after seconds of waiting for what. */
-static void server_late(struct flow *f, double seconds, const char *what)
-{
-    server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of waiting "
-                   "for %s", seconds, what);
-    server_connect(f);
-}
-
-/* Has the next hop's name looked up, by a chain of --lookup. False: the
-   addresses are not there, yet or at all. */
+/* Has --lookup find the next hop's addresses. False: not yet, or at all. */
 static bool server_ask(struct flow *f)
 {
     struct server *s = &f->server;
@@ -7987,8 +7879,7 @@ static void server_verify(struct flow *f)
         shaking.spent += clock_now() - began;
         if (why != NULL) {
             server_fail(f, "the certificate of %s is not to be trusted: %s "
-                        "(to accept it all the same: -k)", server_name(f),
-                        why);
+                        "(to accept it all the same: -k)", server_name(f), why);
             return;
         }
         memcpy(k->trusted, digest, sizeof digest);
@@ -8027,14 +7918,14 @@ static bool server_step(struct flow *f)
     if (s->state != SERVER_TLS && s->state != SERVER_UP)
         return false;
     moved = tls_pump(&s->end);
-    if (s->state == SERVER_TLS && s->end.tls_error == ERR_UNVERIFIED)
-        server_verify(f);
-    else if (s->state == SERVER_TLS && s->end.tls_error != 0)
-        server_tls_failed(f);
-    else if (s->state == SERVER_TLS && s->end.ready)
-        server_tls_done(f);
-    else
+    if (s->state == SERVER_UP || (s->end.tls_error == 0 && !s->end.ready))
         return moved;
+    if (s->end.tls_error == ERR_UNVERIFIED)
+        server_verify(f);
+    else if (s->end.tls_error != 0)
+        server_tls_failed(f);
+    else
+        server_tls_done(f);
     return true;
 }
 
@@ -9354,9 +9245,8 @@ static bool read_stream(struct reader *r)
 /* ==== 24 WebSocket ======================================================
    Messages are read from their frames (RFC 6455), and go through filters one
    after the other in each direction, while the next ones wait in the buffer. A
-   direction of which no filter wants any is read, too: so that a CLOSE of ours
-   does not come within a frame. Limit: no extensions: where a filter wants
-   messages, the server is offered none. */
+   direction that no filter wants is read, too: a CLOSE of ours must not come in
+   a frame. Limit: where a filter wants messages, no extensions are offered. */
 
 /* WebSocket begins: messages are read, if a filter wants some. True. */
 static bool frames_begin(struct flow *f)
@@ -9370,8 +9260,7 @@ static bool frames_begin(struct flow *f)
     return true;
 }
 
-/* Puts n bytes at p as one frame into w's end; masked, if that is a server's
-   (RFC 6455, 5.3). */
+/* Puts n bytes into w's end as a frame, masked to servers (RFC 6455, 5.3). */
 static void message_put(struct writer *w, unsigned char opcode, const void *p,
                         size_t n)
 {
@@ -9430,8 +9319,7 @@ static bool message_failed(struct reader *r)
     return true;
 }
 
-/* Gives filters the message that has been read; wrong: why they cannot get it,
-   which --on-error decides about. True. */
+/* Gives filters a message; wrong, or NULL: why they cannot get it. True. */
 static bool message_begin(struct reader *r, const char *wrong)
 {
     struct chain *c;
@@ -9591,9 +9479,8 @@ static bool writer_step(struct writer *w)
 }
 
 /* Ends the exchange, once the answer is written, and the request is complete or
-   cannot become so. Then the next may begin. Behind Expect: 100-continue and a
-   final answer there may come the body or another request (RFC 9110, 10.1.1):
-   nobody can tell, and the connection ends. */
+   cannot become so. Behind Expect: 100-continue and a final answer there may
+   come the body or another request (RFC 9110, 10.1.1): the connection ends. */
 static bool exchange_end(struct flow *f)
 {
     const struct reader *r = &f->asks;
@@ -9804,9 +9691,12 @@ static bool hello_strays(struct flow *f, struct target *t)
     }
     if (opt.reverse.port != 0 || fence_agrees(t, f->hello.sni))
         return false;
-    t->tls = true;
-    server_deny(f, t, 421, "the ClientHello asks for %s, but the client came "
-                "for %s:%u", f->hello.sni, t->host, t->port);
+    server_drop(f);
+    f->server.target = *t;
+    f->server.target.tls = true;
+    f->server.status = 421;
+    server_fail(f, "the ClientHello asks for %s, but the client came for %s:%u",
+                f->hello.sni, t->host, t->port);
     return true;
 }
 
@@ -10262,7 +10152,9 @@ static void flow_expire(struct flow *f, enum wait w)
              "tried", t->host, t->port, seconds, what);
         /* fall through */
     case WAIT_CONNECT:
-        server_late(f, seconds, what);
+        server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of "
+                       "waiting for %s", seconds, what);
+        server_connect(f);
         return;
     case WAIT_LOOKUP:
     case WAIT_PROXY:

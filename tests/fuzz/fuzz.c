@@ -282,12 +282,12 @@ static int socks_read(const unsigned char *p, size_t n, int version,
 {
     struct sockaddr_storage a = { 0 };
     unsigned char *copy = exact(p, n);
-    int code, r = version == 4 ? socks4_parse(copy, n, t) :
-                  version == 5 ? socks5_parse(copy, n, t, &code)
-                               : proxied_parse(copy, n, &a);
+    int r = version == 4 ? socks4_parse(copy, n, t) :
+            version == 5 ? socks5_parse(copy, n, t)
+                         : proxied_parse(copy, n, &a);
 
     free(copy);
-    return r;
+    return r < 0 ? -1 : r;
 }
 
 /* SOCKS 4 and 5, PROXY (6), authorities and absolute targets, of the same bytes. */
