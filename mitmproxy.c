@@ -606,7 +606,6 @@ struct exchange {
     bool upgrade;           /* Upgrade was in the request */
     bool begun;             /* a request's head has come, no end yet */
     bool continued;         /* the proxy has answered 100 Continue itself */
-    int minor;              /* of the client's HTTP/1.minor, and the server's */
     bool path;              /* the request had an origin-form target, or "*" */
     char *method, *url;     /* NULL with -q when there is no filter */
     const char *fate;       /* NULL, "failed" or "dropped", by a filter */
@@ -817,11 +816,11 @@ static void time_print(char *text, size_t size, const char *format, time_t when)
     strftime(text, size, format, gmtime_r(&when, &t));
 }
 
-/* Lowers *left to seconds, when that is sooner and not past. */
+/* Lowers *left to seconds, when that is sooner: to 0, when it is past. */
 static void sooner(double *left, double seconds)
 {
-    if (seconds >= 0 && seconds < *left)
-        *left = seconds;
+    if (seconds < *left)
+        *left = seconds > 0 ? seconds : 0;
 }
 
 /* Closes a descriptor, unless it is -1, which it becomes; errno stays. */
@@ -8397,10 +8396,11 @@ static void writer_put_head(struct writer *w, struct buf *src,
 
 /* ---- writers: what filters print is framed anew, where it must be */
 
-/* Whether w's peer takes chunked coding: HTTP/1.0 does not (RFC 9112, 6.1). */
+/* Whether w's peer takes chunked coding: HTTP/1.0 does not (RFC 9112, 6.1), of
+   which a server is taken to be if the client is. */
 static bool mend_may_chunk(const struct writer *w)
 {
-    return w->flow->ex.minor > 0 && w->printed.minor > 0;
+    return w->flow->asks.head.minor > 0 && w->printed.minor > 0;
 }
 
 /* The filters have printed a head: decides how the body behind it is framed,
@@ -8526,15 +8526,13 @@ static bool mend_body(struct writer *w)
     }
     if (w->out == OUT_EXACT && n > w->left)
         return mend_failed(w);
-    if (w->out == OUT_CHUNKED) {
-        buf_printf(out, "%zx\r\n", n);
-        buf_move(out, src, n);
-        buf_puts(out, "\r\n");
-        return true;
-    }
     if (w->out == OUT_EXACT)
         w->left -= n;
+    if (w->out == OUT_CHUNKED)
+        buf_printf(out, "%zx\r\n", n);
     buf_move(out, src, n);
+    if (w->out == OUT_CHUNKED)
+        buf_puts(out, "\r\n");
     return true;
 }
 
@@ -8895,7 +8893,6 @@ static void exchange_begin(struct reader *r, const char *p)
 
     if (!r->pass)
         exchange_new(f);
-    f->ex.minor = r->head.minor;
     exchange_method(f, p, &r->head);
     f->ex.client_head = f->ex.head;
 }
@@ -9239,7 +9236,7 @@ static bool read_stream(struct reader *r)
              f->home.port);
         return flow_cut(f);
     }
-    return wait ? false : reader_body(r);
+    return !wait && reader_body(r);
 }
 
 /* ==== 24 WebSocket ======================================================
@@ -9275,7 +9272,6 @@ static void message_put(struct writer *w, unsigned char opcode, const void *p,
 static void message_over(struct reader *r)
 {
     chain_free(r->chain);
-    r->chain = r->to->chain = NULL;
     r->to->state = WRITE_NOTHING;
     r->begun = 0;
 }
@@ -9870,20 +9866,16 @@ static const char *refusal(int error, int alert)
 {
     if (error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL)
         return "it speaks no HTTP/1.1 (ALPN)";
-    switch (alert) {                /* RFC 8446, 6.2 */
-    case 42:
-    case 46:
+    if (alert == 42 || alert == 46) /* RFC 8446, 6.2 */
         return "it does not accept our certificate: it does not know our CA, "
                "or pins the server's own";
-    case 48:
+    if (alert == 48)
         return "it does not know our CA";
-    case 70:
-        return shake_strerror(MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
-    default:
-        return alert != 0 ? "it gave up" : !is_end(error)
-               ? shake_strerror(error)
-               : "it left, perhaps since it does not accept our certificate";
-    }
+    if (alert == 70 || (alert == 0 && !is_end(error)))
+        return shake_strerror(alert == 0 ? error :
+                              MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
+    return alert != 0 ? "it gave up"
+           : "it left, perhaps since it does not accept our certificate";
 }
 
 /* Whether the client has rejected our certificate: by an alert about
@@ -10443,7 +10435,7 @@ static void chain_arm(struct chain *c, double *left)
             r->moved = now;
             continue;
         }
-        sooner(left, rest > 0 ? rest : 0);
+        sooner(left, rest);
         if (rest <= 0)
             chain_fail(c, r, r->child && r->filter->coprocess &&
                        r->child->answer.len == 0 ? "no answer in %g s: does "
@@ -10482,13 +10474,12 @@ static void children_arm(double *left)
                       (copro && !dead ? p->filter->timeout : patience);
 
         next = p->next;
-        if (timed && rest > 0)
+        if (timed)
             sooner(left, rest);
         if (!timed || rest > 0) {
             child_arm(p);
             continue;
         }
-        sooner(left, 0);
         if (copro) {                /* a grandchild may keep its output open */
             copro_end(p, dead ? "it has ended" : "it made no progress");
             continue;
@@ -10513,7 +10504,7 @@ static void reader_arm(struct reader *r, double *left)
 
     if (!r->flow->stream || r->begun == 0 || r->from->in.len == 0)
         return;
-    sooner(left, rest > 0 ? rest : 0);
+    sooner(left, rest);
     if (rest <= 0) {
         r->begun = 0;
         flow_wake(r->flow);
@@ -10810,10 +10801,9 @@ static void child_exited(struct child *p, int status)
     if (WIFSIGNALED(status))
         chain_fail(r->chain, r, "killed by signal %d (%s)",
                    WTERMSIG(status), strsignal(WTERMSIG(status)));
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        chain_fail(r->chain, r, "exit status 127: not found?");
-    else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
-        chain_fail(r->chain, r, "exit status %d", WEXITSTATUS(status));
+    else if (WEXITSTATUS(status) != 0)
+        chain_fail(r->chain, r, "exit status %d%s", WEXITSTATUS(status),
+                   WEXITSTATUS(status) == 127 ? ": not found?" : "");
 }
 
 /* Takes note of the children that have ended. */
@@ -10894,7 +10884,7 @@ static void run_loop(void)
                                                  (unsigned long)nflows));
         left = arm();
         if (!full_turn)
-            sooner(&left, due > now ? due - now : 0);
+            sooner(&left, due - now);
         t = (struct timeval){ (time_t)left, (left - (long)left) * 1e6 };
         ready = select(highest + 1, (fd_set *)readable, (fd_set *)writable,
                        NULL, &t);

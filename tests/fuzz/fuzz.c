@@ -92,7 +92,7 @@ static int head_read(const void *p, size_t n, bool request, struct head *h)
 /* Mends the head h, at p, and checks that it says what it was told to. */
 static void head_mended(const char *p, const struct head *h, int framing)
 {
-    const struct exchange ex = { .minor = 1 };
+    const struct exchange ex = { .id = 1 };
     struct buf out = { 0 };
     struct head new;
     struct body body;
@@ -571,7 +571,7 @@ static void check_whole(const struct outcome *o)
                                       "\r\n\r\n";
     const struct conn *s = world_server();
     struct head h;
-    struct exchange ex = { .minor = 1 };
+    struct exchange ex = { .id = 1 };
     size_t up = 0, down = sizeof established - 1;
     enum ending end;
 

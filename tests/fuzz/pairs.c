@@ -85,7 +85,7 @@ static void pairs_ask(struct conn *c, unsigned char how)
    as its head is there, and after the last; 0: none. */
 static int pairs_heard(struct conn *c)
 {
-    const struct exchange ex = { .minor = 1 };
+    const struct exchange ex = { .id = 1 };
     struct head h;
     size_t at = c->answered;
     enum ending end = message_read(&c->heard, &at, true, &ex, &h, NULL);
@@ -238,7 +238,7 @@ static void check_answers(const struct conn *c)
 
     for (int i = 0; ; i++) {
         int asked = i < c->tags ? c->tag[i] : 0, tag;
-        struct exchange ex = { .minor = 1 };
+        struct exchange ex = { .id = 1 };
         struct buf body = { 0 };
 
         ex.head = asked && strcmp(pairs[asked].method, "HEAD") == 0;
@@ -275,7 +275,7 @@ static void check_answers(const struct conn *c)
 /* What a server has heard. */
 static void check_requests(const struct conn *c)
 {
-    const struct exchange ex = { .minor = 1 };
+    const struct exchange ex = { .id = 1 };
     struct head h;
     struct buf body = { 0 };
     size_t at = 0, from = 0;
