@@ -6085,6 +6085,12 @@ static struct buf *filter_env(char *vars)
     return env;
 }
 
+/* Whether somebody is told how exchanges end: else nothing is counted. */
+static bool tally_wanted(void)
+{
+    return !opt.quiet || events->fd >= 0;
+}
+
 /* Counts n bytes at p, and makes them part of the hash (FNV-1a). */
 static void tally_add(struct tally *t, const unsigned char *p, size_t n)
 {
@@ -6098,7 +6104,7 @@ static void run_tally(struct run *r, size_t n)
 {
     struct buf *b = &r[1].in;
 
-    if (r[1].filter == NULL && !opt.quiet)
+    if (r[1].filter == NULL && tally_wanted())
         tally_add(&r->chain->out, buf_at(b) + b->len - n, n);
 }
 
@@ -8223,7 +8229,7 @@ static bool reader_body(struct reader *r)
             tally_add(&c->first, buf_at(in), (uint64_t)n < MAX_HOLD -
                       c->first.bytes ? (size_t)n : MAX_HOLD - c->first.bytes);
         r->bytes += data ? (size_t)n : 0;
-        if (c != NULL && (c->raw || data) && !opt.quiet)
+        if (c != NULL && (c->raw || data) && tally_wanted())
             tally_add(&c->in, buf_at(in), (size_t)n);
         reader_take(r, (size_t)n, trailer ? &c->trailers : drop ||
                     (c != NULL && !c->raw && !data) ? NULL : to);
@@ -8747,7 +8753,7 @@ static bool reader_filter(struct reader *r)
         tell(f, 0, EV_NOTE, "the body is compressed (%.*s) although filters "
              "want text: they get it so (filters/body undoes that)",
              (int)r->head.coding.len, coding);
-    if (!opt.quiet)
+    if (tally_wanted())
         tally_add(&r->chain->in, buf_at(&r->from->in), r->head.len);
     reader_take(r, r->head.len, &r->chain->run->in);
     r->to->state = WRITE_PRINT;

@@ -51,6 +51,18 @@ def _():
         equal(os.stat(proxy.events).st_mode & 0o777, 0o600, 'its mode')
 
 
+@test('with -q, too, a response has its bytes, and what the filters did')
+def _():
+    with logged(answer(reply(b'cloud')), '-q', '--response',
+                'sed s/cloud/clowns/') as (origin, proxy, wait):
+        client = proxy.connect()
+        client.send(get(origin.url('/')))
+        equal(client.read_message().body, b'clowns', 'the page')
+        done = [e for e in wait('response') if e['event'] == 'response'][0]
+        equal([done[k] for k in ('bytes', 'came', 'reason')],
+              [6, 5, 'changed'], 'response')
+
+
 @test('deny and filter: what was refused, and what failed')
 def _():
     with logged(answer(reply(b'x')), '--only-hosts', '^localhost:', '--match',
