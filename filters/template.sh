@@ -6,7 +6,7 @@
 #   curl -si http://example.com/ | filters/template.sh
 LC_ALL=C
 export LC_ALL
-[ "$MITM_DIRECTION" != stream ] || exec cat
+case $MITM_DIRECTION in stream | message) exec cat ;; esac  # without a head
 
 cr=$(printf '\r')
 while IFS= read -r line; do             # byte by byte: the body stays unread
