@@ -53,7 +53,10 @@ def _():
 @test('a body that is compressed is undone and redone, or refused')
 def _():
     for coding, do, undo in ('gzip', gzip.compress, gzip.decompress), \
-            ('deflate', zlib.compress, zlib.decompress):
+            ('x-gzip', gzip.compress, gzip.decompress), \
+            ('deflate', zlib.compress, zlib.decompress), \
+            ('deflate', lambda data: zlib.compress(data)[2:-4],
+             zlib.decompress):          # without its envelope, as many send it
         head = b'HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\n\r\n' \
             % coding.encode()
         got = edited('body = body.replace(b"a", b"b")', head + do(b'banana'))
@@ -66,6 +69,14 @@ def _():
                 b'Content-Encoding: br\r\n\r\nx')
     equal((done.status, done.out, done.err),
           (1, b'', 'edit: cannot undo br\n'), 'br')
+    for coding, data in (('gzip', b'{"a": 1}'), ('deflate', b'{"a": 1}'),
+                         ('gzip', gzip.compress(b'x')[:-9]),
+                         ('gzip', gzip.compress(b'x') + b'more'),
+                         ('deflate', zlib.compress(b'x')[:-5])):
+        done = pipe('edit', 'pass', input=b'HTTP/1.1 200 OK\r\n'
+                    b'Content-Encoding: %s\r\n\r\n' % coding.encode() + data)
+        equal((done.status, done.out), (1, b''), 'damaged ' + coding)
+        like(done.err, r'\Aedit: cannot undo %s: .*\n\Z' % coding, 'one line')
 
 
 @test('a request is answered, and JSON edited, through the proxy')

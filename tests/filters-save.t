@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """save, replay and har: messages kept, sent again, shown by a browser."""
-import base64, datetime, gzip, json, shutil
+import base64, datetime, gzip, json, shutil, zlib
 from filters import *
 
 
@@ -351,6 +351,20 @@ def _():
         equal((done.status, done.err), (0, ''), 'har')
         equal(json.loads(done.out)['log']['entries'][0]['response']['status'],
               status, line)
+
+
+@test('har: deflate with its envelope and without')
+def _():
+    folder = scratch('deflate')
+    for i, data in enumerate((zlib.compress(b'text'),
+                              zlib.compress(b'text')[2:-4], b'text')):
+        for way, text in (('request', get('/')), ('response', reply(
+                data, 'Content-Encoding: deflate'))):
+            passes('save', folder, input=text, env={
+                'MITM_ID': str(i), 'MITM_DIRECTION': way})
+    equal([e['response']['content'] for e in
+           json.loads(pipe('har', folder).out)['log']['entries']],
+          [{'size': 4, 'text': 'text', 'mimeType': ''}] * 3, 'the texts')
 
 
 @test('har: an empty folder, and wrong usage')
