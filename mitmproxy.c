@@ -1169,8 +1169,6 @@ static void sink_flush(struct sink *s, bool all)
             poll(&room, 1, all ? 500 : 0) <= 0)
             return;                 /* another writer took the room */
         n = write(s->fd, buf_at(&s->buf), len);
-        if (n < 0 && errno == EINTR)
-            continue;
         if (n < 0 && s < capture && (errno == ENOSPC || errno == EDQUOT))
             s->pause = now + 1;     /* a log may go on behind a gap */
         else if (n < 0 && errno != EAGAIN) {
@@ -10955,28 +10953,27 @@ static void end_children(void)
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
 
-/* Where ready filters are: "" for filters/NAME as it is, then what has such a
-   folder of those that were installed with this program, or lie beside it. */
+/* Where ready filters are: ":" and two folders, of those that were installed
+   with this program and of those that lie beside it. */
 static char filter_homes[2 * PATH_MAX];
 
-/* Fills filter_homes, and puts the folders at the end of PATH, where a shell
-   looks for what it starts as a filter. */
+/* Fills filter_homes, and puts them at the end of PATH, where a shell looks for
+   what it starts as a filter. */
 static void find_filters(void)
 {
     const char *path = getenv("PATH");
-    char self[PATH_MAX / 2] = "", *name, *all;
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    char self[PATH_MAX / 2] = "", *name, *var;
 
-    if (n <= 0 || (name = strrchr(self, '/')) == NULL)
-        return;
-    *name++ = '\0';
-    snprintf(filter_homes, sizeof filter_homes, ":%s/../share/%s:%s", self,
-             name, self);
-    all = alloc(strlen(path ? path : "") + 2 * sizeof filter_homes);
-    sprintf(all, "%s:%s/../share/%s/filters:%s/filters", path ? path :
-            "/usr/bin:/bin", self, name, self);
-    setenv("PATH", all, 1);
-    free(all);
+    if (readlink("/proc/self/exe", self, sizeof self - 1) > 0) {
+        name = strrchr(self, '/');
+        *name++ = '\0';
+        snprintf(filter_homes, sizeof filter_homes,
+                 ":%s/../share/%s/filters:%s/filters", self, name, self);
+    }
+    if (asprintf(&var, "PATH=%s%s", path ? path : "/usr/bin:/bin",
+                 filter_homes) < 0)
+        no_memory();
+    putenv(var);
 }
 
 /* Finds the filters' commands in PATH, once for all messages, and this
@@ -10986,8 +10983,9 @@ static void find_commands(void)
 {
     for (struct filter *f = &lookups; f != NULL; f = f->next) {
         const char *path = getenv("PATH"), *end;
-        char file[PATH_MAX], there[PATH_MAX] = "", word[256], *text;
-        const char *name = f->argv ? f->argv[0] : word;
+        char file[PATH_MAX], there[PATH_MAX] = "", word[256];
+        const char *name = f->argv ? f->argv[0] : word, *last;
+        const char *quote = f->argv ? "" : "'";
         struct stat st;
 
         if (f->path && access(f->path, X_OK) == 0)
@@ -10998,18 +10996,20 @@ static void find_commands(void)
         if (f->argv == NULL && (strncmp(word, "filters/", 8) != 0 ||
                                 strpbrk(word, "\"'$`\\*?[") != NULL))
             continue;
+        last = strncmp(name, "filters/", 8) ? name : name + 8;
         if (strchr(name, '/'))      /* a path already */
-            path = strncmp(name, "filters/", 8) ? "" : filter_homes;
-        for (path = path ? path : "/usr/bin:/bin"; path != NULL;
-             path = *end ? end + 1 : NULL) {
+            path = last == name ? "" : filter_homes;
+        for (; path != NULL && f->path == NULL; path = *end ? end + 1 : NULL) {
             end = path + strcspn(path, ":");
             snprintf(file, sizeof file, "%.*s%s%s", (int)(end - path), path,
-                     end > path ? "/" : "", name);
-            if (stat(file, &st) != 0 || f->path != NULL)
+                     end > path ? "/" : "", end > path ? last : name);
+            if (stat(file, &st) != 0)
                 continue;
-            if (S_ISREG(st.st_mode) && access(file, X_OK) == 0)
-                f->path = copy_text(file, strlen(file));
-            else if (there[0] == '\0')
+            if (S_ISREG(st.st_mode) && access(file, X_OK) == 0) {
+                if (asprintf(&f->path, "%s%s%s%s", quote, file, quote,
+                             f->argv ? "" : f->command + strlen(name)) < 0)
+                    no_memory();
+            } else if (there[0] == '\0')
                 strcpy(there, file);
         }
         if (f->path == NULL && stat(there, &st) == 0) {
@@ -11023,12 +11023,6 @@ static void find_commands(void)
             die("the filter '%s' cannot be run: there is no command %s%s%s",
                 f->command, name, access(name, F_OK) ? "" : ", but a file ./",
                 access(name, F_OK) ? "" : name);
-        if (f->argv == NULL) {
-            text = alloc(strlen(f->path) + strlen(f->command) + 3);
-            sprintf(text, "'%s'%s", f->path, f->command + strlen(name));
-            free(f->path);
-            f->path = text;
-        }
     }
 }
 
@@ -11217,10 +11211,10 @@ static void command_file(int i, const char *path)
         put_certs(&all, ca.rest);
         buf_put(&all, "\n", old != NULL);
         buf_put(&all, old, n);
-        buf_put(&all, "", 1);
+        free(old);
+        old = buf_text(&all);
     }
-    command_put(&b, command_files[i].text, "", command.dir,
-                i == 0 ? (char *)all.data : old);
+    command_put(&b, command_files[i].text, "", command.dir, old);
     snprintf(file, sizeof file, "%s/%s", command.dir, command_files[i].name);
     fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || !file_fill(fd, buf_at(&b), b.len) ||
@@ -11232,7 +11226,6 @@ static void command_file(int i, const char *path)
     }
     close(fd);
     free(old);
-    buf_free(&all);
     buf_free(&b);
 }
 
