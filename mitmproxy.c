@@ -99,7 +99,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +118,6 @@
 
 #include <mbedtls/asn1write.h>
 #include <mbedtls/base64.h>
-#include <mbedtls/build_info.h>
 #include <mbedtls/constant_time.h>
 #include <mbedtls/error.h>
 #include <mbedtls/oid.h>
@@ -188,13 +186,11 @@ enum {
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
 
-/* Seconds for which a flow counts as awake, and those between two turns that
-   look at all flows, for each of them: such turns take about a tenth of the
-   time of a busy proxy, and a flow that has slept waits so much longer. */
+/* Seconds for which a flow counts as awake; and, for each flow, those between
+   two turns that look at all, which take a tenth of a busy proxy's time. */
 static const double AWAKE = 0.1, LOOK = 1e-5;
 
-/* No clock that is right shows an earlier time than the year of this version,
-   in seconds since 1970: which is where a router's clock starts. */
+/* The year of this version: a clock before it, as a router's, was not set. */
 static const time_t EARLIEST = 1767225600;      /* 2026-01-01 */
 
 /* Seconds of one turn that handshakes may take. */
@@ -261,8 +257,8 @@ static int cpu_has_aes(void)
 
 /* ==== 2 types ===========================================================
    What flows is a struct buf; what it flows along is a struct flow: two ends,
-   two readers, two writers. A fact is held once, where it arises; what can be
-   derived is asked of a function. Limit: all but struct known is one flow's. */
+   two readers, two writers. A fact is held once, where it arises. Limit: all
+   but struct known is one flow's. */
 
 /* Bytes on their way: those of data from start on, len of them. */
 struct buf {
@@ -357,8 +353,7 @@ struct target {
     bool forward;           /* to -x's proxy, in absolute-form, no CONNECT */
 };
 
-/* What a ClientHello asks for. ALPN's names (RFC 7301) each stand behind a
-   byte that is their length, as on the wire. */
+/* What a ClientHello asks for; ALPN's names (RFC 7301) as on the wire. */
 struct hello {
     char sni[MAX_HOST + 1]; /* "" when absent */
     bool absurd;            /* sni is no host name: no leaf is forged for it */
@@ -427,9 +422,9 @@ struct end {
     double wrote;           /* when the peer last took bytes */
     bool broken;            /* nothing can be written any more */
     int error;              /* errno of a connection that has broken off */
-    bool notified, told_out; /* close_notify was sent; end_tell() said how the
-                               output ended, ... */
-    const char *told_in;    /* ... and the input, NULL: not yet */
+    bool notified;          /* close_notify was sent */
+    bool told_out;          /* end_tell() has said how the output ended, ... */
+    const char *told_in;    /* ... and the input; NULL: not yet */
 };
 
 /* The server's end, and how far it has been reached. */
@@ -464,8 +459,7 @@ struct filter {
     struct filter *next;
     const char *command;
     char **argv;            /* without a shell; NULL: sh -c command */
-    char *path;             /* argv[0]'s file; the command with it for a shell,
-                               or NULL */
+    char *path;             /* of argv[0]; for a shell a command line or NULL */
     bool request;           /* else responses */
     const char *match_text; /* --match's */
     struct match *match;    /* NULL: all */
@@ -504,8 +498,7 @@ struct run {
     struct child *child;    /* that serves the run; NULL: not yet, or no more */
     struct buf in;          /* what the filter is to read */
     bool exited;            /* the child's status, or its answer, is known */
-    bool unread;            /* the next one has closed its stdin: SIGPIPE is no
-                               failure */
+    bool unread;            /* by the next one: SIGPIPE is no failure then */
     bool printed;           /* at least a byte */
     double moved;           /* when it last made progress */
 };
@@ -527,17 +520,13 @@ struct chain {
     double worked;          /* when filters were last at work; 0: they wait */
     bool raw;               /* filters get the bytes of the wire */
     enum framing was;       /* of the body as it came */
-    struct buf lead, trailers; /* empty lines before the head, trailer fields:
-                               filters do not get them */
-    struct tally first;     /* MAX_HOLD bytes, at most, of a request's body as
-                               the filters got it */
+    struct buf lead, trailers; /* empty lines, fields: not for the filters */
+    struct tally first;     /* of a request's body, up to MAX_HOLD */
     struct buf kept;        /* the message as it came (--on-error pass) ... */
     bool keep;              /* ... unless it is longer than MAX_HOLD */
     int count;
-    struct run run[MAX_CHAIN + 1]; /* run[count], without a filter, has what
-                               the last one prints */
-    struct tally in, out;   /* of the message, and of what was made of it, for
-                               the line in which the exchange ends */
+    struct run run[MAX_CHAIN + 1]; /* run[count].in: what the last one prints */
+    struct tally in, out;   /* of the message, and of what was made of it */
     char *vars;             /* "MITM_ID=7\0MITM_...=...\0\0" */
     int deaths;             /* of helpers that were asked */
     const struct run *failed; /* the first that failed; NULL: none has ... */
@@ -553,8 +542,7 @@ struct reader {
     bool request;
     enum {
         READ_HEAD,          /* waits for a head */
-        READ_BODY,          /* reads what follows the head, until body.done;
-                               then waits for the exchange's end */
+        READ_BODY,          /* reads the body; waits for the exchange's end */
         READ_FRAMES         /* reads WebSocket's messages, one by one */
     } state;
     struct head head;
@@ -600,8 +588,7 @@ struct writer {
 /* What is known of the exchange under way, for filters and matches. */
 struct exchange {
     unsigned long id;
-    bool head, connect;     /* the server was asked by HEAD, by CONNECT: how
-                               its answer is framed (RFC 9112, 6.3) */
+    bool head, connect;     /* methods that frame an answer (RFC 9112, 6.3) */
     bool client_head;       /* the client asked by HEAD: how ours is framed */
     bool upgrade;           /* Upgrade was in the request */
     bool begun;             /* a request's head has come, no end yet */
@@ -709,8 +696,7 @@ static struct chain *chains;        /* the oldest is the first */
 static size_t waiting_len;          /* bytes for and from coprocesses */
 static int listener = -1;
 static int fd_limit;                /* descriptors we may have */
-static struct rlimit given_limit, raised_limit; /* RLIMIT_NOFILE: what
-                                       children get, and ours */
+static struct rlimit given_limit, raised_limit; /* the children's, and ours */
 static double accept_after;         /* accepting pauses until then */
 static int self_pipe[2] = { -1, -1 };
 static int parent_pipe[2] = { -1, -1 }; /* ends with the parent of workers */
@@ -957,9 +943,8 @@ static uint64_t memory_size(void)
 }
 
 /* ==== 4 buffers =========================================================
-   Bytes come in at the back and leave at the front; what they leave there is
-   taken back when room is wanted. Limit: growing moves all of them, and so a
-   place in a buffer is kept as a struct span. */
+   Bytes come in at the back and leave at the front. Limit: growing moves all of
+   them, and so a place in a buffer is kept as a struct span. */
 
 /* Makes room for n more bytes; false: there is no memory. */
 static bool buf_grow(struct buf *b, size_t n)
@@ -1511,8 +1496,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
 }
 
 /* ==== 6 options =========================================================
-   One table; --help is printed from it. Limit: there is no configuration file;
-   a shell script is one. */
+   One table; --help is printed from it. Limit: no configuration file. */
 
 static struct match *match_compile(const char *text, char *error);
 static bool match_is_void(const struct match *m, bool request);
@@ -1530,8 +1514,7 @@ static const struct option {
     char letter;
     const char *name, *argument, *help;
     void *value;
-    long set;               /* COUNT: what *value gains; NUMBER, PORT: at
-                               most; FILTER: of requests */
+    long set;               /* a COUNT's step; a NUMBER's most; of requests */
 } options[] = {
     { TITLE, 0, "Listening", 0, 0, 0, 0 },
     { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
@@ -2119,8 +2102,7 @@ static uint32_t *own_goes(struct sockaddr_storage here)
     return &shared->goes[address_parts(&here, &ip, &n)];
 }
 
-/* Notes where fd's connection goes, as the packet filter may send it to us;
-   NULL: it ends. */
+/* For loops by the packet filter: notes where fd goes; NULL: it has ended. */
 static void own_note(int fd, const struct sockaddr_storage *to)
 {
     if (opt.reverse.port == 0 && fd >= 0)
@@ -2255,8 +2237,7 @@ static void fds_clear(void)
 
 /* ==== 8 capture =========================================================
    What passes between us and the servers, decrypted, goes into -w's file as
-   pcapng (draft-ietf-opsawg-pcapng). Limit: the packets never were; their TCP
-   heads are made up. */
+   pcapng (draft-ietf-opsawg-pcapng). Limit: TCP heads are made up. */
 
 enum { TCP_FIN = 1, TCP_SYN = 2, TCP_PUSH = 8, TCP_ACK = 16 };
 
@@ -10953,8 +10934,7 @@ static void end_children(void)
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
 
-/* Where ready filters are: ":" and two folders, of those that were installed
-   with this program and of those that lie beside it. */
+/* Folders of ready filters: installed with this program, and beside it. */
 static char filter_homes[2 * PATH_MAX];
 
 /* Fills filter_homes, and puts them at the end of PATH, where a shell looks for
@@ -11064,8 +11044,7 @@ static void become(const char *name)
 
 static struct {
     pid_t pid;              /* 0: there is none, or it has ended */
-    int go;                 /* COMMAND's process waits for what comes by this
-                               pipe; 0 or -1: it does not */
+    int go;                 /* the pipe for which it waits; 0 or -1: none */
     int status;             /* as waitpid() gave it */
     bool interrupted;       /* ^C was pressed */
     char dir[PATH_MAX];     /* of the files made for it; "": none yet */
@@ -11089,8 +11068,7 @@ static const char *const command_vars[] = {
 };
 
 /* The files of that directory, with the same marks: all CAs; what tells wget
-   and apt of them, which read no such variable; and what makes fetch() of a
-   node from before NODE_USE_ENV_PROXY go through the proxy. */
+   and apt of them; and what has fetch() of an old node use the proxy. */
 enum { FILES = 4 };
 static const struct { const char *name, *text; int mode; }
 command_files[FILES] = {
@@ -11134,8 +11112,7 @@ static void command_put(struct buf *b, const char *text, const char *url,
             buf_put(b, text, 1);
 }
 
-/* The life of COMMAND's process: waits for "URL\0directory" from the pipe go,
-   sets the environment, executes COMMAND. */
+/* COMMAND's process: waits for "URL\0directory" from go, then executes it. */
 static _Noreturn void command_exec(int go)
 {
     char text[PATH_MAX + 2048], name[64];
@@ -11195,8 +11172,7 @@ static void command_clean(void)
     rmdir(command.dir);
 }
 
-/* Writes command_files[i]; path is the file that the program would read without
-   us, whose text stands for %, or NULL. Dies if it cannot. */
+/* Writes command_files[i], or dies; path names the user's own, which is %. */
 static void command_file(int i, const char *path)
 {
     char file[PATH_MAX + 16];
