@@ -11084,18 +11084,20 @@ static const char *const command_vars[] = {
     "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE=$/ca.pem",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=$/ca.pem",
     "PERL_LWP_SSL_CA_FILE=$/ca.pem", "NIX_SSL_CERT_FILE=$/ca.pem",
+    "HTTPLIB2_CA_CERTS=$/ca.pem", "PHP_INI_SCAN_DIR=%:$",
     "WGETRC=$/wgetrc", "APT_CONFIG=$/apt.conf",
     "NODE_USE_ENV_PROXY=1", "NODE_OPTIONS=% --require=\"$/node.cjs\""
 };
 
-/* The files of that directory, with the same marks: all CAs; what tells wget
-   and apt of them; and what has fetch() of an old node use the proxy. */
-enum { FILES = 4 };
+/* The files of that directory, with the same marks: all CAs; what tells wget,
+   apt and PHP of them; and what has fetch() of an old node use the proxy. */
+enum { FILES = 5 };
 static const struct { const char *name, *text; int mode; }
 command_files[FILES] = {
     { "ca.pem", "%", 0644 },
     { "wgetrc", "%\nca_certificate=$/ca.pem\n", 0600 },
     { "apt.conf", "%\nAcquire::https::CaInfo \"$/ca.pem\";\n", 0600 },
+    { "php.ini", "curl.cainfo=\"$/ca.pem\"\n", 0644 },
     { "node.cjs",
       "const [a, b] = process.versions.node.split('.').map(Number);\n"
       "const e = process.env.https_proxy, u = e && new URL(e);\n"
@@ -11241,7 +11243,8 @@ static void command_bundle(void)
     command_file(0, getenv("SSL_CERT_FILE"));
     command_file(1, getenv("WGETRC") ? getenv("WGETRC") : rc);
     command_file(2, getenv("APT_CONFIG"));
-    command_file(3, NULL);
+    for (int i = 3; i < FILES; i++)
+        command_file(i, NULL);
 }
 
 /* As on_signal(); with 128 added where a process, not the terminal (or COMMAND

@@ -161,6 +161,25 @@ def _():
     python('import requests; print(requests.get(url).text, end="")')
 
 
+@test('Python: httplib2')
+def _():
+    if subprocess.call([sys.executable, '-c', 'import httplib2'],
+                       stderr=subprocess.DEVNULL):
+        raise Skip('no httplib2')
+    python('import httplib2; print(httplib2.Http().request(url)[1].decode(), '
+           'end="")')
+
+
+@test('PHP: curl')
+def _():
+    if b'curl' not in command(need('php'), '-m').split():
+        raise Skip('no curl in PHP')
+    both('php', '-r', 'curl_exec(curl_init($argv[1]));')
+    like(around('php', '-r', 'echo php_ini_scanned_files();',
+                PHP_INI_SCAN_DIR=os.path.dirname(scratch('my.ini', ''))),
+         r'my\.ini(?s:.)*/php\.ini', "the user's PHP_INI_SCAN_DIR")
+
+
 @test('node: fetch')
 def _():
     both(need('node'), '-e', 'fetch(process.argv[1]).then(async r => '
