@@ -8071,6 +8071,7 @@ static bool reader_ended(struct reader *r)
 {
     struct flow *f = r->flow;
     const struct end *e = r->from;
+    const char *error;
     bool failed = e->ended == ENDED_CUT && !f->stream &&
                   (e->ssl == NULL || e->broken); /* FIN without close_notify
                                        leaves a doubt */
@@ -8080,11 +8081,13 @@ static bool reader_ended(struct reader *r)
         r->to->last |= r->chain == NULL;
         return failed ? flow_cut(f) : true;
     }
-    tell(f, 0, EV_CLOSE, "the %s ended within %s%s%s",
-         r->request ? "client" : "server", r->request ? "a request" :
-         "an answer", e->tls_error ? ": " : "", e->tls_error ?
-         tls_strerror(e->tls_error) : "");
-    if (!r->request || r->chain != NULL)
+    error = e->tls_error ? tls_strerror(e->tls_error) : "";
+    if (!r->request)
+        return flow_fail(f, 502, "the server ended within an answer%s%s",
+                         *error ? ": " : "", error);
+    tell(f, 0, EV_CLOSE, "the client ended within a request%s%s",
+         *error ? ": " : "", error);
+    if (r->chain != NULL)
         return flow_cut(f);
     end_finish(&f->server.end, END_CUT);
     r->body.done = true;            /* the server may still say something */

@@ -216,6 +216,32 @@ def _():
               'a page or the end', text)
 
 
+for what, text, why in (
+        ('ends within its answer', b'6\r\ncloud\n\r\n',
+         'the server ended within an answer'),
+        ('chunks its answer wrongly', b'6\r\ncloud\n\r\nxyz\r\n',
+         'the chunked coding of the message is malformed'),
+        ('sends less than its length', b'cloud\n',
+         'the server ended within an answer')):
+    @test('a server that %s, of which a filter has said nothing yet: 502, and '
+          'no bare end' % what)
+    def _(text=text, why=why):
+        field = (b'Transfer-Encoding: chunked' if text[:1] == b'6' else
+                 b'Content-Length: 9')
+
+        def behave(conn):
+            conn.read_head()
+            conn.send(b'HTTP/1.1 200 OK\r\n%s\r\n\r\n%s' % (field, text))
+            if b'xyz' in text:
+                conn.read_all()
+        with Origin(behave, tls=True) as origin, \
+                Proxy('--response', 'cat | sort') as proxy:
+            message = proxy.fetch(origin)
+            equal(message.status, 502, 'the status')
+            like(message.body, why.encode(), 'why')
+            proxy.wait_log('c1 #1 answered by an error page: ' + why)
+
+
 @test('a server that closes an idle connection as the next request comes')
 def _():
     def behave(conn):
