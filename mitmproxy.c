@@ -5151,6 +5151,11 @@ static void head_frame(struct buf *b, const struct head *h, int framing,
         head_add(b, field);
     if (framing == SET_CHUNKED && !stays)
         head_add(b, "Transfer-Encoding: chunked");
+    if (framing == SET_NONE && h->keep_alive) { /* its end is the connection's:
+                                       HTTP/1.0 clients take it for empty */
+        head_set(b, h->fields, "Connection", "close", NULL);
+        head_set(b, h->fields, "Keep-Alive", NULL, NULL);
+    }
 }
 
 /* ---- targets (RFC 9112, 3.2) */

@@ -92,6 +92,17 @@ def _():
         unlike(got.head, b'(?i)chunked|content-length', 'framing')
 
 
+@test('ended by close: no head says that the connection goes on')
+def _():
+    for said in b'Keep-Alive', b'keep-alive, x':     # ApacheBench believes it
+        page = reply(b'x' * 3 * MIB).replace(
+            b'\r\n', b'\r\nKeep-Alive: max=9\r\nCONNECTION: %s\r\n' % said, 1)
+        got, _ = fetched(page, 'cat', b'GET / HTTP/1.0\r\n'
+                         b'Connection: keep-alive\r\n\r\n')
+        equal((got.end, len(got.body), got['connection'], got['keep-alive']),
+              ('eof', 3 * MIB, b'close', None), 'message')
+
+
 @test('chunked stays chunked, whatever length the filter wrote')
 def _():
     for out in (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello',
