@@ -7786,7 +7786,14 @@ static void server_lookup(struct flow *f)
    what the server misses. */
 static const char *tls_trouble(const struct end *e)
 {
-    switch (e->alert) {
+    int state = e->ssl->MBEDTLS_PRIVATE(state);
+    bool alpn = state == MBEDTLS_SSL_SERVER_CERTIFICATE ? /* behind its hello:
+                                       it chose of its own, as Apache does */
+                e->tls_error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE :
+                state == MBEDTLS_SSL_ENCRYPTED_EXTENSIONS &&
+                e->tls_error == MBEDTLS_ERR_SSL_BAD_INPUT_DATA;
+
+    switch (e->alert == 0 && alpn ? 120 : e->alert) {
     case 0:
         if (e->vouched && e->tls_error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE &&
             opt.cert != NULL)
@@ -9673,7 +9680,8 @@ static bool direct_hello(struct flow *f, bool whole)
     if (!whole || sni[0] == '\0' || name_is_us(sni)) {
         flow_fail(f, 400, "this is no request that a proxy understands: it is "
                   "TLS for %s (the proxy's address in the client must begin "
-                  "with http://, for https, too)", *sni ? sni : "nobody");
+                  "with http://, for https, too)", *sni ? sni : "a host that "
+                  "no SNI names");
         return false;
     }
     strcpy(f->home.host, sni);

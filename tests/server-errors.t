@@ -216,6 +216,26 @@ def _():
               'a page or the end', text)
 
 
+@test('a server that chooses a protocol which ALPN has not offered')
+def _():
+    chosen = b'\0\x10\0\x0b\0\x09\x08http/1.1'       # as Apache does
+    hello = b'\3\3' + b'r' * 32 + b'\0\xc0\x2f\0\0\x0f' + chosen
+    hello = b'\2\0\0' + bytes([len(hello)]) + hello
+
+    def behave(conn):
+        conn.more()
+        conn.send(b'\x16\3\3\0' + bytes([len(hello)]) + hello)
+        conn.read_all()
+    with Origin(behave) as origin, Proxy() as proxy:
+        client = proxy.tunnel(origin)
+        context = client_context(proxy.ca)
+        context.set_alpn_protocols(['h2'])
+        client.start_tls(context, 'localhost')
+        client.send(get('/'))
+        proxy.wait_log('it speaks none of the protocols that were offered by '
+                       'ALPN')
+
+
 for what, text, why in (
         ('ends within its answer', b'6\r\ncloud\n\r\n',
          'the server ended within an answer'),
