@@ -8433,7 +8433,6 @@ static void mend_begin(struct writer *w)
     bool bare = !h->coded && !h->has_length;
     int framing = STAYS;
 
-    w->state = WRITE_BODY;
     w->last |= !w->request && h->close;
     if (head_is_all(h, w->flow->ex.client_head))
         w->out = OUT_DROP;
@@ -8446,7 +8445,6 @@ static void mend_begin(struct writer *w)
         w->out = OUT_HOLD;
         return;
     } else {
-        w->out = OUT_COPY;
         w->last = true;
         framing = h->chunked ? SET_NONE : STAYS;
     }
@@ -8606,18 +8604,6 @@ static bool chain_turn(struct chain *c)
     return true;
 }
 
-/* The filters have printed an interim response (1xx) of n bytes, which goes out
-   by itself, and counts as no body. False: there is no room. */
-static bool print_interim(struct writer *w, size_t n)
-{
-    if (w->to->out.len >= MAX_BUF)
-        return false;
-    buf_move(&w->to->out, chain_out(w->chain), n);
-    w->chain->out.bytes -= n;
-    w->printed = (struct head){ 0 };
-    return true;
-}
-
 /* Notes status and length of a head that raw filters print, as far as these n
    bytes at p tell, for the line behind == alone. -1: nothing is mended. */
 static int print_raw(struct writer *w, const char *p, size_t n)
@@ -8656,8 +8642,14 @@ static bool write_print(struct writer *w)
     if (n == 0 && !whole && src->len <= MAX_HEAD)
         return false;
     if (n > 0 && !w->request && w->printed.status < 200 &&
-        w->printed.status != 101)   /* another must follow */
-        return print_interim(w, (size_t)n);
+        w->printed.status != 101) { /* goes by itself; another must follow */
+        if (w->to->out.len >= MAX_BUF)
+            return false;
+        buf_move(&w->to->out, src, (size_t)n);
+        c->out.bytes -= (uint64_t)n;
+        w->printed = (struct head){ 0 };
+        return true;
+    }
     if (c->from->request && !w->request)
         show_message(f->ex.id, false, p, src->len);
     if (n > 0 && w->request)
