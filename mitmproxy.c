@@ -6328,8 +6328,7 @@ static void run_leave(struct run *r)
         copro_end(p, "it made no progress");
 }
 
-/* What a message of the exchange under way is matched by. Its head h, unless
-   that is NULL, is at p. */
+/* What the exchange's message is matched by; its head h, or NULL, is at p. */
 static struct subject exchange_subject(const struct exchange *ex, bool request,
                                        const void *p, const struct head *h)
 {
@@ -9550,8 +9549,7 @@ static bool flow_relay(struct flow *f)
 /* ==== 25 flows ==========================================================
    What a client's connection goes through before messages pass: the first
    bytes of a tunnel, the two handshakes of an intercepted one. How long it may
-   wait, and for what; its birth, and its end. Limit: a flow has one client,
-   and ends with it. */
+   wait, and for what; birth and end. Limit: a flow ends with its one client. */
 
 /* A tunnel's TLS is not to be opened: from here on all passes untouched. The
    filters of a stream have had what came before STARTTLS. */
@@ -9826,8 +9824,7 @@ static bool rsa_settled(struct flow *f)
     return true;
 }
 
-/* The server is up, or has failed: takes or forges a leaf, and begins the
-   client's handshake with it. */
+/* The server is up or has failed: begins the client's handshake by a leaf. */
 static bool tunnel_server(struct flow *f)
 {
     struct server *s = &f->server;
@@ -10272,8 +10269,7 @@ static void flow_free(struct flow *f)
    waits, settle: once around is a turn. Interest and the nearest deadline are
    computed afresh in each. Limit: most turns look at flows awake alone. */
 
-/* Has f stepped in this turn, and moves it to the front, where those flows are
-   that are awake. */
+/* Has f stepped in this turn, and moves it to the front, to those awake. */
 static void flow_wake(struct flow *f)
 {
     f->wake = true;
