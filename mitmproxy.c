@@ -10136,7 +10136,9 @@ static void flow_expire(struct flow *f, enum wait w)
     const struct target *t = &f->server.target;
     const char *what = waits[w].what;
     double seconds = waits[w].seconds;
+    char waited[128];
 
+    snprintf(waited, sizeof waited, "waited %g seconds for %s", seconds, what);
     flow_wake(f);
     if (f->state == FLOW_CLOSING && f->client.ending != END_SHUT) {
         tell(f, 0, EV_CLOSE, "%s: waited %g seconds for the client to take the "
@@ -10146,13 +10148,13 @@ static void flow_expire(struct flow *f, enum wait w)
     }
     switch (w) {
     case WAIT_SILENT:
-        tell(f, 1, EV_CLOSE, "%s: waited %g seconds for %s: perhaps the server "
-             "speaks first", f->peer, seconds, what);
+        tell(f, 1, EV_CLOSE, "%s: %s: perhaps the server speaks first",
+             f->peer, waited);
         server_want(f, &f->home);
         return;
     case WAIT_CONNECT_MORE:
-        tell(f, 1, EV_CLOSE, "%s:%u: waited %g seconds for %s: the next is "
-             "tried", t->host, t->port, seconds, what);
+        tell(f, 1, EV_CLOSE, "%s:%u: %s: the next is tried", t->host, t->port,
+             waited);
         /* fall through */
     case WAIT_CONNECT:
         server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of "
@@ -10168,22 +10170,19 @@ static void flow_expire(struct flow *f, enum wait w)
         return;
     case WAIT_HEAD:
     case WAIT_ANSWER:
-        flow_fail(f, w == WAIT_HEAD ? 408 : 504, "waited %g seconds for %s",
-                  seconds, what);
+        flow_fail(f, w == WAIT_HEAD ? 408 : 504, "%s", waited);
         return;
     case WAIT_UNCLEAR:
     case WAIT_BODY:
     case WAIT_STREAM:
     case WAIT_TAKE:
-        tell(f, 0, EV_CLOSE, "waited %g seconds for %s: cut off", seconds,
-             what);
+        tell(f, 0, EV_CLOSE, "%s: cut off", waited);
         flow_cut(f);
         return;
     default:
         if (f->state == FLOW_FIRST && f->server.state == SERVER_FAILED)
             tell(f, 0, EV_CLOSE, "a tunnel ends: %s", f->server.failure);
-        tell(f, w != WAIT_PROXIED, EV_CLOSE, "%s: waited %g seconds for %s: "
-             "closed", f->peer, seconds, what);
+        tell(f, w != WAIT_PROXIED, EV_CLOSE, "%s: %s: closed", f->peer, waited);
         f->over = true;
     }
 }
