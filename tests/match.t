@@ -60,6 +60,9 @@ def _():
     for expression, option, told in (
             ('~q', 'response', True), ('!~s & ~u a', 'response', True),
             ('~s ~w', 'request', True), ('~s', 'response', False),
+            ('~c 404', 'request', True), ('~m GET & ~c 200', 'request', True),
+            ('!~c 404', 'request', False), ('~w & ~c 101', 'response', True),
+            ('~c 404 | ~d x', 'request', False),
             ('!~w', 'request', False), ('~w', 'response', False),
             ('~d x', 'response', False), ('~m GET', 'request', False)):
         with Proxy('--match', expression, '--' + option, 'cat') as proxy:
