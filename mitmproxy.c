@@ -1224,9 +1224,15 @@ static void sink_share(struct sink *s, int fd)
    ours or root's: another user's may lead where we can write, but not they. */
 static void sink_file(struct sink *s, const char *path, int flags)
 {
-    struct stat link;
+    const char *keys[] = { opt.ca_file, opt.key, opt.cert, opt.cacert };
+    struct stat link, key;
     int fd;
 
+    for (size_t i = 0; i < 4 && stat(path, &link) == 0; i++)
+        if (keys[i] != NULL && stat(keys[i], &key) == 0 &&
+            link.st_dev == key.st_dev && link.st_ino == key.st_ino)
+            die("cannot write %s: it has a certificate or key that is used",
+                path);
     flags |= O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
     fd = open(path, flags | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == ELOOP && lstat(path, &link) == 0) {

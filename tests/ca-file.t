@@ -60,6 +60,25 @@ def _():
         equal(slurp(again.ca), before, 'the file')
 
 
+@test('what is written does not take its place, nor that of other keys')
+def _():
+    with Proxy() as proxy:
+        ca = proxy.ca
+    mine, link = scratch('mine.pem', slurp(make_leaf())), scratch('link')
+    os.symlink(ca, link)
+    for path in ca, link, mine, make_ca():
+        before = slurp(path)
+        for args, env in ((['-w', path], {}), (['--log-json', path], {}),
+                          ([], {'SSLKEYLOGFILE': path})):
+            status, out, err = mitmproxy(
+                '-p', '0', '--ca', ca, '--cert', mine, '--cacert', make_ca(),
+                *args, env=dict(os.environ, **env))
+            equal((status, err), (1, 'mitmproxy: cannot write %s: it has a '
+                                  'certificate or key that is used\n' % path),
+                  'the start with %s %s' % (args, env))
+            equal(slurp(path), before, 'the file')
+
+
 @test('two CAs are two keys')
 def _():
     with Proxy() as one, Proxy() as two:
