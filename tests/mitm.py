@@ -953,10 +953,10 @@ class Proxy:
         """curl through the proxy; its standard output."""
         done = subprocess.run(
             [need('curl'), '-sS', '--noproxy', '', '--max-time',
-             str(int(DEADLINE)), '-x', 'http://127.0.0.1:%d' % self.port,
-             '--cacert', self.ca, *args],
+             str(int(3 * DEADLINE)), '-x', 'http://127.0.0.1:%d' % self.port,
+             '--cacert', self.ca, *args],   # 32 MiB may go through qemu
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=2 * DEADLINE)
+            timeout=4 * DEADLINE)
         check(done.returncode == status, 'curl exits %d, not %d'
               % (done.returncode, status), done.stderr, done.stdout)
         return done.stdout
