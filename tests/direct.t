@@ -92,7 +92,8 @@ def _():
         conn = proxy.connect()
         conn.send(b'GET / HTTP/1.0\r\n\r\n')
         equal(conn.read_message().status, 400, 'no Host')
-        for name, shown in ('localhost', 'localhost'), (None, 'nobody'):
+        for name, shown in (('localhost', 'localhost'),
+                            (None, 'a host that no SNI names')):
             with contextlib.suppress(Failed, ssl.SSLError):
                 proxy.connect().start_tls(client_context(
                     proxy.ca, strict=False), name or '127.0.0.1')
