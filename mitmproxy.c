@@ -3317,8 +3317,7 @@ static void tls_init(void)
 #endif
         mbedtls_ssl_conf_ciphersuites(
             c, tls_suites[role == MBEDTLS_SSL_IS_SERVER]);
-        /* servers are verified by tls_verify(): the client is then told of
-           what is wrong on a page */
+        /* tls_verify() does that: a page then tells clients what is wrong */
         mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
 #ifdef MBEDTLS_SSL_RENEGOTIATION
         /* TLS 1.2: some servers ask for --cert's certificate by a second
@@ -3605,9 +3604,8 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
         return false;
     }
 #ifdef MBEDTLS_SSL_EARLY_DATA
-    /* A client may have a ticket from the server itself, and send early data
-       with that. They are refused and passed over (RFC 8446, 4.2.10), up to
-       the number of bytes set here; the client sends them again. */
+    /* Early data, by a ticket of the server itself, are refused and passed over
+       (RFC 8446, 4.2.10), up to so many bytes; the client sends them again. */
     e->ssl->MBEDTLS_PRIVATE(session_negotiate)
         ->MBEDTLS_PRIVATE(max_early_data_size) = MAX_EARLY;
 #endif
@@ -4352,9 +4350,7 @@ static void on_signal(int number)
     int saved = errno;
     unsigned char byte = (unsigned char)number;
 
-    if (write(self_pipe[1], &byte, 1) < 0) {
-        ;                           /* the pipe is full: the loop wakes */
-    }
+    (void)!write(self_pipe[1], &byte, 1); /* if it is full, the loop wakes */
     errno = saved;
 }
 
@@ -5166,14 +5162,34 @@ static void head_frame(struct buf *b, const struct head *h, int framing,
 
 /* ---- targets (RFC 9112, 3.2) */
 
+/* Makes t's host of the n bytes at p, a name or an address. An IPv6 address's
+   zone may stand behind "%25" (RFC 6874). False: it is neither. */
+static bool target_name(struct target *t, const char *p, size_t n)
+{
+    char *zone;
+
+    if (n == 0 || n > MAX_HOST)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)p[i]) &&
+            (p[i] == '\0' || !strchr("-._:%~", p[i])))
+            return false;
+    t->rooted = n > 1 && p[n - 1] == '.';
+    n -= t->rooted;
+    memcpy(t->host, p, n);
+    t->host[n] = '\0';
+    zone = strchr(t->host, ':') ? strstr(t->host, "%25") : NULL;
+    if (zone != NULL && zone[3] != '\0')
+        memmove(zone + 1, zone + 3, strlen(zone + 2));
+    return true;
+}
+
 /* Reads an authority (RFC 3986, 3.2) of n bytes at p: "host:port", "[v6]:port",
-   or a host alone, which then has the port given (0: one must be there). An
-   IPv6 address's zone may stand behind "%25" (RFC 6874). False: it is none. */
+   or a host, which then has the port given (0: it must be there). False: no. */
 static bool parse_authority(const char *p, size_t n, unsigned port,
                             struct target *t)
 {
     const char *end = p + n, *colon = NULL, *host = p, *close;
-    char *zone;
     size_t len;
     uint64_t number;
 
@@ -5188,27 +5204,14 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
         colon = memchr(p, ':', n);
         len = colon ? (size_t)(colon - p) : n;
     }
-    if (len == 0 || len > MAX_HOST)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)host[i]) &&
-            (host[i] == '\0' || !strchr("-._:%~", host[i])))
-            return false;
     if (colon != NULL && colon + 1 < end) {
         if (!parse_length(colon + 1, (size_t)(end - colon - 1), &number) ||
             number > 65535 || end - colon > 6)
             return false;
         port = (unsigned)number;
     }
-    t->rooted = len > 1 && host[len - 1] == '.';
-    len -= t->rooted;
-    memcpy(t->host, host, len);
-    t->host[len] = '\0';
-    zone = *p == '[' ? strstr(t->host, "%25") : NULL;
-    if (zone != NULL && zone[3] != '\0')
-        memmove(zone + 1, zone + 3, strlen(zone + 2));
     t->port = port;
-    return port != 0;
+    return port != 0 && target_name(t, host, len);
 }
 
 /* Takes a target in absolute-form (RFC 9112, 3.2.2), n bytes at p, apart: where
@@ -5284,7 +5287,7 @@ static int hello_glue(const unsigned char *p, size_t n, size_t *glued)
         if (want > MAX_HELLO)
             return -1;
     }
-    *glued = len;
+    *glued = want;
     return (int)i;
 }
 
@@ -5372,7 +5375,6 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
     *h = (struct hello){ .enough = whole == 0 ? len : 0 };
     if (whole <= 0)
         return whole;
-    len = 4 + number_at(msg + 1, 3);
     /* skip session id, cipher suites, compression */
     for (int k = 0; k < 3; k++, i = end) {
         size_t width = k == 1 ? 2 : 1;
@@ -5886,7 +5888,6 @@ static struct match *match_not(struct parser *p)
     if (*p->p == '(') {
         p->p++;
         m = match_operands(p, true);
-        p->p += strspn(p->p, " \t");
         if (m != NULL && *p->p != ')')
             return match_error(p, "a ) is missing");
         p->p += m != NULL;
@@ -7252,20 +7253,12 @@ enum {
 
 /* Makes t's host of the n bytes at p: a name, or an IPv6 address, which SOCKS
    clients write with brackets and without. False: it is neither. */
-static bool socks_name(const char *p, size_t n, unsigned port, struct target *t)
+static bool socks_name(const char *p, size_t n, struct target *t)
 {
-    char text[MAX_HOST + 3];
-    bool v6 = memchr(p, ':', n) != NULL, bare = v6 && *p != '[';
-    size_t len = n + 2 * bare;
+    bool brackets = n > 1 && *p == '[' && p[n - 1] == ']';
 
-    if (n == 0 || len > sizeof text)
-        return false;
-    *text = '[';
-    text[len - 1] = ']';
-    memcpy(text + bare, p, n);
-    return (*text == '[') == v6 && (!v6 || text[len - 1] == ']') &&
-           parse_authority(text, len, port, t) &&
-           (!v6 || parse_ip(t->host, NULL));
+    return target_name(t, p + brackets, n - 2 * brackets) &&
+           (strchr(t->host, ':') ? parse_ip(t->host, NULL) > 0 : !brackets);
 }
 
 /* Reads a request of SOCKS4, or of 4a (address 0.0.0.x: a name follows), off
@@ -7290,7 +7283,7 @@ static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
     end = memchr(name, 0, n - (size_t)(name - p));
     if (end == NULL)
         return n - (size_t)(name - p) > MAX_HOST ? -1 : 0;
-    return socks_name((const char *)name, (size_t)(end - name), t->port, t)
+    return socks_name((const char *)name, (size_t)(end - name), t)
            ? (int)(end + 1 - p) : -1;
 }
 
@@ -7315,7 +7308,7 @@ static int socks5_parse(const unsigned char *p, size_t n, struct target *t)
     if (p[3] != 3)
         inet_ntop(p[3] == 1 ? AF_INET : AF_INET6, p + 4, t->host,
                   sizeof t->host);
-    else if (!socks_name((const char *)p + at, len, t->port, t))
+    else if (!socks_name((const char *)p + at, len, t))
         return -SOCKS_ADDRESS;
     return (int)(at + len + 2);
 }
