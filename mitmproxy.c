@@ -9863,64 +9863,55 @@ static bool tunnel_server(struct flow *f)
     return flow_enter(f, FLOW_CLIENT);
 }
 
-/* Whether this error of Mbed TLS is that the peer gave up the handshake. */
-static bool is_end(int error)
+/* Why the client refused our handshake, in words; left: without an alert. */
+static const char *refusal(const struct end *e, bool left)
 {
-    return error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
-           error == MBEDTLS_ERR_SSL_CONN_EOF ||
-           error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
-}
-
-/* Why the client refused our handshake, in words. */
-static const char *refusal(int error, int alert)
-{
-    if (error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL)
+    if (e->tls_error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL)
         return "it speaks no HTTP/1.1 (ALPN)";
-    if (alert == 42 || alert == 46) /* RFC 8446, 6.2 */
+    if (e->alert == 42 || e->alert == 46) /* RFC 8446, 6.2 */
         return "it does not accept our certificate: it does not know our CA, "
                "or pins the server's own";
-    if (alert == 48)
+    if (e->alert == 48)
         return "it does not know our CA";
-    if (alert == 70 || (alert == 0 && !is_end(error)))
-        return shake_strerror(alert == 0 ? error :
+    if (e->alert == 70 || (e->alert == 0 && !left))
+        return shake_strerror(e->alert == 0 ? e->tls_error :
                               MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION);
-    return alert != 0 ? "it gave up"
+    return !left ? "it gave up"
            : "it left, perhaps since it does not accept our certificate";
 }
 
-/* Whether the client has rejected our certificate: by an alert about
-   certificates, or by leaving without one. */
-static bool is_rejection(const struct end *e)
-{
-    return (e->alert >= 42 && e->alert <= 49 && e->alert != 47) ||
-           (e->alert == 0 && is_end(e->tls_error));
-}
-
-/* Waits for the client's handshake to end, well or not. */
+/* Waits for the client's handshake to end, well or not: the client may leave,
+   or send an alert about our certificate (RFC 8446, 6.2). */
 static bool tunnel_client(struct flow *f)
 {
+    const struct end *e = &f->client;
+    bool left = e->alert == 0 &&
+                (e->tls_error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
+                 e->tls_error == MBEDTLS_ERR_SSL_CONN_EOF ||
+                 e->tls_error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY);
+    bool rejects = left || (e->alert >= 42 && e->alert <= 49 && e->alert != 47);
     const char *alpn;
 
-    if (f->client.ready) {
-        alpn = mbedtls_ssl_get_alpn_protocol(f->client.ssl);
+    if (e->ready) {
+        alpn = mbedtls_ssl_get_alpn_protocol(e->ssl);
         tell(f, 1, EV_TLS, "%s with %s for %s" MORE "by %s, ALPN %s: %s",
-             mbedtls_ssl_get_version(f->client.ssl), f->peer, flow_name(f),
-             mbedtls_ssl_get_ciphersuite(f->client.ssl), alpn ? alpn : "none",
-             f->client.vouched ? "a full handshake, in which it has not "
-             "objected to our certificate" : "resumed by a ticket of ours: it "
-             "was shown no certificate");
+             mbedtls_ssl_get_version(e->ssl), f->peer, flow_name(f),
+             mbedtls_ssl_get_ciphersuite(e->ssl), alpn ? alpn : "none",
+             e->vouched ? "a full handshake, in which it has not objected to "
+             "our certificate" : "resumed by a ticket of ours: it was shown no "
+             "certificate");
         tunnel_relay(f);
         if (!f->stream && alpn != NULL && strcmp(alpn, "h2") == 0)
             flow_stream(f, false, "it is HTTP/2");
         return true;
     }
-    if (f->client.tls_error == 0)
+    if (e->tls_error == 0)
         return false;
     tell(f, 0, EV_TLS, "the TLS handshake with %s for %s failed: %s (%s)%s",
-         f->peer, flow_name(f), refusal(f->client.tls_error, f->client.alert),
-         tls_number(&f->client), is_rejection(&f->client) ? "; the CA to "
-         "install in it: asked of this proxy, http://mitm.it/ has it" : "");
-    if (opt.pass_pinned && is_rejection(&f->client))
+         f->peer, flow_name(f), refusal(e, left), tls_number(e),
+         rejects ? "; the CA to install in it: asked of this proxy, "
+         "http://mitm.it/ has it" : "");
+    if (opt.pass_pinned && rejects)
         pinned_add(f);
     return flow_close(f);
 }
