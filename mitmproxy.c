@@ -7139,8 +7139,10 @@ static bool flow_cut(struct flow *f)
 /* A status of ours with its reason phrase (RFC 9110, 15). */
 static const char *status_text(int status)
 {
-    return status == 400 ? "400 Bad Request" :
+    return status == 200 ? "200 OK" :
+           status == 400 ? "400 Bad Request" :
            status == 403 ? "403 Forbidden" :
+           status == 404 ? "404 Not Found" :
            status == 421 ? "421 Misdirected Request" :
            status == 407 ? "407 Proxy Authentication Required" :
            status == 408 ? "408 Request Timeout" :
@@ -7148,17 +7150,20 @@ static const char *status_text(int status)
            status == 504 ? "504 Gateway Timeout" : "502 Bad Gateway";
 }
 
-/* Ends a flow with an answer of ours: status line, fields, body of n bytes. */
-static bool flow_answer(struct flow *f, const char *status, const char *fields,
+/* Ends a flow with an answer of ours, with n bytes of this type as the body. */
+static bool flow_answer(struct flow *f, int status, const char *type,
                         const void *body, size_t n)
 {
     struct buf *out = &f->client.out;
     size_t before = out->len;       /* of an answer that is on its way */
+    const char *ask = status != 407 ? "" :
+                      "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n";
 
-    f->ex.status = atoi(status);
+    f->ex.status = status;
     f->ex.page = f->ex.client_head ? 0 : n;
-    buf_printf(out, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %zu\r\n"
-               "Connection: close\r\n\r\n", status, fields, n);
+    buf_printf(out, "HTTP/1.1 %s\r\n%sContent-Type: %s\r\nContent-Length: %zu"
+               "\r\nConnection: close\r\n\r\n", status_text(status), ask,
+               type, n);
     show_message(f->ex.id, false, (char *)buf_at(out) + before,
                  out->len - before);
     if (!f->ex.client_head)
@@ -7224,11 +7229,7 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
         return flow_cut(f);
     escape(text, why);
     n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), text);
-    return flow_answer(f, status_text(status), status == 407 ?
-                       "Proxy-Authenticate: Basic realm=\"mitmproxy\"\r\n"
-                       "Content-Type: text/plain; charset=utf-8" :
-                       "Content-Type: text/plain; charset=utf-8",
-                       body, (size_t)n);
+    return flow_answer(f, status, "text/plain; charset=utf-8", body, (size_t)n);
 }
 
 /* The same, with nothing secret. */
@@ -8840,28 +8841,25 @@ static bool serve_ca(struct flow *f, const char *path, size_t n)
         "accept that must trust its CA:\n"
         "<p><a href=/mitmproxy.crt>mitmproxy.crt</a> (Linux, macOS, Firefox, "
         "curl --cacert)\n<p><a href=/mitmproxy.cer>mitmproxy.cer</a> (Windows, "
-        "Android, iOS)\n", no[] = "There is http://mitm.it/ alone.\n";
+        "Android, iOS)\n", no[] = "There is http://mitm.it/ alone.\n",
+        crt[] = "application/x-x509-ca-cert";
     const char *query = memchr(path, '?', n);
-    size_t size = query ? (size_t)(query - path) : n, len = sizeof page - 1;
+    size_t size = query ? (size_t)(query - path) : n, len;
     bool pem = same_word(path, size, "/mitmproxy.crt");
-    bool der = same_word(path, size, "/mitmproxy.cer");
     unsigned char text[8192];
 
-    if (der)
-        return flow_answer(f, "200 OK", "Content-Type: application/x-x509-ca-"
-                           "cert", ca.crt.raw.p, ca.crt.raw.len);
+    if (same_word(path, size, "/mitmproxy.cer"))
+        return flow_answer(f, 200, crt, ca.crt.raw.p, ca.crt.raw.len);
     if (pem && mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
                                         "-----END CERTIFICATE-----\n",
                                         ca.crt.raw.p, ca.crt.raw.len, text,
                                         sizeof text, &len) == 0)
-        return flow_answer(f, "200 OK", "Content-Type: application/x-x509-ca-"
-                           "cert", text, len - 1); /* without its NUL */
+        return flow_answer(f, 200, crt, text, len - 1); /* without its NUL */
     if (size == 0 || same_word(path, size, "/"))
-        return flow_answer(f, "200 OK", "Content-Type: text/html", page, len);
+        return flow_answer(f, 200, "text/html", page, sizeof page - 1);
     f->ex.client_head |= same_word(path, size, "/cert.pem"); /* whose body
                                        curl -O would write over the CA's file */
-    return flow_answer(f, "404 Not Found", "Content-Type: text/plain", no,
-                       sizeof no - 1);
+    return flow_answer(f, 404, "text/plain", no, sizeof no - 1);
 }
 
 /* Whether Proxy-Authorization's value has --proxyauth's login (RFC 7617). */
