@@ -2004,13 +2004,6 @@ static struct sockaddr_storage address_of(int fd, bool peer)
     return a;
 }
 
-/* The bytes of it that bind() and connect() take. */
-static socklen_t address_size(const struct sockaddr_storage *a)
-{
-    return a->ss_family == AF_INET ? sizeof(struct sockaddr_in)
-                                   : sizeof(struct sockaddr_in6);
-}
-
 /* Writes an address as 1.2.3.4:port or [::1]:port; a Unix socket's "unix:". */
 static void print_address(char *text, size_t size,
                           const struct sockaddr_storage *a)
@@ -2018,9 +2011,8 @@ static void print_address(char *text, size_t size,
     char host[64] = "unix", port[8] = "";
 
     if (a->ss_family == AF_INET || a->ss_family == AF_INET6)
-        getnameinfo((const struct sockaddr *)a, address_size(a), host,
-                    sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV);
+        getnameinfo((const struct sockaddr *)a, sizeof *a, host, sizeof host,
+                    port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
@@ -2043,7 +2035,7 @@ static bool address_is_ours(struct sockaddr_storage a)
     bool ours;
 
     ((struct sockaddr_in *)&a)->sin_port = 0; /* where IPv6 has it, too */
-    ours = bind(fd, (struct sockaddr *)&a, address_size(&a)) == 0;
+    ours = bind(fd, (struct sockaddr *)&a, sizeof a) == 0;
     fd_close(&fd);
     return ours;
 }
@@ -2245,8 +2237,6 @@ static void fds_clear(void)
    What passes between us and the servers, decrypted, goes into -w's file as
    pcapng (draft-ietf-opsawg-pcapng). Limit: TCP heads are made up. */
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_PUSH = 8, TCP_ACK = 16 };
-
 struct tap {
     struct sockaddr_storage from[2]; /* the client, the server */
     uint32_t next[2];       /* sequence number that each is at */
@@ -2289,7 +2279,7 @@ static size_t tap_headers(const struct tap *t, int side, int flags,
     if (v4)
         put_number(h + 10, 2, ~sum16(0, h, ip));
     put_number(tcp + 4, 4, t->next[side]);
-    put_number(tcp + 8, 4, flags & TCP_ACK ? t->next[!side] : 0);
+    put_number(tcp + 8, 4, flags & TH_ACK ? t->next[!side] : 0);
     /* a window that is no multiple of 16384: Wireshark notes full ones */
     put_number(tcp + 12, 4, 0x50000000 | (uint32_t)flags << 16 | 0xfff1);
     sum = sum16(6 + 20 + (uint32_t)n, h + ip - 2 * address, 2 * address);
@@ -2324,7 +2314,7 @@ static void tap_packet(struct tap *t, int side, int flags,
     buf_put(&b, &block[1], 4);
     sink_put(capture, buf_at(&b), b.len);
     buf_free(&b);
-    t->next[side] += (uint32_t)n + ((flags & (TCP_SYN | TCP_FIN)) != 0);
+    t->next[side] += (uint32_t)n + ((flags & (TH_SYN | TH_FIN)) != 0);
 }
 
 /* Captures n bytes from one side, in pieces for IP. t may be NULL. */
@@ -2335,7 +2325,7 @@ static void tap_data(struct tap *t, int side, const unsigned char *data,
 
     for (; t != NULL && n > 0; data += piece, n -= piece) {
         piece = n < 32768 ? n : 32768;
-        tap_packet(t, side, TCP_PUSH | TCP_ACK, data, piece);
+        tap_packet(t, side, TH_PUSH | TH_ACK, data, piece);
     }
 }
 
@@ -2348,9 +2338,9 @@ static struct tap *tap_new(const struct sockaddr_storage *client, int server)
     t->from[1] = address_of(server, true);
     /* by the clock (RFC 9293, 3.4.1): the client may come here again */
     t->next[0] = t->next[1] = (uint32_t)(uint64_t)(now * 250000);
-    tap_packet(t, 0, TCP_SYN, NULL, 0);
-    tap_packet(t, 1, TCP_SYN | TCP_ACK, NULL, 0);
-    tap_packet(t, 0, TCP_ACK, NULL, 0);
+    tap_packet(t, 0, TH_SYN, NULL, 0);
+    tap_packet(t, 1, TH_SYN | TH_ACK, NULL, 0);
+    tap_packet(t, 0, TH_ACK, NULL, 0);
     return t;
 }
 
@@ -2359,9 +2349,9 @@ static void tap_free(struct tap *t)
 {
     if (t == NULL)
         return;
-    tap_packet(t, 0, TCP_FIN | TCP_ACK, NULL, 0);
-    tap_packet(t, 1, TCP_FIN | TCP_ACK, NULL, 0);
-    tap_packet(t, 0, TCP_ACK, NULL, 0);
+    tap_packet(t, 0, TH_FIN | TH_ACK, NULL, 0);
+    tap_packet(t, 1, TH_FIN | TH_ACK, NULL, 0);
+    tap_packet(t, 0, TH_ACK, NULL, 0);
     free(t);
 }
 
@@ -7695,8 +7685,7 @@ static void server_connect(struct flow *f)
         int fd = us ? -1 : socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC |
                                                 SOCK_NONBLOCK, 0);
 
-        if (fd >= 0 && (connect(fd, (struct sockaddr *)a,
-                                address_size(a)) == 0 ||
+        if (fd >= 0 && (connect(fd, (struct sockaddr *)a, sizeof *a) == 0 ||
                         errno == EINPROGRESS)) {
             own_note(fd, a);
             s->end.fd = fd;
