@@ -183,6 +183,7 @@ enum {
     SHARE = 16,             /* flows to each turn between two that look at all:
                                LOOK alone is over in every one on a busy CPU */
     ACCEPTS = 16,           /* clients accepted in one turn */
+    MAX_FDS = 1 << 20,      /* descriptors */
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
 
@@ -2179,22 +2180,15 @@ static int listen_open(const char *host, const char *port)
     return fd;
 }
 
-/* Descriptors for select(): bitmaps for fd_limit, not FD_SETSIZE, of them. */
-static unsigned long *readable, *writable;
-static int highest;                 /* descriptor in either */
+/* Descriptors for select(), which knows no FD_SETSIZE in the kernel. */
 enum { WORD = 8 * sizeof(unsigned long) };
-
-/* Makes both, once fd_limit is known. */
-static void fds_make(void)
-{
-    readable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *readable);
-    writable = alloc(((size_t)fd_limit / WORD + 1) * sizeof *writable);
-}
+static unsigned long readable[MAX_FDS / WORD], writable[MAX_FDS / WORD];
+static int highest;                 /* descriptor in either */
 
 /* Puts fd, which is not -1, into a set. */
 static void fds_add(unsigned long *set, int fd)
 {
-    assert(fd <= fd_limit);
+    assert(fd < MAX_FDS);
     set[fd / WORD] |= 1UL << fd % WORD;
     if (fd > highest)
         highest = fd;
@@ -11014,14 +11008,13 @@ static void raise_limit(void)
 
     getrlimit(RLIMIT_NOFILE, &given_limit);
     *r = given_limit;
-    r->rlim_cur = r->rlim_max < 1 << 20 ? r->rlim_max : 1 << 20;
+    r->rlim_cur = r->rlim_max < MAX_FDS ? r->rlim_max : MAX_FDS;
     setrlimit(RLIMIT_NOFILE, r);
     getrlimit(RLIMIT_NOFILE, r);
     fd_limit = (int)r->rlim_cur;
     if (fd_limit < 32)
         die("%d descriptors are too few: 32 are the least (ulimit -n)",
             fd_limit);
-    fds_make();
 }
 
 /* Becomes the user called name, for good; dies if that cannot be. */

@@ -764,8 +764,6 @@ static void world_init(const unsigned char *p, size_t n)
     listener = desc_new(world.listen, NULL);
     shared->last_id = 0;
     fd_limit = FDS;
-    if (readable == NULL)
-        fds_make();
     accept_after = 0;
     world_filters();
     rsa_maker.next = opt.filters;
