@@ -10420,6 +10420,8 @@ static void chain_arm(struct chain *c, double *left)
             chain_fail(c, r, r->child && r->filter->coprocess &&
                        r->child->answer.len == 0 ? "no answer in %g s: does "
                        "it flush what it prints, and is it a coprocess?" :
+                       r->exited ? "no progress for %g s: it has ended, but "
+                       "not what it started, which holds its output" :
                        "no progress for %g s", r->filter->timeout);
     }
     if (c->worked != 0)

@@ -81,6 +81,8 @@ def _():
         check(got.raw == PAGE or got.status == 502, 'the answer', got.raw)
         client.finish()
         wait_for(lambda: not proxy.children(), 'the end of the grandchild')
+        proxy.wait_log('no progress for 1 s: it has ended, but not what it '
+                       'started, which holds its output')
 
 
 @test('floods its standard error')
