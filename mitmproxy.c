@@ -6022,15 +6022,18 @@ static bool match_has_w(const struct match *m)
 
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL, the
    last by another; to be freed. Escaped as in a URL: all but visible ASCII. */
-static char *filter_vars(const struct reader *r, const char *direction,
-                         int status)
+static char *filter_vars(const struct reader *r)
 {
     static const char *const opcodes[16] = { NULL, "text", "binary" };
+    const char *direction = r->state == READ_FRAMES ? "message" :
+                            r->flow->stream ? "stream" :
+                            r->request ? "request" : "response";
     struct buf *text = buf_scratch();
     struct facts k;
     size_t from;
 
-    facts_collect(&k, r->flow, direction, status, opcodes[r->frames.opcode]);
+    facts_collect(&k, r->flow, direction, r->head.status,
+                  opcodes[r->frames.opcode]);
     for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
         buf_printf(text, "MITM_%s=", k.pairs[i][0]);
         from = text->len;            /* exec takes 128 KiB of each, no more */
@@ -6359,11 +6362,11 @@ static struct chain *chain_add(struct chain *c, struct flow *f,
     return c;
 }
 
-/* Gives r a chain of those filters for its direction that match the message of
-   head h (NULL: a stream), for the loop to start. False: none match. */
-static bool chain_new(struct reader *r, const struct head *h,
-                      const char *direction)
+/* Gives r a chain of those filters for its direction that match the message, or
+   the stream, for the loop to start. False: none match. */
+static bool chain_new(struct reader *r)
 {
+    const struct head *h = r->flow->stream ? NULL : &r->head;
     struct subject s = exchange_subject(&r->flow->ex, r->request,
                                         buf_at(&r->from->in), h);
     struct chain *c = NULL;
@@ -6385,7 +6388,7 @@ static bool chain_new(struct reader *r, const struct head *h,
     }
     if (c == NULL)
         return false;
-    c->vars = filter_vars(r, direction, h ? h->status : 0);
+    c->vars = filter_vars(r);
     chain_queue(c);
     return true;
 }
@@ -7979,8 +7982,8 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
 
         buf_printf(url, "%s:%u", f->ex.host, f->ex.to.port);
         f->ex.url = buf_text(url);
-        chain_new(&f->asks, NULL, "stream");
-        chain_new(&f->answers, NULL, "stream");
+        chain_new(&f->asks);
+        chain_new(&f->answers);
     }
     tell_unseen(f, true, true, filtered, "is relayed as a stream", why);
     return true;
@@ -8716,8 +8719,7 @@ static bool reader_filter(struct reader *r)
     r->state = READ_BODY;
     r->to->state = WRITE_HEAD;
     if (r->pass || f->untouched || r->head.unclear ||
-        response_switches(f, &r->head) ||
-        !chain_new(r, &r->head, r->request ? "request" : "response"))
+        response_switches(f, &r->head) || !chain_new(r))
         return false;
     for (const struct run *run = r->chain->run; run->filter && is_told(2);
          run++)
@@ -9313,7 +9315,7 @@ static bool message_begin(struct reader *r, const char *wrong)
     struct chain *c;
     struct run *run;
 
-    chain_new(r, NULL, "message");
+    chain_new(r);
     c = r->chain;
     run = c->run;
     c->keep = false;                /* reader_take() need not: here it is */
