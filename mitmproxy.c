@@ -3562,15 +3562,16 @@ static struct own *own_new(const mbedtls_ssl_config *conf,
 
 /* Puts TLS on an end that has none; what was read becomes wire_in. h is what a
    client has begun with; NULL: this is a server. False: there is no memory. */
-static bool tls_start(struct end *e, int role, const struct alpn *alpn,
+static bool tls_start(struct end *e, const struct alpn *alpn,
                       const struct hello *h, struct known *k)
 {
     /* the favourite alone will not do; Mbed TLS with TLS 1.3 enabled wants
        extensions (their issue 9963) */
     bool all = h != NULL && !h->best, old = h ? h->bare : k->only_tls12;
-    mbedtls_ssl_config *conf = &tls_conf[role];
+    mbedtls_ssl_config *conf = &tls_conf[h ? MBEDTLS_SSL_IS_SERVER
+                                           : MBEDTLS_SSL_IS_CLIENT];
 
-    if (role == MBEDTLS_SSL_IS_SERVER)
+    if (h != NULL)
         tickets_rotate();
     if (alpn->len > 0 || all || old) {
         e->own = own_new(conf, alpn);
@@ -3578,8 +3579,7 @@ static bool tls_start(struct end *e, int role, const struct alpn *alpn,
         if (all)
             mbedtls_ssl_conf_ciphersuites(conf, tls_suites[0]);
         if (old)
-            mbedtls_ssl_conf_max_tls_version(&e->own->conf,
-                                             MBEDTLS_SSL_VERSION_TLS1_2);
+            mbedtls_ssl_conf_max_tls_version(conf, MBEDTLS_SSL_VERSION_TLS1_2);
     }
     e->ssl = alloc(sizeof *e->ssl);
     mbedtls_ssl_init(e->ssl);
@@ -7517,7 +7517,7 @@ static void server_tls(struct flow *f)
              alpn->len, (const char *)alpn->names);
     s->known = known_get(key);
     known_drop(old);
-    if (!tls_start(&s->end, MBEDTLS_SSL_IS_CLIENT, alpn, NULL, s->known) ||
+    if (!tls_start(&s->end, alpn, NULL, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
                                  parse_ip(name, NULL) ? NULL : name) != 0) {
         server_fail(f, "cannot start TLS with %s: out of memory", name);
@@ -9830,8 +9830,7 @@ static bool tunnel_server(struct flow *f)
     old = f->leaf->leaf.version != 0 ? f->leaf : NULL;
     error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
-    if (error != 0 || !tls_start(&f->client, MBEDTLS_SSL_IS_SERVER, &alpn,
-                                 &f->hello, f->leaf)) {
+    if (error != 0 || !tls_start(&f->client, &alpn, &f->hello, f->leaf)) {
         tell(f, 0, EV_TLS, "cannot forge a certificate for %s: %s", name,
              f->hello.rsa && !ca.has_rsa ? "no RSA key could be made" :
              error ? tls_strerror(error) : "out of memory");
