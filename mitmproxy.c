@@ -795,12 +795,16 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Writes a time in UTC, by a format of strftime(). */
+/* Writes a time in UTC, by a format of printf() that takes year, month, day,
+   hour, minute and second, or the first of these: strftime() knows of zones,
+   which are 7 KB of a static program. */
 static void time_print(char *text, size_t size, const char *format, time_t when)
 {
     struct tm t;
 
-    strftime(text, size, format, gmtime_r(&when, &t));
+    gmtime_r(&when, &t);
+    snprintf(text, size, format, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+             t.tm_hour, t.tm_min, t.tm_sec);
 }
 
 /* Lowers *left to seconds, when that is sooner: to 0, when it is past. */
@@ -1398,7 +1402,7 @@ static void event_begin(struct json *j, const struct flow *f, const char *what,
     char text[64];
 
     clock_gettime(CLOCK_REALTIME, &t);
-    time_print(text, sizeof text, "%Y-%m-%dT%H:%M:%S", t.tv_sec);
+    time_print(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d", t.tv_sec);
     sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
     j->n = 0;
     json_put(j, "time", false, text);
@@ -2485,7 +2489,7 @@ static void der_time(struct buf *b, time_t when)
     char text[24];
     bool utc;
 
-    time_print(text, sizeof text, "%Y%m%d%H%M%SZ", when);
+    time_print(text, sizeof text, "%04d%02d%02d%02d%02d%02dZ", when);
     utc = strcmp(text, "2050") < 0; /* which has two digits of the year */
     der_put(b, utc ? MBEDTLS_ASN1_UTC_TIME : MBEDTLS_ASN1_GENERALIZED_TIME,
             text + 2 * utc, strlen(text) - 2 * utc);
@@ -4265,7 +4269,7 @@ static const char *verdict_say(const struct verdict *v, uint32_t flags)
     if (flags == ~0u)               /* Mbed TLS says by this that it gave up */
         return "its chain is too long or broken";
     if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
-        time_print(when, sizeof when, " since %Y-%m-%d %H:%M UTC ",
+        time_print(when, sizeof when, " since %04d-%02d-%02d %02d:%02d UTC ",
                    v->until);
     mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(uint32_t)(
         MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_EXPIRED |

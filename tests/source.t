@@ -87,6 +87,13 @@ def _():
            if len(lines) > 55], [], 'functions that are too long')
 
 
+@test('what brings much of musl into a small static file is not called')
+def _():
+    code = re.sub(r'(?s)/\*.*?\*/', '', SOURCE)
+    equal(re.findall(r'\b(?:\w*scanf|strto(?:d|f|ld)|atof|strftime|mktime|'
+                     r'__builtin_cpu_supports)\(', code), [], 'calls')
+
+
 @test('no line has more than 80 columns, a tab, or space at its end')
 def _():
     equal([(number, line) for number, line in enumerate(SOURCE.split('\n'), 1)
