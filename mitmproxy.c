@@ -8174,6 +8174,7 @@ static bool reader_unclear(struct reader *r, const char *why)
     r->to->state = WRITE_BODY;
     if (r->head.len > 0 && r->head.chunked) {
         r->body.framing = CHUNKED;  /* which is as good an end as any */
+        r->to->sent = true;
         reader_take(r, r->head.len, &r->to->to->out);
     }
     return true;
