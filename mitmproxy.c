@@ -2161,8 +2161,12 @@ static int listen_open(const char *host, const char *port)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                               .ai_flags = AI_PASSIVE }, *a;
-    int error = getaddrinfo(host, port, &hints, &a), fd;
+    size_t n = strlen(host);
+    bool v6 = *host == '[' && host[n - 1] == ']'; /* as it is shown, too */
+    char *bare = copy_text(host + v6, n - 2 * v6);
+    int error = getaddrinfo(bare, port, &hints, &a), fd;
 
+    free(bare);
     if (error != 0)
         die("cannot listen on %s port %s: %s", host, port,
             gai_strerror(error));

@@ -45,10 +45,11 @@ def _():
             equal(proxy.fetch(origin).body, b'x', 'from ' + host)
 
 
-@test('--listen-host ::1')
+@test('--listen-host ::1, with brackets and without')
 def _():
-    with origin6(False), Proxy('--listen-host', '::1') as proxy:
-        like(proxy.log(), r'listening on \[::1\]:\d+\n', 'the ready line')
+    for host in '::1', '[::1]':
+        with origin6(False), Proxy('--listen-host', host) as proxy:
+            like(proxy.log(), r'listening on \[::1\]:\d+\n', 'the ready line')
 
 
 run()
