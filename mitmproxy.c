@@ -6098,15 +6098,14 @@ static void run_tally(struct run *r, size_t n)
    answer "LENGTH\n" and as many bytes, "-\n" for unchanged, "!why\n" for a
    failure. A coprocess has one question at a time. */
 
-/* Notes that c has failed, by run r and for this reason, unless it had. */
-PRINTF(3, 4) static void chain_fail(struct chain *c, const struct run *r,
-                                    const char *format, ...)
+/* Notes that r has failed for this reason, unless its chain has before. */
+PRINTF(2, 3) static void run_fail(const struct run *r, const char *format, ...)
 {
-    if (c->failed != NULL)
+    if (r->chain->failed != NULL)
         return;
-    FORMAT(c->failure, format);
-    c->failed = r;
-    flow_wake(c->flow);
+    FORMAT(r->chain->failure, format);
+    r->chain->failed = r;
+    flow_wake(r->chain->flow);
 }
 
 /* A coprocess of f's that has nothing to do; NULL: there is none. */
@@ -6193,8 +6192,8 @@ static void copro_end(struct child *p, const char *why)
     if (r != NULL && f->helper && r->chain->deaths++ < 2)
         inquiry_again(r);
     else if (r != NULL)
-        chain_fail(r->chain, r, "%s", f->helper ?
-                   "all processes that try come to their end" : why);
+        run_fail(r, "%s", f->helper ?
+                 "all processes that try come to their end" : why);
     child_done(p);
     f->pause = p->given > (uint64_t)unread ? 0 :
                f->pause == 0 ? 0.1 : f->pause * 2;
@@ -6279,8 +6278,8 @@ static bool copro_answer(struct child *p, char *why, size_t size)
         buf_eat(&p->answer, n + length);
     else {
         if (*line == '!')
-            chain_fail(r->chain, r, "%.*s", len > 1 ? (int)len - 1 : 99,
-                       len > 1 ? line + 1 : "it answers ! and says no reason");
+            run_fail(r, "%.*s", len > 1 ? (int)len - 1 : 99,
+                     len > 1 ? line + 1 : "it answers ! and says no reason");
         else if (*line == '-')
             buf_move(&r[1].in, &r->in, r->in.len);
         buf_eat(&p->answer, n);
@@ -6533,10 +6532,10 @@ static void run_write(struct run *r)
     struct buf *b = &r->in;
 
     if (run_waits(r) && b->len > MAX_WHOLE)
-        chain_fail(c, r, "the message is longer than %d bytes", MAX_WHOLE);
+        run_fail(r, "the message is longer than %d bytes", MAX_WHOLE);
     else if (run_waits(r) && b->len > MAX_BUF && waiting_len > waiting_max()) {
         waiting_len -= b->len;
-        chain_fail(c, r, "messages of %zu bytes wait already", waiting_max());
+        run_fail(r, "messages of %zu bytes wait already", waiting_max());
     }
     while (run_in(r) >= 0 && b->len > 0) {
         ssize_t n = write(run_in(r), buf_at(b), b->len);
@@ -6616,10 +6615,10 @@ static void run_start(void *it)
         int error = errno;
         bool there = f->path != NULL && access(f->path, X_OK) == 0;
 
-        chain_fail(r->chain, r, "%scannot be started: %s%s", f->helper ?
-                   "a process for it " : "", strerror(error), there &&
-                   (error == ENOEXEC || error == ENOENT) ? ": its first line "
-                   "is to name what runs it, as #!/bin/sh does" : "");
+        run_fail(r, "%scannot be started: %s%s", f->helper ? "a process for "
+                 "it " : "", strerror(error), there && (error == ENOEXEC ||
+                 error == ENOENT) ? ": its first line is to name what runs it, "
+                 "as #!/bin/sh does" : "");
         r->exited = true;
         return;
     }
@@ -9335,7 +9334,7 @@ static bool message_begin(struct reader *r, const char *wrong)
     if (wrong != NULL) {            /* the filter that is strictest decides */
         while (run->filter->on_error == PASS && run[1].filter != NULL)
             run++;
-        chain_fail(c, run, "a message cannot be given to it: %s", wrong);
+        run_fail(run, "a message cannot be given to it: %s", wrong);
         return true;
     }
     frames_open(&run->in, buf_at(&c->kept), c->kept.len);
@@ -9380,8 +9379,8 @@ static bool write_message(struct writer *w)
            (came == 0 || memcmp(was->data, buf_at(src), came) == 0);
     buf_free(was);
     if (huge || (!same && opcode == 1 && !is_utf8(buf_at(src), src->len))) {
-        chain_fail(c, &c->run[c->count - 1], huge ? "it prints more than 1 MiB"
-                   : "it prints a text that is not UTF-8");
+        run_fail(&c->run[c->count - 1], huge ? "it prints more than 1 MiB"
+                 : "it prints a text that is not UTF-8");
         return true;
     }
     if (events->fd >= 0 && (same || src->len > 0))
@@ -10427,12 +10426,12 @@ static void chain_arm(struct chain *c, double *left)
         }
         sooner(left, rest);
         if (rest <= 0)
-            chain_fail(c, r, r->child && r->filter->coprocess &&
-                       r->child->answer.len == 0 ? "no answer in %g s: does "
-                       "it flush what it prints, and is it a coprocess?" :
-                       r->exited ? "no progress for %g s: it has ended, but "
-                       "not what it started, which holds its output" :
-                       "no progress for %g s", r->filter->timeout);
+            run_fail(r, r->child && r->filter->coprocess &&
+                     r->child->answer.len == 0 ? "no answer in %g s: does it "
+                     "flush what it prints, and is it a coprocess?" :
+                     r->exited ? "no progress for %g s: it has ended, but not "
+                     "what it started, which holds its output" :
+                     "no progress for %g s", r->filter->timeout);
     }
     if (c->worked != 0)
         c->since += now - c->worked;
@@ -10791,11 +10790,11 @@ static void child_exited(struct child *p, int status)
     if (r == NULL || r->unread)
         return;                     /* SIGPIPE may be why: as in a shell */
     if (WIFSIGNALED(status))
-        chain_fail(r->chain, r, "killed by signal %d (%s)",
-                   WTERMSIG(status), strsignal(WTERMSIG(status)));
+        run_fail(r, "killed by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) != 0)
-        chain_fail(r->chain, r, "exit status %d%s", WEXITSTATUS(status),
-                   WEXITSTATUS(status) == 127 ? ": not found?" : "");
+        run_fail(r, "exit status %d%s", WEXITSTATUS(status),
+                 WEXITSTATUS(status) == 127 ? ": not found?" : "");
 }
 
 /* Takes note of the children that have ended. */
