@@ -10829,16 +10829,13 @@ static void stop(void)
     fd_close(&listener);
 }
 
-static bool command_signal(int number);
-
 /* Takes the signals that have come since the last turn. */
 static void take_signals(void)
 {
     unsigned char byte;
 
     while (read(self_pipe[0], &byte, 1) == 1)
-        if (byte != SIGCHLD && !(byte == SIGHUP && stopping) &&
-            !command_signal(byte))
+        if (byte != SIGCHLD && !(byte == SIGHUP && stopping))
             stop();                 /* HUP comes twice: from shell and kernel */
 }
 
@@ -11231,13 +11228,19 @@ static void command_bundle(void)
         command_file(i, NULL);
 }
 
-/* As on_signal(); with 128 added where a process, not the terminal (or COMMAND
-   itself), sent the signal: then COMMAND has not got it. */
+/* A signal is COMMAND's while that runs: passed on where a process (not COMMAND
+   itself) sent it, and not the terminal, which has sent it to both. */
 static void on_passed_signal(int number, siginfo_t *from, void *context)
 {
+    int saved = errno;
+
     (void)context;
-    on_signal(from->si_code <= 0 && from->si_pid != command.pid ? number | 128
-                                                                : number);
+    command.interrupted |= number == SIGINT;
+    if (command.pid == 0)
+        on_signal(number);
+    else if (from->si_code <= 0 && from->si_pid != command.pid)
+        kill(command.pid, number);
+    errno = saved;
 }
 
 /* While COMMAND runs, the signals that are meant for it do not stop us. */
@@ -11265,7 +11268,6 @@ static void command_go(void)
     host = strncmp(here, "0.0.0.0:", 8) == 0 ? "127.0.0.1" :
            strncmp(here, "[::]:", 5) == 0 ? "[::1]" : NULL;
     command_bundle();
-    command_signals();
     buf_puts(&b, "http://");
     for (const char *p = opt.proxyauth ? opt.proxyauth : ""; *p; p++)
         buf_printf(&b, isalnum((unsigned char)*p) || *p == ':' ? "%c" :
@@ -11278,18 +11280,6 @@ static void command_go(void)
         say(1, "%s has ended before it began", *opt.command);
     fd_close(&command.go);
     buf_free(&b);
-}
-
-/* Passes a signal with on_passed_signal()'s 128 on. False: there is no COMMAND,
-   and the signal is for us. */
-static bool command_signal(int number)
-{
-    if (command.pid == 0)
-        return false;
-    command.interrupted |= number == SIGINT;
-    if (number & 128)
-        kill(command.pid, number & 127);
-    return true;
 }
 
 /* COMMAND has ended; or was stopped, by ^Z say: then we stop, too, until the
@@ -11470,6 +11460,8 @@ static void port_open(void)
         record_open(events, opt.log_json, 0);
     fds_close_given();              /* filters are not to have that */
     signals_init();                 /* until here they end the program */
+    if (opt.command != NULL)
+        command_signals();
     if (opt.user != NULL)
         become(opt.user);
     capabilities_drop();
