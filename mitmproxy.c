@@ -1100,11 +1100,11 @@ static void buf_trim(struct buf *b)
 }
 
 /* ==== 5 log =============================================================
-   Messages go to standard output, everything else to standard error. Each of
-   these two sinks has a buffer, which the loop empties when select() says that
-   the descriptor takes more: a reader who sleeps holds up nobody, and the lines
-   that the reader misses are counted. --log-json's file, -w's and SSLKEYLOGFILE
-   are three more sinks. Limit: MAX_LOG bytes wait. */
+   Messages go to standard output, everything else to standard error. Such a
+   sink has a buffer, which the loop empties when select() says that it takes
+   more: a reader who sleeps holds up nobody, and the lines that are missed are
+   counted. --log-json, -w and SSLKEYLOGFILE have theirs. Limit: MAX_LOG bytes
+   wait. */
 
 static struct sink {
     int fd;                 /* -1: nobody wants what is put here */
@@ -11040,9 +11040,8 @@ static void become(const char *name)
 
 /* ---- COMMAND: forked before anything is opened or changed, so that what it
    inherits (descriptors, signals, limits, umask) is what we were given, and
-   executed once the proxy can be reached. It is in the process group of the
-   workers' parent, as it would be without us: the terminal's signals go to
-   both, and the parent leaves them to COMMAND. */
+   executed once the proxy can be reached. It is in our process group, as it
+   would be without us: the terminal's signals go to both, and are COMMAND's. */
 
 static struct {
     pid_t pid;              /* 0: there is none, or it has ended */
