@@ -6370,8 +6370,8 @@ static struct chain *chain_add(struct chain *c, struct flow *f,
 }
 
 /* Gives r a chain of those filters for its direction that match the message, or
-   the stream, for the loop to start. False: none match. */
-static bool chain_new(struct reader *r)
+   the stream, for the loop to start. NULL: none match. */
+static struct chain *chain_new(struct reader *r)
 {
     const struct head *h = r->flow->stream ? NULL : &r->head;
     struct subject s = exchange_subject(&r->flow->ex, r->request,
@@ -6394,10 +6394,10 @@ static bool chain_new(struct reader *r)
         c->keep |= f->on_error == PASS;
     }
     if (c == NULL)
-        return false;
+        return NULL;
     c->vars = filter_vars(r);
     chain_queue(c);
-    return true;
+    return c;
 }
 
 /* Frees a chain, or NULL. Its children are told to stop, and reaped later. */
@@ -9320,12 +9320,9 @@ static bool message_failed(struct reader *r)
 /* Gives filters a message; wrong, or NULL: why they cannot get it. True. */
 static bool message_begin(struct reader *r, const char *wrong)
 {
-    struct chain *c;
-    struct run *run;
+    struct chain *c = chain_new(r);
+    struct run *run = c->run;
 
-    chain_new(r);
-    c = r->chain;
-    run = c->run;
     c->keep = false;                /* reader_take() need not: here it is */
     buf_move(&c->kept, &r->message, r->message.len);
     c->fed = true;
@@ -10505,10 +10502,10 @@ static void reader_arm(struct reader *r, double *left)
 /* Has select() watch what f waits for; lowers *left to f's deadline. */
 static void flow_arm(struct flow *f, double *left)
 {
-    double since, rest;
+    double since;
     enum wait w = flow_wait(f, &since);
+    double rest = since + waits[w].seconds * SECOND - now;
 
-    rest = since + waits[w].seconds * SECOND - now;
     if (rest <= 0)
         flow_wake(f);
     reader_arm(&f->asks, left);
