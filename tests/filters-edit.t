@@ -101,6 +101,11 @@ def _():
                        ('json["a"] = 1', 'no JSON here: --match "~t json"')):
         like(pipe('edit', code, input=b'HTTP/1.1 200 OK\r\n\r\na').err,
              r'^edit: TypeError: .* \(.*%s.*\)\n$' % hint, code)
+    for code in ('body = 5', 'json = {1}', 'put("X", "\u20ac")', 'head = 1',
+                 'first = b"x"', 'syntax is', 'answer("x", 1)'):
+        done = pipe('edit', code, input=b'HTTP/1.1 200 OK\r\n\r\na')
+        equal((done.status, done.out), (1, b''), code)
+        like(done.err, r'\Aedit: \w+Error: .*\n\Z', code)
     equal(pipe('edit').err, 'usage: edit CODE\n', 'usage')
 
 

@@ -373,7 +373,9 @@ def _():
     os.mkdir(folder)
     strict(json.loads(pipe('har', folder).out), HAR)
     for wrong in (), ('a', 'b'), (folder + '/absent',):
-        check(pipe('har', *wrong).status, 'usage %r' % (wrong,))
+        done = pipe('har', *wrong)
+        check(done.status, 'usage %r' % (wrong,))
+        like(done.err, r'\A(usage|har): .*\n\Z', 'one line')
 
 
 run()

@@ -125,6 +125,17 @@ def _():
         proxy.wait_log('the editor ended with status 9')
 
 
+@test('an editor that is not there: one line, and the terminal is given back')
+def _():
+    for editor in '/absent', 'vi "':
+        with Origin(answer(reply(b'x'))) as origin, Terminal(
+                '--request', ready('trap'), editor=editor) as proxy:
+            equal(proxy.fetch(origin).status, 502, 'the answer')
+            proxy.wait_log('(?m)^trap: .*(/absent|quotation)')
+            unlike(proxy.log(), 'Traceback', 'what it says')
+            proxy.given_back()
+
+
 @test('one at a time')
 def _():
     with Origin(answer(lambda r: reply(r.start))) as origin, \

@@ -35,6 +35,9 @@ def _():
     equal((done.status, done.out), (0, b'-\n'), 'what it answers')
     like(done.err, '"id": 7, "way": "up", "url": "a b", "text": "hi"', 'line')
     equal(pipe('ws-log').status, 1, 'no argument')
+    done = pipe('ws-log', 'up', '/dev/null/x')
+    equal(done.status, 1, 'a file that cannot be')
+    like(done.err, r'\Aws-log: .*/dev/null/x.*\n\Z', 'one line')
 
 
 MESSAGE = {'MITM_DIRECTION': 'message', 'MITM_METHOD': 'GET',
