@@ -9152,6 +9152,13 @@ static bool hello_lacks(const struct flow *f)
            f->client.in.len < f->hello.enough;
 }
 
+/* Whether the n bytes at p begin with MySQL's SSLRequest, of 36 bytes: packet
+   1, with CLIENT_SSL in its flags. A ClientHello follows without an answer. */
+static bool is_ssl_request(const unsigned char *p, size_t n)
+{
+    return n >= 36 && memcmp(p, "\x20\0\0\1", 4) == 0 && (p[5] & 8) != 0;
+}
+
 /* STARTTLS, PostgreSQL's SSLRequest and the like: whether the client of a
    stream begins TLS after a word of the server's. Then both ends get TLS, once
    all before has gone out. */
@@ -9169,7 +9176,8 @@ static bool stream_upgrades(struct flow *f)
     f->hello.enough = h.enough;
     if (n < 0)
         return false;
-    if (n > 0 && f->client.out.len == 0 && f->server.end.out.len == 0)
+    if (n > 0 && f->client.out.len == 0 && f->server.end.out.len == 0 &&
+        (f->up.sent || f->asks.bytes == 0)) /* else filters have MySQL's yet */
         flow_enter(f, FLOW_HELLO);
     return true;
 }
@@ -9230,6 +9238,13 @@ static bool read_stream(struct reader *r)
         return false;
     if (r->request && in->len > 0 && stream_upgrades(f))
         return f->state != FLOW_RELAY;
+    if (r->request && f->heard && reader_has_room(r) &&
+        is_ssl_request(buf_at(in), in->len)) {
+        reader_take(r, 36, r->chain ? &r->chain->run->in : &r->to->to->out);
+        r->to->sent |= r->chain == NULL;
+        r->bytes += 36;
+        return true;
+    }
     if (in->len > 0)
         f->heard = !r->request;
     if (in->len > 0 && reader_has_room(r) && fence_stops(r, &wait)) {

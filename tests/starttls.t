@@ -310,6 +310,44 @@ def _():
         equal(origin.errors, [], 'errors at the server')
 
 
+class Behind:
+    """A socket whose first bytes go out behind others, with them."""
+
+    def __init__(self, sock, before):
+        self.sock, self.before = sock, before
+
+    def sendall(self, data):
+        self.sock.sendall(self.before + data)
+        self.before = b''
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+
+@test("MySQL: a ClientHello right behind the client's SSLRequest")
+def _():
+    context = server_context()
+    ask = b'\x20\0\0\1\5\xae' + bytes(30)
+
+    def behave(conn):
+        conn.send(b'J\0\0\0\n8.0\0')
+        equal(conn.read_exact(36), ask, 'the question')
+        conn.start_tls(context)
+        conn.send(conn.read_until(b'\n')[::-1])
+    for args in (), ('--request', 'cat', '--response', 'cat'):
+        for before in b'', ask:
+            with Origin(behave) as origin, Proxy(*args) as proxy:
+                client = proxy.tunnel(origin)
+                client.read_until(b'8.0\0')
+                client.send(ask[len(before):])
+                client.sock = Behind(client.sock, before)
+                client.start_tls(client_context(proxy.ca), 'localhost')
+                client.sock = client.sock.sock
+                client.send(b'cloud\n')
+                equal(client.read_exact(6), b'\nduolc', 'the echo')
+                equal(origin.errors, [], 'errors at the server')
+
+
 @test('a server that ends first, and one that is cut off')
 def _():
     context = server_context()
