@@ -6268,8 +6268,9 @@ static bool copro_answer(struct child *p, char *why, size_t size)
                    length > MAX_WHOLE))) {
         if (n == 0)
             len = p->answer.len;    /* a line without end */
-        snprintf(why, size, "'%.*s' is no answer of a coprocess's",
-                 (int)(len < 80 ? len : 80), line);
+        snprintf(why, size, "'%.*s' is no answer of a coprocess's%s",
+                 (int)(len < 80 ? len : 80), line, len > 0 ? "" :
+                 " (a line end behind the bytes that it has announced?)");
         return false;
     }
     if (p->answer.len - n < length)

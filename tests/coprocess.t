@@ -147,7 +147,12 @@ def _():
         client = proxy.tunnel(origin)
         client.send(get('/'))
         equal(client.read_message().status, 502, 'the status')
-        proxy.wait_log("'what\\?' is no answer")
+        proxy.wait_log("'what\\?' is no answer of a coprocess's ")
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('--coprocess', '--response',
+                  coprocess("o.write(b'1\\nx\\n')"), coprocesses=1) as proxy:
+        proxy.tunnel(origin).send(get('/'))
+        proxy.wait_log(r"'' is no answer of a coprocess's \(a line end behind")
 
 
 @test('one that writes no line end is quoted, too')
