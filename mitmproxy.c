@@ -8293,33 +8293,14 @@ static struct target request_target(const struct flow *f, const char *p,
     return t;
 }
 
-/* Writes prefix and "host" or "host:port", as Host has it. */
-static void put_host(struct buf *out, const char *prefix,
-                     const struct target *t, const char *host)
-{
-    buf_printf(out, strchr(host, ':') ? "%s[%s]" : "%s%s", prefix, host);
-    if (t->port != (t->tls ? 443 : 80))
-        buf_printf(out, ":%u", t->port);
-}
-
 /* Writes "scheme://host" or "scheme://host:port" (RFC 6454, 6.2). */
 static void put_origin(struct buf *out, const struct target *t,
                        const char *host)
 {
-    put_host(out, t->tls ? "https://" : "http://", t, host);
-}
-
-/* The head of a request, which is all of b, has lost the host with its target:
-   a client that has sent no Host, as some of HTTP/1.0, said it there alone (RFC
-   9112, 3.2.2). */
-static void request_keep_host(struct buf *b, const struct target *t)
-{
-    struct buf *field = buf_scratch();
-
-    put_host(field, "Host: ", t, t->host);
-    buf_put(field, "", 1);
-    head_add(b, (char *)buf_at(field));
-    buf_free(field);
+    buf_printf(out, strchr(host, ':') ? "%s://[%s]" : "%s://%s",
+               t->tls ? "https" : "http", host);
+    if (t->port != (t->tls ? 443 : 80))
+        buf_printf(out, ":%u", t->port);
 }
 
 /* Changes a request's head, all of b, of which h tells, into the next hop's: in
@@ -8355,8 +8336,6 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
         buf_splice(b, h->target.at, h->target.len - n,
                    n == 0 && method_is(p, h, "OPTIONS") ? "*" : "/",
                    n == 0 || *rest != '/');
-    if (named && !forward && h->host.at == 0 && f->asks.head.host.at == 0)
-        request_keep_host(b, &t);
     if (!forward ||
         (named && absolute_is_plain(p + h->target.at, h->target.len, n)))
         return;

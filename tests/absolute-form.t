@@ -14,27 +14,6 @@ def _():
               b'HOST:  x\r\nAlpha:2 \r\n\r\n', 'at the server')
 
 
-@test('a host that the target alone says goes on as Host')
-def _():
-    for words in (), ('--request', 'cat'):
-        with Origin() as origin, Proxy(*words) as proxy:
-            client = proxy.connect()        # axel and others of HTTP/1.0
-            client.send(b'GET http://me@%s/a HTTP/1.0\r\nAlpha:2 \r\n\r\n'
-                        % origin.auth.encode())
-            equal(origin.next().read_head(), b'GET /a HTTP/1.0\r\nAlpha:2 '
-                  b'\r\nHost: %s\r\n\r\n' % origin.auth.encode(),
-                  'at the server')
-
-
-@test('a Host that a filter has taken out stays out')
-def _():
-    with Origin() as origin, Proxy('--request', 'sed /^Host:/d') as proxy:
-        client = proxy.connect()
-        client.send(get(origin.url('/a')))
-        equal(origin.next().read_head(), b'GET /a HTTP/1.1\r\n\r\n',
-              'at the server')
-
-
 @test('the schemes of WebSocket tell the way as those of HTTP')
 def _():
     for tls in False, True:

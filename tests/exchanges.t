@@ -115,11 +115,7 @@ class Play:
 
     def fill(self, text, sent):
         url = b'http://%s' % self.origin.auth.encode()
-        proxied = self.how == 'absolute' and not DIRECT
-        here = url if sent and proxied else b''
-        if proxied and not sent and b'{origin}' in text \
-                and b'\nhost:' not in text.lower():
-            text = text.replace(b'\r\n\r\n', b'\r\nHost: {host}\r\n\r\n', 1)
+        here = url if sent and self.how == 'absolute' and not DIRECT else b''
         return (text.replace(b'{origin}', here)
                 .replace(b'{host}', self.origin.auth.encode()))
 
