@@ -187,20 +187,18 @@ enum {
     FD_RESERVE = 4 * ACCEPTS /* descriptors kept for servers and filters */
 };
 
-/* Seconds for which a flow counts as awake; and, for each flow, those between
-   two turns that look at all, which take a tenth of a busy proxy's time. */
-static const double AWAKE = 0.1, LOOK = 1e-5;
+static const double         /* seconds: */
+    AWAKE = 0.1,            /* for which a flow counts as awake */
+    LOOK = 1e-5,            /* between two turns that look at all, for each
+                               flow: a tenth of a busy proxy's time */
+    SHAKING = 0.01,         /* of one turn, for handshakes */
+    LINGER = 0.1,           /* until a peer is asked again if it has got all */
+    IDLE = 5,               /* after which a client has to make room */
+    GIVES_WAY = 3,          /* after which a look-up has to make room */
+    PATIENCE = 1;           /* for which a PING waits behind a message */
 
 /* The year of this version: a clock before it, as a router's, was not set. */
 static const time_t EARLIEST = 1767225600;      /* 2026-01-01 */
-
-/* Seconds of one turn that handshakes may take. */
-static const double SHAKING = 0.01;
-
-/* Seconds between two looks whether a peer has acknowledged all; those after
-   which an idle client, or a name being looked up, gives way to others; and
-   those that a PING of WebSocket's waits behind a message. */
-static const double LINGER = 0.1, IDLE = 5, GIVES_WAY = 3, PATIENCE = 1;
 
 /* What a flow may wait for, and for how many seconds. The names are those
    that the log and the 502 page use. -DSECOND=0.01 makes tests quick. */
@@ -1161,7 +1159,7 @@ static void sink_flush(struct sink *s, bool all)
         n = write(s->fd, buf_at(&s->buf), len);
         if (n < 0 && s < capture && (errno == ENOSPC || errno == EDQUOT))
             s->pause = now + 1;     /* a log may go on behind a gap */
-        else if (n < 0 && errno != EAGAIN) {
+        else if (n < 0 && errno != EAGAIN && errno != EINTR) {
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;
             shared->capture_cut |= s == capture;
@@ -1998,7 +1996,7 @@ static void unmap_address(struct sockaddr_storage *a)
 /* The address of a socket's own end, or of its peer's; AF_UNSPEC: none. */
 static struct sockaddr_storage address_of(int fd, bool peer)
 {
-    struct sockaddr_storage a = { 0 };
+    struct sockaddr_storage a = { .ss_family = AF_UNSPEC };
     struct sockaddr *p = (struct sockaddr *)&a;
     socklen_t len = sizeof a;
 
