@@ -297,8 +297,7 @@ struct head {
     size_t at;              /* what lies before has been read, as lines */
     size_t seen;            /* at or behind it: between them no line ends */
     size_t fields;          /* where the first field line begins */
-    bool frames;            /* the field read last is about framing: obs-fold
-                               (RFC 9112, 5.2) behind it is unclear */
+    bool frames;            /* the last field frames: obs-fold is unclear */
     struct span method, target; /* of a request */
     int status;             /* of a response; 0: this is a request */
     int minor;              /* of HTTP/1.minor */
@@ -2110,8 +2109,7 @@ static void own_note(int fd, const struct sockaddr_storage *to)
         *own_goes(address_of(fd, false)) = to ? address_sum(to) : 0;
 }
 
-/* Opens a listening Unix socket of mode 0600, in place of one on which nobody
-   listens any more; dies on failure. */
+/* Opens a Unix socket of mode 0600, in place of one that is dead, or dies. */
 static int listen_unix(const char *path)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -10930,8 +10928,7 @@ static void end_children(void)
 /* Folders of ready filters: installed with this program, and beside it. */
 static char filter_homes[2 * PATH_MAX];
 
-/* Fills filter_homes, and puts them at the end of PATH, where a shell looks for
-   what it starts as a filter. */
+/* Fills filter_homes, and puts them behind PATH, for filters in a shell. */
 static void find_filters(void)
 {
     const char *path = getenv("PATH");
@@ -11291,8 +11288,7 @@ static void command_changed(int status)
     stop();
 }
 
-/* Exits as COMMAND did. ^C that ended COMMAND ends us, too, so that a shell's
-   loop around us ends. */
+/* Exits as COMMAND did: by ^C, too, so that a shell's loop around us ends. */
 static _Noreturn void command_end(void)
 {
     int number = WIFSIGNALED(command.status) ? WTERMSIG(command.status) : 0;
