@@ -5971,7 +5971,7 @@ static int match_eval(const struct match *m, const struct subject *s)
     if (m == NULL)
         return 1;
     if (s->h == NULL && strchr(s->url ? "cht" : "chtum", m->kind))
-        return s->message || (s->request && m->kind == 'c') ? 2 : 3;
+        return s->message || (s->request && !s->url && m->kind == 'c') ? 2 : 3;
     switch (m->kind) {
     case '!':
         a = match_eval(m->a, s);

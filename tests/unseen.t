@@ -79,11 +79,13 @@ def _():
 
 @test('--tcp-hosts: what matches the stream sees it, what waits for a head not')
 def _():
-    for match, tell in (('~t html', True), ('~d localhost', False),
-                        ('~d other', False), ('~d localhost ~c 200', True)):
+    for match, tell, option in (
+            ('~t html', True, '-R'), ('~d localhost', False, '-R'),
+            ('~d other', False, '-R'), ('~d localhost ~c 200', True, '-R'),
+            ('!~c 404', True, '-Q'), ('!~m POST', False, '-Q')):
         with Origin(answer(reply(b'page')), tls=True) as origin, \
                 Proxy('--tcp-hosts', '^localhost:', '--match', match,
-                      '-R', 'cat') as proxy:
+                      option, 'cat') as proxy:
             client = proxy.tls(origin)
             client.send(get('/'))
             equal(client.read_message().body, b'page', 'the page')
