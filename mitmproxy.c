@@ -1156,9 +1156,11 @@ static void sink_flush(struct sink *s, bool all)
             poll(&room, 1, all ? 500 : 0) <= 0)
             return;                 /* another writer took the room */
         n = write(s->fd, buf_at(&s->buf), len);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n < 0 && s < capture && (errno == ENOSPC || errno == EDQUOT))
             s->pause = now + 1;     /* a log may go on behind a gap */
-        else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        else if (n < 0 && errno != EAGAIN) {
             buf_eat(&s->buf, s->buf.len);
             s->fd = -1;
             shared->capture_cut |= s == capture;
@@ -3368,7 +3370,7 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
    bytes go from the socket into wire_in, and from wire_out to the socket; Mbed
    TLS works on these two buffers, through its BIO callbacks, or on the data of
    a record where it lies, and never on a descriptor: none of its calls waits.
-   Limit: a turn takes from an end what the buffer has room for. */
+   Limit: a turn takes BULK_SIZE bytes from an end at most. */
 
 /* Reads what has come in on e's descriptor, as much as one call gives. Returns
    whether anything happened, like all that move bytes here. */

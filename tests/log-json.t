@@ -328,6 +328,24 @@ def _():
         equal(flows, set(range(1, 31)), 'connections')
 
 
+@test('a write() at the end that a file system interrupts is repeated')
+def _():
+    with logged(answer(reply(b'x'))) as (origin, proxy, wait):
+        client = proxy.connect()
+        client.send(get(origin.url()))
+        client.read_message()
+        wait('response')
+        with running(need('strace'), '-p', str(proxy.pid), '-P', proxy.events,
+                     '-e', 'inject=write:error=EINTR:when=1',
+                     ready='attached|ptrace') as tracer:
+            if not b'attached' in slurp(tracer.output):
+                raise Skip('strace may not attach')
+            os.kill(proxy.pid, signal.SIGTERM)
+            proxy.process.wait(DEADLINE)
+        like(slurp(tracer.output), rb'EINTR', 'what was interrupted')
+        equal(events(slurp(proxy.events))[-1]['event'], 'close', 'the last')
+
+
 @test('the lines for jq that the manual has')
 def _():
     need('jq')
