@@ -11223,7 +11223,7 @@ static void on_passed_signal(int number, siginfo_t *from, void *context)
     int saved = errno;
 
     (void)context;
-    command.interrupted |= number == SIGINT;
+    command.interrupted |= number == SIGINT && from->si_code > 0;
     if (command.pid == 0)
         on_signal(number);
     else if (from->si_code <= 0 && from->si_pid != command.pid)

@@ -273,10 +273,11 @@ def _():
         child.send_signal(number)
         equal((child.communicate(timeout=DEADLINE), child.returncode),
               ((b'got\n', b''), 5), name)
-    child = started('-q', *sh('echo; exec sleep 100'))
-    child.send_signal(signal.SIGTERM)
-    equal(child.wait(DEADLINE), 143, 'status when SIGTERM ends it')
-    child.communicate()
+    for number in signal.SIGTERM, signal.SIGINT:    # not ^C, which ends us, too
+        child = started('-q', *sh('echo; exec sleep 100'))
+        child.send_signal(number)
+        equal(child.wait(DEADLINE), 128 + number, 'status when it is ended')
+        child.communicate()
 
 
 @test('what COMMAND sends to its process group does not end us or the workers')
