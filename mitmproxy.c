@@ -358,7 +358,7 @@ struct hello {
     size_t enough;          /* with fewer bytes the message cannot be whole */
     bool rsa;               /* no ECDSA by P-256: the leaf's key must be RSA */
     bool bare;              /* there are no extensions at all */
-    bool best;              /* TLS 1.3 will do: has_favourite() */
+    bool best;              /* the favourite suite will do: has_favourite() */
     bool http, h2;          /* http/1.1 is among the ALPN names; h2 is: */
     struct alpn { unsigned char len, names[255]; } alpn;
 };
@@ -1061,7 +1061,7 @@ static char *buf_text(struct buf *b)
     return text;
 }
 
-/* Moves n bytes from a buffer's front to another's end: all by a swap. */
+/* Moves n bytes from a buffer's front to another's end; perhaps by a swap. */
 static void buf_move(struct buf *to, struct buf *from, size_t n)
 {
     if (to->len == 0 && n == from->len) {
@@ -3963,7 +3963,7 @@ static void known_drop(struct known *k)
     free(k);
 }
 
-/* A reference to what is known of the server under this key. */
+/* A reference to what is known under this key, which is made when missing. */
 static struct known *known_get(const char *key)
 {
     struct known **p = &all_known, *k, **old = NULL;
