@@ -302,6 +302,18 @@ def _():
     like(child.communicate()[1], b'another takes its place', 'the log')
 
 
+@test('a worker that is stopped by SIGTSTP goes on by SIGCONT')
+def _():
+    child = started('-q', *sh(
+        'for w in $(cat /proc/$PPID/task/*/children); do [ $w = $$ ] || break;'
+        ' done; kill -TSTP $w; i=0; until grep -q "State:.T" /proc/$w/status '
+        '|| [ $i -gt 100 ]; do i=$((i + 1)); sleep 0.05; done; kill -CONT $w; '
+        'echo; exec cat /proc/$w/status'))
+    out, err = child.communicate(timeout=DEADLINE)
+    like(out, rb'State:\s[SR]', 'the worker')
+    equal((err, child.returncode), (b'', 0), 'what else')
+
+
 LEAVE = '''import os, socket, sys, urllib.parse
 at = urllib.parse.urlsplit(os.environ["http_proxy"])
 s = socket.create_connection((at.hostname, at.port))
