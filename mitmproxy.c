@@ -11328,8 +11328,8 @@ static pid_t worker_start(void)
         fd_close(&parent_pipe[1]);
         signals_init();             /* with a pipe of its own */
         terminal_signals(SIG_IGN);  /* they are the parent's */
-        signal(SIGTSTP, SIG_DFL);   /* and this stops it */
         command.pid = 0;            /* and so is COMMAND */
+        signal(SIGTSTP, SIG_DFL);   /* not command_signals()'s */
         for (struct sink *s = sinks; s < sinks + SINKS; s++)
             buf_eat(&s->buf, s->buf.len); /* the parent writes it */
     }
