@@ -309,9 +309,8 @@ def _():
         ' done; kill -TSTP $w; i=0; until grep -q "State:.T" /proc/$w/status '
         '|| [ $i -gt 100 ]; do i=$((i + 1)); sleep 0.05; done; kill -CONT $w; '
         'echo; exec cat /proc/$w/status'))
-    out, err = child.communicate(timeout=DEADLINE)
-    like(out, rb'State:\s[SR]', 'the worker')
-    equal((err, child.returncode), (b'', 0), 'what else')
+    like(child.stdout.read(), rb'State:\s[SR]', 'the worker')
+    equal((child.stderr.read(), child.wait(DEADLINE)), (b'', 0), 'what else')
 
 
 LEAVE = '''import os, socket, sys, urllib.parse
