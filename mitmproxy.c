@@ -1524,7 +1524,8 @@ static const struct option {
     char letter;
     const char *name, *argument, *help;
     void *value;
-    long set;               /* a COUNT's step; a NUMBER's most; of requests */
+    long set;               /* COUNT: what is added; NUMBER, PORT: the most;
+                               FILTER: of requests, else of responses */
 } options[] = {
     { TITLE, 0, "Listening", 0, 0, 0, 0 },
     { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
@@ -2104,14 +2105,16 @@ static uint32_t *own_goes(struct sockaddr_storage here)
     return &shared->goes[address_parts(&here, &ip, &n)];
 }
 
-/* For loops by the packet filter: notes where fd goes; NULL: it has ended. */
+/* Notes where fd's connection goes, in case the packet filter sends it to us;
+   to is NULL: it has ended. */
 static void own_note(int fd, const struct sockaddr_storage *to)
 {
     if (opt.reverse.port == 0 && fd >= 0)
         *own_goes(address_of(fd, false)) = to ? address_sum(to) : 0;
 }
 
-/* Opens a Unix socket of mode 0600, in place of one that is dead, or dies. */
+/* Opens a listening Unix socket of mode 0600, in place of one on which nobody
+   listens any more; dies on failure. */
 static int listen_unix(const char *path)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -3623,9 +3626,9 @@ static void tls_keep_session(struct end *e)
 /* Whether a signature by crt's key is checked quickly. With an RSA exponent as
    long as the modulus it takes half a second, and a server that only wants to
    keep us busy needs no private key for that; real exponents have 17 bits. No
-   API of Mbed TLS 4 tells the exponent; but a key's DER (RFC 3279, 2.3.1) has
-   beside modulus and exponent 35 bytes, of numbers of 2048 bits and more, and
-   perhaps a zero before the exponent. */
+   API of Mbed TLS 4 tells the exponent. It is what the key's DER (RFC 3279,
+   2.3.1) has beside the modulus and 35 bytes at most of tags, lengths and the
+   algorithm; with a zero before it, if its first bit is set. */
 static bool key_is_quick(const mbedtls_x509_crt *crt)
 {
     size_t modulus = (mbedtls_pk_get_bitlen(&crt->pk) + 7) / 8;
@@ -3649,7 +3652,7 @@ static struct { double turn, spent; } shaking;
 
 /* Does what can be done of the handshake: 0, it is over, or why it is not. A
    server's certificate is verified as soon as it was shown, before --cert's is:
-   the next state is, of the two here, TLS 1.2's or 1.3's. */
+   in the next state, which of the two here is TLS 1.2's, then TLS 1.3's. */
 static int tls_steps(struct end *e)
 {
     int r = 0;
@@ -3863,7 +3866,7 @@ static bool tls_pump(struct end *e)
     return moved;
 }
 
-/* end_part() in attempt(). */
+/* What end_part() attempts, as memory may run out: close_notify, then FIN. */
 static void end_notify(void *it)
 {
     struct end *e = it;
@@ -4434,7 +4437,8 @@ static pid_t spawn_piped(const struct filter *f, char **env, int in, int out)
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t all, none;
-    pid_t pid = -1;
+    pid_t pid;
+    int error;
 
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in, 0);
@@ -4448,12 +4452,13 @@ static pid_t spawn_piped(const struct filter *f, char **env, int in, int out)
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
                              POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     setrlimit(RLIMIT_NOFILE, &given_limit);
-    errno = posix_spawn(&pid, f->argv ? f->path : "/bin/sh", &actions, &attr,
+    error = posix_spawn(&pid, f->argv ? f->path : "/bin/sh", &actions, &attr,
                         f->argv ? f->argv : shell, env);
     setrlimit(RLIMIT_NOFILE, &raised_limit);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
-    return errno == 0 ? pid : -1;
+    errno = error;
+    return error == 0 ? pid : -1;
 }
 
 /* Sends a signal to a child's process group: to the child, and to all that it
@@ -5814,7 +5819,7 @@ static int regex_make(regex_t *regex, const char *text, size_t *most)
 
 static struct match *match_operands(struct parser *p, bool any);
 
-/* What is wrong with a word, perhaps bare, that is no regular expression. */
+/* Why a word, perhaps bare, is no regular expression meant as one; or NULL. */
 static const char *word_mistake(const char *word, bool bare)
 {
     if (bare && (strcmp(word, "and") == 0 || strcmp(word, "or") == 0 ||
@@ -6005,7 +6010,7 @@ static int match_eval(const struct match *m, const struct subject *s)
 }
 
 /* Whether an expression, whatever else it says, matches no request (or no
-   response) and no message of that direction, by its ~q, ~s and ~w. */
+   response) and no message of that direction, by its ~q, ~s, ~w and ~c. */
 static bool match_is_void(const struct match *m, bool request)
 {
     struct subject s = { .request = request }, message = s;

@@ -244,6 +244,33 @@ static void test_read_sizes(void)
     fclose(f);
 }
 
+/* Which flows count as in bulk, and which as conversing. */
+static void test_bulk_count(void)
+{
+    static struct flow bulk, other, asleep;
+
+    now = 1000;
+    bulk = (struct flow){ .next = &other, .woken = now, .wake = true };
+    other = (struct flow){ .next = &asleep, .woken = now };
+    bulk.client.fd = bulk.server.end.fd = -1;
+    other.client.fd = other.server.end.fd = -1;
+    bulk.server.end.bulk = true;
+    flows = &bulk;
+    bulk_count();
+    check(bulk_flows == 1 && quiet_flows == 1, "%lu in bulk, %lu converse",
+          bulk_flows, quiet_flows);
+    bulk.server.end.bulk = false;
+    bulk_count();
+    check(bulk_flows == 0 && quiet_flows == 1, "then %lu in bulk, %lu converse",
+          bulk_flows, quiet_flows);
+    now += 2 * AWAKE;
+    bulk.woken = other.woken = now;
+    bulk_count();
+    check(quiet_flows == 2, "later %lu converse", quiet_flows);
+    quiet_flows = 0;
+    flows = NULL;
+}
+
 static void test_buf_reserve(void)
 {
     struct buf b = { 0 };
@@ -3617,6 +3644,7 @@ int main(void)
     test("buffers: eating", test_buf_eat);
     test("buffers: room", test_buf_reserve);
     test("what is read at once", test_read_sizes);
+    test("flows in bulk, and those that converse", test_bulk_count);
     test("buffers: moving, by swap and by copy", test_buf_move);
     test("buffers: trimming", test_buf_trim);
     test("buffers: as a plain array would do it", test_buf_random);
