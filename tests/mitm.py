@@ -367,12 +367,14 @@ class Conn:
       'eof'   properly: FIN, and with TLS close_notify before it
       'cut'   TLS only: FIN without close_notify
       'reset' RST;   'tls: ...' a TLS alert or error
-    TLS runs over memory, so that each way can be ended by itself."""
+    TLS runs over memory, so that each way can be ended by itself.  One
+    thread reads: a second would wait for what the first has taken."""
 
     def __init__(self, sock):
         self.sock, self.tls, self.end = sock, None, None
         self.rx, self.buf = bytearray(), bytearray()
         self.lock, self.sending = threading.Lock(), threading.Lock()
+        self.reading = threading.Lock()
         sock.settimeout(DEADLINE)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -423,13 +425,17 @@ class Conn:
         left = until - time.monotonic()
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        if not poll.poll(max(0, left * 1000)):
-            raise TimeoutError
+        if not self.reading.acquire(blocking=False):
+            raise RuntimeError('two threads read one connection')
         try:
+            if not poll.poll(max(0, left * 1000)):
+                raise TimeoutError
             return self.sock.recv(262144)
         except ConnectionError:
             self.end = 'reset'
             return b''
+        finally:
+            self.reading.release()
 
     def more(self, until=None):
         """Wait for bytes and keep them; b'' when there will be none."""
@@ -679,6 +685,7 @@ class Origin:
     def __init__(self, behave=None, tls=False, cert=None, host='127.0.0.1',
                  name='localhost', version=None, alpn=None, port=0):
         self.behave, self.conns, self.errors = behave, [], []
+        self.threads = []
         self.tls, self.waiting = tls, queue.Queue()
         family = socket.AF_INET6 if ':' in host else socket.AF_INET
         self.listener = socket.socket(family)
@@ -712,8 +719,9 @@ class Origin:
             while True:
                 conn = Conn(self.listener.accept()[0])
                 self.conns.append(conn)
-                threading.Thread(target=self.serve, args=(conn,),
-                                 daemon=True).start()
+                self.threads.append(threading.Thread(
+                    target=self.serve, args=(conn,), daemon=True))
+                self.threads[-1].start()
 
     def serve(self, conn):
         try:
@@ -743,6 +751,13 @@ class Origin:
     def rx(self):
         """All bytes received, of all connections, in their order."""
         return b''.join(bytes(c.rx) for c in self.conns)
+
+    def wait_ends(self):
+        """Until behave() has returned for every connection there was."""
+        until = time.monotonic() + 2 * DEADLINE
+        for served in list(self.threads):
+            served.join(until - time.monotonic())
+            check(not served.is_alive(), 'the origin is still busy')
 
     def close(self):
         with contextlib.suppress(OSError):

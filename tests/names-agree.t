@@ -375,7 +375,7 @@ for what, ask, agreed, early in (
                 client.start_tls(context, 'evil.test')
                 client.send(HIDDEN)
                 client.read_all()
-            origin.conns[0].read_all()
+            origin.wait_ends()
             check(EVIL.encode() not in origin.rx, 'what the server got')
 
 

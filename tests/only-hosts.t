@@ -264,7 +264,7 @@ def _():
             client.send(b'EHLO me\r\n')
         equal(client.read_all(), b'', 'what the client hears in TLS')
         proxy.wait_log('ClientHello asks for denied.test')
-        origin.conns[0].read_all()
+        origin.wait_ends()
         equal(origin.rx, b'STARTTLS\r\n', 'what the server got')
         equal((set(far().asked), DENIED in far().touched),
               ({'allowed.test'}, False), 'what has left')
