@@ -22,45 +22,45 @@
    into, and so a slow reader slows its writer and nobody else.
 
    Sections, bottom-up: what a function calls stands above it.
-      1 platform and limits     10 TLS sessions              19 targets
-      2 types                   11 ends                      20 exchanges
-      3 utilities               12 known servers             21 SOCKS
-      4 buffers                 13 children                  22 servers
-      5 log                     14 helpers                   23 messages
-      6 options                 15 HTTP framing              24 WebSocket
-      7 sockets                 16 other parsers             25 flows
-      8 capture                 17 match expressions         26 loop
-      9 certificates            18 filters                   27 main
+      1 platform and limits     10 ends                   19 targets
+      2 types                   11 known servers          20 exchanges
+      3 utilities               12 children               21 SOCKS
+      4 buffers                 13 helpers                22 servers
+      5 log                     14 HTTP framing           23 messages
+      6 sockets                 15 other parsers          24 WebSocket
+      7 capture                 16 match expressions      25 flows
+      8 certificates            17 options                26 loop
+      9 TLS sessions            18 filters                27 main
 
    The way of one request, as curl sends it for an https URL:
      26 run_loop() hears of a connection, accept_new() takes it, and
      25 flow_new() makes a flow. In each turn in which something came,
      26 flow_go() has
-     11 end_read() fill the end's wire_in, and calls
+     10 end_read() fill the end's wire_in, and calls
      25 flow_step() until nothing moves. What came first is an HTTP head:
      23 read_head() finds its end, by
-     15 head_more(), and
+     14 head_more(), and
      23 request_begin() sees CONNECT: tunnel_begin() answers 200. Then comes a
         ClientHello, which
      25 tunnel_hello() reads, by
-     16 hello_parse(), and does not answer yet;
+     15 hello_parse(), and does not answer yet;
      19 server_want() says whose certificate must be seen for that:
      22 server_lookup(), server_connect(), server_tls(), server_verify().
      25 tunnel_server() takes a leaf with the server's names from
-     12 known_leaf(), and
-     11 tls_shake() answers the client with it.
+     11 known_leaf(), and
+     10 tls_shake() answers the client with it.
      24 flow_relay() then steps two readers and two writers. What is read is
      23 read_head()'s and request_begin()'s again, now for the GET;
         reader_filter() gives it a chain, if a filter is for it, and
         reader_body() fills that, or else the server's end as it is.
      26 start_filters() starts the chain's commands, by
      18 run_start() and
-     13 spawn_piped();
+     12 spawn_piped();
      26 children_move() and
      18 run_read() collect what they print.
      23 write_print() finds a head in it, which is mended where its length
         demands; write_body() lets the rest follow, to
-     11 tls_seal() and end_write().
+     10 tls_seal() and end_write().
      24 exchange_end() begins the next exchange, once the answer has come by the
         other reader and writer in the same way;
      20 exchange_tell() writes a line about this one.
@@ -68,10 +68,10 @@
      25 flow_free().
 
    To learn how it works, read 2, 27, 26, 25, 23 and 18, in that order; then 22
-   and 19, how a server is reached, 11 and 10, how TLS is opened, 12 and 9,
-   what certificates are shown. */
+   and 19, how a server is reached, 10 and 9, how TLS is opened, 11 and 8, what
+   certificates are shown. */
 
-/* ==== 1 platform and limits =============================================
+/* ==== 1 platform and limits ==============================================
    Headers, what differs between processors and versions of Mbed TLS, and
    every bound on bytes, seconds and counts. Limit: Linux. */
 
@@ -254,7 +254,7 @@ static int cpu_has_aes(void)
 #endif
 }
 
-/* ==== 2 types ===========================================================
+/* ==== 2 types ============================================================
    What flows is a struct buf; what it flows along is a struct flow: two ends,
    two readers, two writers. A fact is held once, where it arises. Limit: all
    but struct known is one flow's. */
@@ -463,7 +463,7 @@ struct filter {
     struct match *match;    /* NULL: all */
     bool raw;
     bool coprocess;         /* stays alive and serves many messages */
-    bool helper;            /* is this program itself: see section 14 */
+    bool helper;            /* is this program itself: see section 13 */
     double pause;           /* seconds from a death to the next start ... */
     double not_before;      /* ... which is then */
     int jobs, running;      /* messages at most; now */
@@ -679,6 +679,9 @@ static struct {
     struct filter *filters;
     struct filter next;     /* qualifiers for the filter that follows */
     bool qualified;         /* there are qualifiers without a filter yet */
+    char unquoted[256];     /* what to say of a filter of one word that a word
+                               for COMMAND or a short option follows, if that
+                               turns out to be wrong: else "" */
 } opt = { .host = "127.0.0.1", .mode = "regular",
           .ca_file = "cert.pem", .workers = 1, .next = { .timeout = 30 } };
 
@@ -708,7 +711,7 @@ static struct shared {              /* by all workers */
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;           /* the first of them */
 
-/* ==== 3 utilities =======================================================
+/* ==== 3 utilities ========================================================
    What the C library lacks. Memory that runs out ends what is being attempted
    (attempt()), never the program. Limit: until there are flows, it does. */
 
@@ -944,7 +947,7 @@ static uint64_t memory_size(void)
     return size;
 }
 
-/* ==== 4 buffers =========================================================
+/* ==== 4 buffers ==========================================================
    Bytes come in at the back and leave at the front. Limit: growing moves all of
    them, and so a place in a buffer is kept as a struct span. */
 
@@ -1096,7 +1099,7 @@ static void buf_trim(struct buf *b)
         buf_free(b);
 }
 
-/* ==== 5 log =============================================================
+/* ==== 5 log ==============================================================
    Messages go to standard output, everything else to standard error. Such a
    sink has a buffer, which the loop empties when select() says that it takes
    more: a reader who sleeps holds up nobody, and the lines that are missed are
@@ -1505,479 +1508,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
     sink_put(shown_at(), line, len);
 }
 
-/* ==== 6 options =========================================================
-   One table; --help is printed from it. Limit: no configuration file. */
-
-static struct match *match_compile(const char *text, char *error);
-static bool match_is_void(const struct match *m, bool request);
-static char **split_command(const char *command);
-static bool parse_absolute(const char *p, size_t n, struct target *t,
-                           const char **rest, size_t *rest_len);
-static bool parse_authority(const char *p, size_t n, unsigned port,
-                            struct target *t);
-
-static const struct option {
-    enum {
-        TITLE, FLAG, COUNT, TEXT, PORT, NUMBER, SECONDS, CHOICE,
-        FILTER, REGEX, PROXY, DETOUR, NAME /* these are added to others */
-    } kind;
-    char letter;
-    const char *name, *argument, *help;
-    void *value;
-    long set;               /* COUNT: what is added; NUMBER, PORT: the most;
-                               FILTER: of requests, else of responses */
-} options[] = {
-    { TITLE, 0, "Listening", 0, 0, 0, 0 },
-    { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
-      &opt.port, 65535 },
-    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1; or unix:PATH", &opt.host,
-      0 },
-    { TEXT, 'm', "mode", "MODE", "regular | transparent | reverse:URL",
-      &opt.mode, 0 },
-    { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
-      &opt.proxyauth, 0 },
-    { REGEX, 0, "only-hosts", "REGEX", "refuse every other host:port",
-      &opt.only, 0 },
-    { FLAG, 0, "proxy-protocol", 0, "clients' addresses come from HAProxy, "
-      "nginx", &opt.proxied, 1 },
-    { NUMBER, 'j', "workers", "N", "processes that share the port (1)",
-      &opt.workers, 1000 },
-    { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
-      &opt.user, 0 },
-    { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
-    { PROXY, 'x', "proxy", "URL", "through http://, socks5:// or socks5h:"
-      "//...", 0, 0 },
-    { DETOUR, 0, "connect-to", "H1:P1:H2:P2", "for H1:P1, connect to H2:P2",
-      0, 0 },
-    { FLAG, 'k', "insecure", 0, "accept any server certificate",
-      &opt.insecure, 1 },
-    { TEXT, 0, "cacert", "FILE", "trust these CAs instead of the system's",
-      &opt.cacert, 0 },
-    { TEXT, 'E', "cert", "FILE", "certificate to show to servers, in PEM",
-      &opt.cert, 0 },
-    { TEXT, 0, "key", "FILE", "its key (if that is not in the same file)",
-      &opt.key, 0 },
-    { REGEX, 0, "ignore-hosts", "REGEX", "tunnel host:port untouched",
-      &opt.ignore, 0 },
-    { REGEX, 0, "tcp-hosts", "REGEX", "open TLS, but there is no HTTP inside",
-      &opt.tcp, 0 },
-    { FLAG, 0, "pass-pinned", 0, "tunnel untouched what has rejected our "
-      "CA", &opt.pass_pinned, 1 },
-    { TITLE, 0, "Filters; each qualifier applies to the filter that follows",
-      0, 0, 0, 0 },
-    { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0, 1 },
-    { FILTER, 'R', "response", "CMD", "pipe each response through CMD", 0, 0 },
-    { TEXT, 0, "match", "EXPR", "only messages that match",
-      &opt.next.match_text, 0 },
-    { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
-      &opt.next.raw, 1 },
-    { FLAG, 0, "coprocess", 0, "CMD stays alive and serves many messages",
-      &opt.next.coprocess, 1 },
-    { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64; coprocess: 1)",
-      &opt.next.jobs, 100000 },
-    { SECONDS, 0, "timeout", "SECONDS",
-      "without progress, CMD is ended (30; 0: never)",
-      &opt.next.timeout, 0 },
-    { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
-      "(fail)", &opt.next.on_error, 0 },
-    { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
-    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)",
-      &opt.ca_file, 0 },
-    { NAME, 0, "ca-for", "NAME", "a CA that is made may sign for no others",
-      0, 0 },
-    { TITLE, 0, "Output", 0, 0, 0, 0 },
-    { TEXT, 'w', "write", "FILE", "everything decrypted, for Wireshark",
-      &opt.capture, 0 },
-    { TEXT, 0, "log-json", "FILE", "a line of JSON for each event; -: stdout",
-      &opt.log_json, 0 },
-    { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
-    { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
-      &opt.verbose, 1 },
-    { COUNT, 0, "explain", 0, "tell each step in plain words",
-      &opt.verbose, 2 },
-    { FLAG, 'h', "help", 0, "this text", 0, 0 },
-    { FLAG, 'V', "version", 0, "the version", 0, 0 },
-};
-enum { OPTIONS = sizeof options / sizeof *options };
-
-/* What to say of a filter of one word that a word for COMMAND or a short option
-   follows, if that turns out to be wrong: else "". */
-static char unquoted[256];
-
-/* Ends the program with one line about bad usage. */
-PRINTF(1, 2) static _Noreturn void misuse(const char *format, ...)
-{
-    char text[4096];
-
-    FORMAT(text, format);
-    fprintf(stderr, "mitmproxy: %s%s (mitmproxy --help lists the options)\n",
-            text, unquoted);
-    exit(2);
-}
-
-/* Options of the Python mitmproxy, and what there is here in their place. */
-static const struct { const char *names, *here; } elsewhere[] = {
-    { " s script scripts ", "a filter is a command, --request CMD" },
-    { " B modify-body ", "--response 'sed s/a/b/g' or any other command" },
-    { " H modify-headers ", "--request 'filters/set-header NAME VALUE'" },
-    { " M map-remote ", "--request 'filters/map-remote FROM TO'" },
-    { " map-local ", "--request 'filters/map-local URL DIR'" },
-    { " i intercept ", "--timeout 0 --request filters/trap" },
-    { " set ", "each option has a name of its own" },
-    { " ssl-insecure ", "-k" }, { " confdir certs ", "--ca FILE" },
-    { " upstream-auth ", "-x http://USER:PASS@HOST:PORT" },
-    { " save-stream-file flow-detail ", "-w FILE, filters/save DIR" },
-    { " r rfile n no-server C client-replay S server-replay ",
-      "filters/save DIR, filters/replay FILE" },
-};
-
-/* How many letters of the name, n at p, an option's begins and ends with; 0:
-   too few of either for one to be meant for the other. */
-static size_t name_nearness(const char *p, size_t n, const char *name)
-{
-    size_t len = strlen(name), least = n < len ? n : len, i = 0, j = 0;
-
-    while (i < least && p[i] == name[i])
-        i++;
-    while (i + j < least && p[n - 1 - j] == name[len - 1 - j])
-        j++;
-    return i + j == n || 2 * (i + j) > (n > len ? n : len) ? i + j : 0;
-}
-
-/* There is no option as at p, a letter or a name behind a -: what to say. */
-static _Noreturn void option_missing(const char *p)
-{
-    bool named = *p == '-';
-    size_t n = named ? strcspn(p + 1, "=") : 1, best = 1, near;
-    char name[64], hint[512] = "";
-
-    snprintf(name, sizeof name, " %.*s ", (int)(n < 40 ? n : 40), p + named);
-    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
-        if (strstr(elsewhere[i].names, name) && (named || name[1] != ' '))
-            snprintf(hint, sizeof hint, ": this is not the Python mitmproxy; "
-                     "here: %s", elsewhere[i].here);
-    for (const struct option *o = options; *hint != ':' && named &&
-         o < options + OPTIONS; o++) {
-        near = o->kind != TITLE ? name_nearness(p + 1, n, o->name) : 0;
-        if (near < 2 || near < best)
-            continue;
-        if (near > best)
-            *hint = '\0';
-        best = near;
-        sprintf(hint + strlen(hint), "%s--%s", *hint ? ", " : " - perhaps ",
-                o->name);
-    }
-    misuse("there is no option '-%s'%s", p, *unquoted ? "" : hint);
-}
-
-/* --help. */
-static void print_usage(void)
-{
-    puts("usage: mitmproxy [options] [-- COMMAND [ARG...]]\n"
-         "An intercepting proxy that pipes HTTP through any command; around "
-         "COMMAND, if\nthere is one: for that alone, and until that ends.");
-    for (const struct option *o = options; o < options + OPTIONS; o++) {
-        char left[64], letter[] = { '-', o->letter, ',', '\0' };
-
-        if (o->kind == TITLE) {
-            printf("\n%s\n", o->name);
-            continue;
-        }
-        snprintf(left, sizeof left, "  %3s --%s %s", o->letter ? letter : "",
-                 o->name, o->argument ? o->argument : "");
-        printf("%-32s %s\n", left, o->help);
-    }
-}
-
-/* Adds a filter with the qualifiers collected so far, and forgets them. */
-static void add_filter(const struct option *o, const char *command)
-{
-    struct filter *f = alloc(sizeof *f), **end = &opt.filters;
-    char error[256];
-    int count = 1;
-
-    *f = opt.next;
-    f->request = o->set;
-    f->command = command;
-    if (f->jobs == 0)               /* 4 MiB for a process and its message */
-        f->jobs = f->coprocess ? 1 : memory_size() >= 256 << 20 ? 64
-                  : 2 + (int)(memory_size() >> 22);
-    if (command[strspn(command, " \t\n")] == '\0')
-        misuse("--%s needs a command", o->name);
-    f->argv = split_command(command);
-    if (f->match_text != NULL &&
-        (f->match = match_compile(f->match_text, error)) == NULL)
-        misuse("--match '%s': %s", f->match_text, error);
-    if (match_is_void(f->match, f->request))
-        say(0, "--match '%s' stands before --%s, and matches no %s",
-            f->match_text, o->name, o->name);
-    for (; *end != NULL; end = &(*end)->next)
-        if ((*end)->request == f->request) {
-            if ((*end)->raw != f->raw)
-                misuse("the %s filters must be all --raw or none: one sees "
-                       "the wire, the other the message", o->name);
-            if (++count > MAX_CHAIN)
-                misuse("at most %d filters a direction; join some with |",
-                       MAX_CHAIN);
-        }
-    *end = f;
-    opt.next = (struct filter){ .timeout = 30 };
-    opt.qualified = false;
-}
-
-/* -x: scheme://[user:password@]host:port, as curl takes it. */
-static void add_proxy(const struct option *o, const char *text)
-{
-    static const char *const schemes[] = { "http://", "socks5h://",
-                                           "socks5://" };
-    struct upstream *x = &opt.proxy;
-    const char *rest = strstr(text, "://") ? strstr(text, "://") + 3 : text;
-    const char *at = strrchr(rest, '@');
-    size_t n, scheme = 0, len;
-
-    while (scheme < 3 && rest > text &&
-           strncasecmp(text, schemes[scheme], strlen(schemes[scheme])) != 0)
-        scheme++;
-    x->socks = scheme > 0;
-    x->local = scheme == 2;
-    if (at != NULL) {
-        x->login = copy_text(rest, (size_t)(at - rest));
-        unescape(x->login);
-        rest = at + 1;
-    }
-    len = strcspn(rest, "/");
-    n = x->login ? strcspn(x->login, ":") : 0;
-    if (scheme > 2 || strlen(rest + len) > 1 ||
-        !parse_authority(rest, len, 1080, &x->at) ||
-        (x->socks && x->login && (n > 255 || strlen(x->login) - n > 256)))
-        misuse("--%s takes http://, socks5:// or socks5h:// and "
-               "[user:password@]host:port", o->name);
-}
-
-/* --connect-to: host1:port1:host2:port2, of which each may be empty. */
-static void add_detour(const struct option *o, const char *text)
-{
-    struct detour *d = alloc(sizeof *d), **end = &opt.detours;
-    struct target *side[] = { &d->from, &d->to };
-    const char *p = text;
-    bool good = true;
-
-    for (int i = 0; good && i < 2; i++) {
-        size_t host = *p == '[' ? strcspn(p, "]") + 1 : strcspn(p, ":"), n;
-
-        good = strlen(p) > host && p[host] == ':' &&
-               (host == 0 || parse_authority(p, host, 1, side[i]));
-        if (!good)
-            break;
-        p += host + 1;
-        n = strspn(p, "0123456789");
-        side[i]->port = (unsigned)atoi(p);
-        good = n < 6 && side[i]->port < 65536 && p[n] == (i ? '\0' : ':');
-        p += n + 1;
-    }
-    if (!good)
-        misuse("--%s takes host1:port1:host2:port2, not '%s'", o->name, text);
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = d;
-}
-
-/* --ca-for: an address, or a host name, with all that are below it. */
-static void add_name(const struct option *o, const char *text)
-{
-    struct name_list *a = alloc(sizeof *a);
-    struct target t;
-
-    text += *text == '.';
-    if (strchr(text, ':') == NULL &&
-        !(parse_authority(text, strlen(text), 1, &t) &&
-          strlen(t.host) == strlen(text)))
-        misuse("--%s takes a name or an address, not '%s'", o->name, text);
-    *a = (struct name_list){ opt.ca_for, text };
-    opt.ca_for = a;
-}
-
-/* --only-hosts, --ignore-hosts, --tcp-hosts: once each. */
-static void add_regex(const struct option *o, const char *text)
-{
-    regex_t **value = o->value;
-    char why[128];
-    int r;
-
-    if (*value != NULL)
-        misuse("--%s is there twice: join the expressions with |", o->name);
-    if (*text == '\0')
-        misuse("--%s '' would match every host: that is .", o->name);
-    if (*text == '*' || *text == '?')
-        misuse("--%s '%s': a shell's pattern is no regular expression: "
-               "*.example is \\.example:", o->name, text);
-    *value = alloc(sizeof **value);
-    r = regcomp(*value, text, REG_EXTENDED | REG_ICASE | REG_NOSUB);
-    if (r != 0) {
-        regerror(r, *value, why, sizeof why);
-        misuse("--%s '%s': %s", o->name, text, why);
-    }
-}
-
-/* Does what option o asks, with its argument (NULL for those without). */
-static void option_apply(const struct option *o, const char *text)
-{
-    static void (*const adds[])(const struct option *, const char *) = {
-        [FILTER] = add_filter, [REGEX] = add_regex, [PROXY] = add_proxy,
-        [DETOUR] = add_detour, [NAME] = add_name
-    };
-    static const char *const on_errors[] = { "fail", "pass", "close" };
-    const char *value = o->value, *first = (char *)&opt.next;
-    long n, least = o->kind == NUMBER;
-
-    opt.qualified |= value >= first && value < first + sizeof opt.next;
-    if ((o->kind == NUMBER || o->kind == PORT) &&
-        (!parse_number(text, o->set, &n) || n < least))
-        misuse("--%s takes a number from %ld to %ld, not '%s'", o->name, least,
-               o->set, text);
-    if (o->kind >= FILTER)
-        adds[o->kind](o, text);
-    else if (o->kind == NUMBER)
-        *(int *)o->value = (int)n;
-    else if (o->kind == TEXT || o->kind == PORT)
-        *(const char **)o->value = text;
-    else if (o->kind == COUNT)
-        *(int *)o->value += (int)o->set;
-    else if (o->kind == SECONDS) {
-        if (!parse_seconds(text, o->value))
-            misuse("--%s takes seconds, not '%s'", o->name, text);
-    } else if (o->kind == CHOICE) {
-        for (n = FAIL; n <= CLOSE && strcmp(text, on_errors[n]) != 0; n++)
-            ;
-        if (n > CLOSE)
-            misuse("--%s is fail, pass or close, not '%s'", o->name, text);
-        opt.next.on_error = (enum on_error)n;
-    } else if (o->value != NULL)
-        *(bool *)o->value = true;
-    else {
-        if (o->letter == 'h')
-            print_usage();
-        else
-            puts("mitmproxy.c " VERSION);
-        exit(0);
-    }
-}
-
-/* The option whose letter, or - and name, *p is moved past; NULL: none. */
-static const struct option *option_find(const char **p)
-{
-    bool named = **p == '-';
-    const char *name = *p + 1;
-    size_t n = named ? strcspn(name, "=") : 0;
-
-    for (const struct option *o = options; o < options + OPTIONS; o++)
-        if (o->kind != TITLE &&
-            (named ? strlen(o->name) == n && strncmp(o->name, name, n) == 0
-                   : o->letter == **p)) {
-            *p = name + n;
-            return o;
-        }
-    return NULL;
-}
-
-/* The path of --listen-host unix:PATH; NULL: it has an address. */
-static const char *unix_path(void)
-{
-    return strncmp(opt.host, "unix:", 5) == 0 ? opt.host + 5 : NULL;
-}
-
-/* Checks what the options say together, and takes --mode apart. */
-static void options_check(void)
-{
-    if (opt.qualified)
-        misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
-               "stand before the filter they belong to");
-    if (strncmp(opt.mode, "reverse:", 8) == 0) {
-        const char *rest;
-        size_t n;
-
-        if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
-                            &rest, &n) || n > 1 || strchr(opt.mode, '@'))
-            misuse("--mode reverse: takes http://host:port or https://..., "
-                   "not '%s'", opt.mode + 8);
-    } else if (strcmp(opt.mode, "transparent") == 0)
-        opt.transparent = true;
-    else if (strcmp(opt.mode, "regular") != 0)
-        misuse("--mode is regular (SOCKS, too), transparent (on Linux) or "
-               "reverse:URL, not '%s'%s", opt.mode, strncmp(opt.mode,
-               "upstream:", 9) ? "" : ": here that is -x URL");
-    if (opt.proxyauth != NULL && strcmp(opt.mode, "regular") != 0)
-        misuse("only --mode regular has clients that --proxyauth can ask");
-    if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
-        misuse("--proxyauth takes USER:PASS");
-    if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
-        misuse("a COMMAND is told of its proxy: --mode %s does not go with "
-               "that", opt.mode);
-    if (opt.command != NULL &&
-        (is_stdout(opt.log_json) || is_stdout(opt.capture)))
-        misuse("standard output is COMMAND's: --log-json and -w take a file, "
-               "or /dev/stderr");
-    if (opt.log_json != NULL && opt.capture != NULL &&
-        (strcmp(opt.log_json, opt.capture) == 0 ||
-         (is_stdout(opt.log_json) && is_stdout(opt.capture))))
-        misuse("--log-json and -w cannot both be %s", is_stdout(opt.capture) ?
-               "standard output" : opt.capture);
-    if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
-        misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
-               "be told of such a proxy" : "no packet filter leads there");
-    if (opt.port == NULL)
-        opt.port = opt.command ? "0" : "8080";
-    if (opt.key != NULL && opt.cert == NULL)
-        misuse("--key belongs to a certificate: --cert FILE");
-}
-
-/* Reads the command line into opt: -x V, -xV, -xy, --long V, --long=V, up to
-   -- or the first word that is none of these: there COMMAND begins. */
-static void options_parse(char **argv)
-{
-    const struct option *last = NULL; /* a filter or match just before */
-
-    while (*++argv != NULL) {
-        const char *word = *argv, *p = word + 1, *text = NULL;
-        const struct option *o;
-        bool dashes = strcmp(word, "--") == 0;
-
-        if (!dashes)
-            *unquoted = '\0';
-        if (last != NULL && !dashes && word[last->kind == FILTER] != '-')
-            snprintf(unquoted, sizeof unquoted, "; %s of several words "
-                     "is to be quoted: --%s '%.80s %.80s'",
-                     last->kind == FILTER ? "a filter" : "an expression",
-                     last->name, argv[-1], word);
-        last = NULL;
-        if (dashes && argv[1] == NULL)
-            misuse("behind -- there is no COMMAND");
-        if (dashes || word[0] != '-') {
-            opt.command = argv + dashes;
-            break;
-        }
-        if (word[1] == '\0')
-            misuse("'-' is not an option");
-        do {                        /* -qk is -q -k */
-            if ((o = option_find(&p)) == NULL)
-                option_missing(p);
-            if (o->argument == NULL && *p == '=')
-                misuse("--%s takes no argument", o->name);
-            if (o->argument != NULL)
-                text = word[1] == '-' && *p == '=' ? p + 1 :
-                       *p != '\0' ? p : *++argv;
-            if (o->argument != NULL && text == NULL)
-                misuse("--%s needs its %s", o->name, o->argument);
-            option_apply(o, text);
-        } while (o->argument == NULL && *p != '\0');
-        last = text == *argv && strchr(text, ' ') == NULL &&
-               (o->kind == FILTER || o->value == &opt.next.match_text)
-               ? o : NULL;
-    }
-    options_check();
-}
-
-/* ==== 7 sockets =========================================================
+/* ==== 6 sockets ==========================================================
    Addresses, listeners, and the sets of descriptors that select() watches:
    ours, as the C library's end at 1,024. Limit: TCP and Unix sockets. */
 
@@ -2236,7 +1767,7 @@ static void fds_clear(void)
     highest = 0;
 }
 
-/* ==== 8 capture =========================================================
+/* ==== 7 capture ==========================================================
    What passes between us and the servers, decrypted, goes into -w's file as
    pcapng (draft-ietf-opsawg-pcapng). Limit: TCP heads are made up. */
 
@@ -2373,7 +1904,7 @@ static void capture_open(const char *path)
     sink_put(capture, start, sizeof start);
 }
 
-/* ==== 9 certificates ====================================================
+/* ==== 8 certificates =====================================================
    One writer makes the CA's certificate and the leaves. Subject, issuer and
    names are copied as the DER of the certificates that they come from, every
    byte of it: Mbed TLS's writer would take an RDN of several values apart.
@@ -3093,7 +2624,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     char *text = file_read(path, &n, &st);
 
     if (text == NULL)
-        die("cannot read %s: %s%s", path, strerror(errno), unquoted);
+        die("cannot read %s: %s%s", path, strerror(errno), opt.unquoted);
     if (is_ca && st.st_uid != geteuid() && st.st_uid != 0)
         die("%s belongs to another user, who may know its key: chown it, if "
             "it is to be trusted, or take another by --ca FILE", path);
@@ -3207,7 +2738,7 @@ static void ca_load(const char *path)
     }
 }
 
-/* ==== 10 TLS sessions ===================================================
+/* ==== 9 TLS sessions =====================================================
    Mbed TLS has one configuration for each role, client and server. ALPN's names
    are part of that: a session with ALPN has a copy. Limit: TLS 1.2 and 1.3. */
 
@@ -3368,7 +2899,7 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     mbedtls_platform_zeroize(line, sizeof line);
 }
 
-/* ==== 11 ends ===========================================================
+/* ==== 10 ends ============================================================
    The two connections of a flow, to its client and to its server. With TLS,
    bytes go from the socket into wire_in, and from wire_out to the socket; Mbed
    TLS works on these two buffers, through its BIO callbacks, or on the data of
@@ -3950,7 +3481,7 @@ static void end_close(struct end *e)
     *e = (struct end){ .fd = -1 };
 }
 
-/* ==== 12 known servers ==================================================
+/* ==== 11 known servers ===================================================
    What is remembered of a server for the next connection: the leaf that was
    forged, and a TLS session. And how a server's certificate is verified (RFC
    5280, RFC 9525). Limit: MAX_KNOWN servers; no revocation lists, no OCSP. */
@@ -4332,7 +3863,7 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
     return NULL;
 }
 
-/* ==== 13 children =======================================================
+/* ==== 12 children ========================================================
    SIGCHLD writes a byte into a pipe and nothing else. The end of file of a
    child's output decides about data, waitpid() only about its status. Limit: a
    child that leaves its process group is on its own. */
@@ -4526,7 +4057,7 @@ static void child_kill(struct child *p)
         child_free(p);
 }
 
-/* ==== 14 helpers ========================================================
+/* ==== 13 helpers =========================================================
    What would keep the loop waiting is asked of coprocesses that are this
    program under another option, and so have nothing of ours: getaddrinfo()
    blocks, and the primes of an RSA key take a second to find, on a small device
@@ -4607,7 +4138,7 @@ static _Noreturn void helper_run(void (*answer)(const char *))
     exit(0);
 }
 
-/* ==== 15 HTTP framing ===================================================
+/* ==== 14 HTTP framing ====================================================
    Pure functions over bytes, with one contract: n > 0 consumed, 0 need more,
    -1 malformed. Limit: HTTP/1.0 and 1.1 (RFC 9112); of a head, what frames its
    body and names its target is understood, and no more. */
@@ -5247,7 +4778,7 @@ static bool absolute_is_plain(const char *p, size_t n, size_t rest)
            (rest == 0 || p[n - rest] == '/');
 }
 
-/* ==== 16 other parsers ==================================================
+/* ==== 15 other parsers ===================================================
    TLS's ClientHello, HAProxy's PROXY protocol, WebSocket's frames; under the
    same contract. Limit: a ClientHello within MAX_HELLO bytes. */
 
@@ -5497,7 +5028,7 @@ static void address_make(struct sockaddr_storage *a, const void *ip, size_t n,
 }
 
 /* Reads version 1: "PROXY TCP4 from to port port" on a line of at most 107
-   bytes. Contract as in 15; *a becomes the client's address, if told. */
+   bytes. Contract as in 14; *a becomes the client's address, if told. */
 static int proxied_line(const char *p, size_t n, struct sockaddr_storage *a)
 {
     const char *end = memchr(p, '\n', n < 107 ? n : 107);
@@ -5676,7 +5207,7 @@ static bool is_utf8(const unsigned char *p, size_t n)
     return true;
 }
 
-/* ==== 17 match expressions ==============================================
+/* ==== 16 match expressions ===============================================
    ~d host, ~u URL, ~m method, ~t Content-Type, ~c status, ~h header line, ~q
    request, ~s response, ~w WebSocket message; ! & | ( ); a bare REGEX means
    ~u. Limit: of the body nothing is asked; that is a filter's business. */
@@ -6027,7 +5558,467 @@ static bool match_has_w(const struct match *m)
     return m != NULL;
 }
 
-/* ==== 18 filters ========================================================
+/* ==== 17 options =========================================================
+   One table; --help is printed from it. Limit: no configuration file. */
+
+static const struct option {
+    enum {
+        TITLE, FLAG, COUNT, TEXT, PORT, NUMBER, SECONDS, CHOICE,
+        FILTER, REGEX, PROXY, DETOUR, NAME /* these are added to others */
+    } kind;
+    char letter;
+    const char *name, *argument, *help;
+    void *value;
+    long set;               /* COUNT: what is added; NUMBER, PORT: the most;
+                               FILTER: of requests, else of responses */
+} options[] = {
+    { TITLE, 0, "Listening", 0, 0, 0, 0 },
+    { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
+      &opt.port, 65535 },
+    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1; or unix:PATH", &opt.host,
+      0 },
+    { TEXT, 'm', "mode", "MODE", "regular | transparent | reverse:URL",
+      &opt.mode, 0 },
+    { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
+      &opt.proxyauth, 0 },
+    { REGEX, 0, "only-hosts", "REGEX", "refuse every other host:port",
+      &opt.only, 0 },
+    { FLAG, 0, "proxy-protocol", 0, "clients' addresses come from HAProxy, "
+      "nginx", &opt.proxied, 1 },
+    { NUMBER, 'j', "workers", "N", "processes that share the port (1)",
+      &opt.workers, 1000 },
+    { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
+      &opt.user, 0 },
+    { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
+    { PROXY, 'x', "proxy", "URL", "through http://, socks5:// or socks5h:"
+      "//...", 0, 0 },
+    { DETOUR, 0, "connect-to", "H1:P1:H2:P2", "for H1:P1, connect to H2:P2",
+      0, 0 },
+    { FLAG, 'k', "insecure", 0, "accept any server certificate",
+      &opt.insecure, 1 },
+    { TEXT, 0, "cacert", "FILE", "trust these CAs instead of the system's",
+      &opt.cacert, 0 },
+    { TEXT, 'E', "cert", "FILE", "certificate to show to servers, in PEM",
+      &opt.cert, 0 },
+    { TEXT, 0, "key", "FILE", "its key (if that is not in the same file)",
+      &opt.key, 0 },
+    { REGEX, 0, "ignore-hosts", "REGEX", "tunnel host:port untouched",
+      &opt.ignore, 0 },
+    { REGEX, 0, "tcp-hosts", "REGEX", "open TLS, but there is no HTTP inside",
+      &opt.tcp, 0 },
+    { FLAG, 0, "pass-pinned", 0, "tunnel untouched what has rejected our "
+      "CA", &opt.pass_pinned, 1 },
+    { TITLE, 0, "Filters; each qualifier applies to the filter that follows",
+      0, 0, 0, 0 },
+    { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0, 1 },
+    { FILTER, 'R', "response", "CMD", "pipe each response through CMD", 0, 0 },
+    { TEXT, 0, "match", "EXPR", "only messages that match",
+      &opt.next.match_text, 0 },
+    { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
+      &opt.next.raw, 1 },
+    { FLAG, 0, "coprocess", 0, "CMD stays alive and serves many messages",
+      &opt.next.coprocess, 1 },
+    { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64; coprocess: 1)",
+      &opt.next.jobs, 100000 },
+    { SECONDS, 0, "timeout", "SECONDS",
+      "without progress, CMD is ended (30; 0: never)",
+      &opt.next.timeout, 0 },
+    { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
+      "(fail)", &opt.next.on_error, 0 },
+    { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
+    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)",
+      &opt.ca_file, 0 },
+    { NAME, 0, "ca-for", "NAME", "a CA that is made may sign for no others",
+      0, 0 },
+    { TITLE, 0, "Output", 0, 0, 0, 0 },
+    { TEXT, 'w', "write", "FILE", "everything decrypted, for Wireshark",
+      &opt.capture, 0 },
+    { TEXT, 0, "log-json", "FILE", "a line of JSON for each event; -: stdout",
+      &opt.log_json, 0 },
+    { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
+    { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
+      &opt.verbose, 1 },
+    { COUNT, 0, "explain", 0, "tell each step in plain words",
+      &opt.verbose, 2 },
+    { FLAG, 'h', "help", 0, "this text", 0, 0 },
+    { FLAG, 'V', "version", 0, "the version", 0, 0 },
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+
+/* Ends the program with one line about bad usage. */
+PRINTF(1, 2) static _Noreturn void misuse(const char *format, ...)
+{
+    char text[4096];
+
+    FORMAT(text, format);
+    fprintf(stderr, "mitmproxy: %s%s (mitmproxy --help lists the options)\n",
+            text, opt.unquoted);
+    exit(2);
+}
+
+/* Options of the Python mitmproxy, and what there is here in their place. */
+static const struct { const char *names, *here; } elsewhere[] = {
+    { " s script scripts ", "a filter is a command, --request CMD" },
+    { " B modify-body ", "--response 'sed s/a/b/g' or any other command" },
+    { " H modify-headers ", "--request 'filters/set-header NAME VALUE'" },
+    { " M map-remote ", "--request 'filters/map-remote FROM TO'" },
+    { " map-local ", "--request 'filters/map-local URL DIR'" },
+    { " i intercept ", "--timeout 0 --request filters/trap" },
+    { " set ", "each option has a name of its own" },
+    { " ssl-insecure ", "-k" }, { " confdir certs ", "--ca FILE" },
+    { " upstream-auth ", "-x http://USER:PASS@HOST:PORT" },
+    { " save-stream-file flow-detail ", "-w FILE, filters/save DIR" },
+    { " r rfile n no-server C client-replay S server-replay ",
+      "filters/save DIR, filters/replay FILE" },
+};
+
+/* How many letters of the name, n at p, an option's begins and ends with; 0:
+   too few of either for one to be meant for the other. */
+static size_t name_nearness(const char *p, size_t n, const char *name)
+{
+    size_t len = strlen(name), least = n < len ? n : len, i = 0, j = 0;
+
+    while (i < least && p[i] == name[i])
+        i++;
+    while (i + j < least && p[n - 1 - j] == name[len - 1 - j])
+        j++;
+    return i + j == n || 2 * (i + j) > (n > len ? n : len) ? i + j : 0;
+}
+
+/* There is no option as at p, a letter or a name behind a -: what to say. */
+static _Noreturn void option_missing(const char *p)
+{
+    bool named = *p == '-';
+    size_t n = named ? strcspn(p + 1, "=") : 1, best = 1, near;
+    char name[64], hint[512] = "";
+
+    snprintf(name, sizeof name, " %.*s ", (int)(n < 40 ? n : 40), p + named);
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (strstr(elsewhere[i].names, name) && (named || name[1] != ' '))
+            snprintf(hint, sizeof hint, ": this is not the Python mitmproxy; "
+                     "here: %s", elsewhere[i].here);
+    for (const struct option *o = options; *hint != ':' && named &&
+         o < options + OPTIONS; o++) {
+        near = o->kind != TITLE ? name_nearness(p + 1, n, o->name) : 0;
+        if (near < 2 || near < best)
+            continue;
+        if (near > best)
+            *hint = '\0';
+        best = near;
+        sprintf(hint + strlen(hint), "%s--%s", *hint ? ", " : " - perhaps ",
+                o->name);
+    }
+    misuse("there is no option '-%s'%s", p, *opt.unquoted ? "" : hint);
+}
+
+/* --help. */
+static void print_usage(void)
+{
+    puts("usage: mitmproxy [options] [-- COMMAND [ARG...]]\n"
+         "An intercepting proxy that pipes HTTP through any command; around "
+         "COMMAND, if\nthere is one: for that alone, and until that ends.");
+    for (const struct option *o = options; o < options + OPTIONS; o++) {
+        char left[64], letter[] = { '-', o->letter, ',', '\0' };
+
+        if (o->kind == TITLE) {
+            printf("\n%s\n", o->name);
+            continue;
+        }
+        snprintf(left, sizeof left, "  %3s --%s %s", o->letter ? letter : "",
+                 o->name, o->argument ? o->argument : "");
+        printf("%-32s %s\n", left, o->help);
+    }
+}
+
+/* Adds a filter with the qualifiers collected so far, and forgets them. */
+static void add_filter(const struct option *o, const char *command)
+{
+    struct filter *f = alloc(sizeof *f), **end = &opt.filters;
+    char error[256];
+    int count = 1;
+
+    *f = opt.next;
+    f->request = o->set;
+    f->command = command;
+    if (f->jobs == 0)               /* 4 MiB for a process and its message */
+        f->jobs = f->coprocess ? 1 : memory_size() >= 256 << 20 ? 64
+                  : 2 + (int)(memory_size() >> 22);
+    if (command[strspn(command, " \t\n")] == '\0')
+        misuse("--%s needs a command", o->name);
+    f->argv = split_command(command);
+    if (f->match_text != NULL &&
+        (f->match = match_compile(f->match_text, error)) == NULL)
+        misuse("--match '%s': %s", f->match_text, error);
+    if (match_is_void(f->match, f->request))
+        say(0, "--match '%s' stands before --%s, and matches no %s",
+            f->match_text, o->name, o->name);
+    for (; *end != NULL; end = &(*end)->next)
+        if ((*end)->request == f->request) {
+            if ((*end)->raw != f->raw)
+                misuse("the %s filters must be all --raw or none: one sees "
+                       "the wire, the other the message", o->name);
+            if (++count > MAX_CHAIN)
+                misuse("at most %d filters a direction; join some with |",
+                       MAX_CHAIN);
+        }
+    *end = f;
+    opt.next = (struct filter){ .timeout = 30 };
+    opt.qualified = false;
+}
+
+/* -x: scheme://[user:password@]host:port, as curl takes it. */
+static void add_proxy(const struct option *o, const char *text)
+{
+    static const char *const schemes[] = { "http://", "socks5h://",
+                                           "socks5://" };
+    struct upstream *x = &opt.proxy;
+    const char *rest = strstr(text, "://") ? strstr(text, "://") + 3 : text;
+    const char *at = strrchr(rest, '@');
+    size_t n, scheme = 0, len;
+
+    while (scheme < 3 && rest > text &&
+           strncasecmp(text, schemes[scheme], strlen(schemes[scheme])) != 0)
+        scheme++;
+    x->socks = scheme > 0;
+    x->local = scheme == 2;
+    if (at != NULL) {
+        x->login = copy_text(rest, (size_t)(at - rest));
+        unescape(x->login);
+        rest = at + 1;
+    }
+    len = strcspn(rest, "/");
+    n = x->login ? strcspn(x->login, ":") : 0;
+    if (scheme > 2 || strlen(rest + len) > 1 ||
+        !parse_authority(rest, len, 1080, &x->at) ||
+        (x->socks && x->login && (n > 255 || strlen(x->login) - n > 256)))
+        misuse("--%s takes http://, socks5:// or socks5h:// and "
+               "[user:password@]host:port", o->name);
+}
+
+/* --connect-to: host1:port1:host2:port2, of which each may be empty. */
+static void add_detour(const struct option *o, const char *text)
+{
+    struct detour *d = alloc(sizeof *d), **end = &opt.detours;
+    struct target *side[] = { &d->from, &d->to };
+    const char *p = text;
+    bool good = true;
+
+    for (int i = 0; good && i < 2; i++) {
+        size_t host = *p == '[' ? strcspn(p, "]") + 1 : strcspn(p, ":"), n;
+
+        good = strlen(p) > host && p[host] == ':' &&
+               (host == 0 || parse_authority(p, host, 1, side[i]));
+        if (!good)
+            break;
+        p += host + 1;
+        n = strspn(p, "0123456789");
+        side[i]->port = (unsigned)atoi(p);
+        good = n < 6 && side[i]->port < 65536 && p[n] == (i ? '\0' : ':');
+        p += n + 1;
+    }
+    if (!good)
+        misuse("--%s takes host1:port1:host2:port2, not '%s'", o->name, text);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = d;
+}
+
+/* --ca-for: an address, or a host name, with all that are below it. */
+static void add_name(const struct option *o, const char *text)
+{
+    struct name_list *a = alloc(sizeof *a);
+    struct target t;
+
+    text += *text == '.';
+    if (strchr(text, ':') == NULL &&
+        !(parse_authority(text, strlen(text), 1, &t) &&
+          strlen(t.host) == strlen(text)))
+        misuse("--%s takes a name or an address, not '%s'", o->name, text);
+    *a = (struct name_list){ opt.ca_for, text };
+    opt.ca_for = a;
+}
+
+/* --only-hosts, --ignore-hosts, --tcp-hosts: once each. */
+static void add_regex(const struct option *o, const char *text)
+{
+    regex_t **value = o->value;
+    char why[128];
+    int r;
+
+    if (*value != NULL)
+        misuse("--%s is there twice: join the expressions with |", o->name);
+    if (*text == '\0')
+        misuse("--%s '' would match every host: that is .", o->name);
+    if (*text == '*' || *text == '?')
+        misuse("--%s '%s': a shell's pattern is no regular expression: "
+               "*.example is \\.example:", o->name, text);
+    *value = alloc(sizeof **value);
+    r = regcomp(*value, text, REG_EXTENDED | REG_ICASE | REG_NOSUB);
+    if (r != 0) {
+        regerror(r, *value, why, sizeof why);
+        misuse("--%s '%s': %s", o->name, text, why);
+    }
+}
+
+/* Does what option o asks, with its argument (NULL for those without). */
+static void option_apply(const struct option *o, const char *text)
+{
+    static void (*const adds[])(const struct option *, const char *) = {
+        [FILTER] = add_filter, [REGEX] = add_regex, [PROXY] = add_proxy,
+        [DETOUR] = add_detour, [NAME] = add_name
+    };
+    static const char *const on_errors[] = { "fail", "pass", "close" };
+    const char *value = o->value, *first = (char *)&opt.next;
+    long n, least = o->kind == NUMBER;
+
+    opt.qualified |= value >= first && value < first + sizeof opt.next;
+    if ((o->kind == NUMBER || o->kind == PORT) &&
+        (!parse_number(text, o->set, &n) || n < least))
+        misuse("--%s takes a number from %ld to %ld, not '%s'", o->name, least,
+               o->set, text);
+    if (o->kind >= FILTER)
+        adds[o->kind](o, text);
+    else if (o->kind == NUMBER)
+        *(int *)o->value = (int)n;
+    else if (o->kind == TEXT || o->kind == PORT)
+        *(const char **)o->value = text;
+    else if (o->kind == COUNT)
+        *(int *)o->value += (int)o->set;
+    else if (o->kind == SECONDS) {
+        if (!parse_seconds(text, o->value))
+            misuse("--%s takes seconds, not '%s'", o->name, text);
+    } else if (o->kind == CHOICE) {
+        for (n = FAIL; n <= CLOSE && strcmp(text, on_errors[n]) != 0; n++)
+            ;
+        if (n > CLOSE)
+            misuse("--%s is fail, pass or close, not '%s'", o->name, text);
+        opt.next.on_error = (enum on_error)n;
+    } else if (o->value != NULL)
+        *(bool *)o->value = true;
+    else {
+        if (o->letter == 'h')
+            print_usage();
+        else
+            puts("mitmproxy.c " VERSION);
+        exit(0);
+    }
+}
+
+/* The option whose letter, or - and name, *p is moved past; NULL: none. */
+static const struct option *option_find(const char **p)
+{
+    bool named = **p == '-';
+    const char *name = *p + 1;
+    size_t n = named ? strcspn(name, "=") : 0;
+
+    for (const struct option *o = options; o < options + OPTIONS; o++)
+        if (o->kind != TITLE &&
+            (named ? strlen(o->name) == n && strncmp(o->name, name, n) == 0
+                   : o->letter == **p)) {
+            *p = name + n;
+            return o;
+        }
+    return NULL;
+}
+
+/* The path of --listen-host unix:PATH; NULL: it has an address. */
+static const char *unix_path(void)
+{
+    return strncmp(opt.host, "unix:", 5) == 0 ? opt.host + 5 : NULL;
+}
+
+/* Checks what the options say together, and takes --mode apart. */
+static void options_check(void)
+{
+    if (opt.qualified)
+        misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
+               "stand before the filter they belong to");
+    if (strncmp(opt.mode, "reverse:", 8) == 0) {
+        const char *rest;
+        size_t n;
+
+        if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
+                            &rest, &n) || n > 1 || strchr(opt.mode, '@'))
+            misuse("--mode reverse: takes http://host:port or https://..., "
+                   "not '%s'", opt.mode + 8);
+    } else if (strcmp(opt.mode, "transparent") == 0)
+        opt.transparent = true;
+    else if (strcmp(opt.mode, "regular") != 0)
+        misuse("--mode is regular (SOCKS, too), transparent (on Linux) or "
+               "reverse:URL, not '%s'%s", opt.mode, strncmp(opt.mode,
+               "upstream:", 9) ? "" : ": here that is -x URL");
+    if (opt.proxyauth != NULL && strcmp(opt.mode, "regular") != 0)
+        misuse("only --mode regular has clients that --proxyauth can ask");
+    if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
+        misuse("--proxyauth takes USER:PASS");
+    if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
+        misuse("a COMMAND is told of its proxy: --mode %s does not go with "
+               "that", opt.mode);
+    if (opt.command != NULL &&
+        (is_stdout(opt.log_json) || is_stdout(opt.capture)))
+        misuse("standard output is COMMAND's: --log-json and -w take a file, "
+               "or /dev/stderr");
+    if (opt.log_json != NULL && opt.capture != NULL &&
+        (strcmp(opt.log_json, opt.capture) == 0 ||
+         (is_stdout(opt.log_json) && is_stdout(opt.capture))))
+        misuse("--log-json and -w cannot both be %s", is_stdout(opt.capture) ?
+               "standard output" : opt.capture);
+    if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
+        misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
+               "be told of such a proxy" : "no packet filter leads there");
+    if (opt.port == NULL)
+        opt.port = opt.command ? "0" : "8080";
+    if (opt.key != NULL && opt.cert == NULL)
+        misuse("--key belongs to a certificate: --cert FILE");
+}
+
+/* Reads the command line into opt: -x V, -xV, -xy, --long V, --long=V, up to
+   -- or the first word that is none of these: there COMMAND begins. */
+static void options_parse(char **argv)
+{
+    const struct option *last = NULL; /* a filter or match just before */
+
+    while (*++argv != NULL) {
+        const char *word = *argv, *p = word + 1, *text = NULL;
+        const struct option *o;
+        bool dashes = strcmp(word, "--") == 0;
+
+        if (!dashes)
+            *opt.unquoted = '\0';
+        if (last != NULL && !dashes && word[last->kind == FILTER] != '-')
+            snprintf(opt.unquoted, sizeof opt.unquoted, "; %s of several words "
+                     "is to be quoted: --%s '%.80s %.80s'",
+                     last->kind == FILTER ? "a filter" : "an expression",
+                     last->name, argv[-1], word);
+        last = NULL;
+        if (dashes && argv[1] == NULL)
+            misuse("behind -- there is no COMMAND");
+        if (dashes || word[0] != '-') {
+            opt.command = argv + dashes;
+            break;
+        }
+        if (word[1] == '\0')
+            misuse("'-' is not an option");
+        do {                        /* -qk is -q -k */
+            if ((o = option_find(&p)) == NULL)
+                option_missing(p);
+            if (o->argument == NULL && *p == '=')
+                misuse("--%s takes no argument", o->name);
+            if (o->argument != NULL)
+                text = word[1] == '-' && *p == '=' ? p + 1 :
+                       *p != '\0' ? p : *++argv;
+            if (o->argument != NULL && text == NULL)
+                misuse("--%s needs its %s", o->name, o->argument);
+            option_apply(o, text);
+        } while (o->argument == NULL && *p != '\0');
+        last = text == *argv && strchr(text, ' ') == NULL &&
+               (o->kind == FILTER || o->value == &opt.next.match_text)
+               ? o : NULL;
+    }
+    options_check();
+}
+
+/* ==== 18 filters =========================================================
    The filters of one message run all at once, as in a shell's pipeline; a
    buffer lies before, between and behind them. Limit: --jobs at a time. */
 
@@ -6647,7 +6638,7 @@ static void chain_start(void *it)
             run_start(r);
 }
 
-/* ==== 19 targets ========================================================
+/* ==== 19 targets =========================================================
    Every way in ends in a target: a proxy client's request, its CONNECT, SOCKS,
    what the kernel or a ClientHello tells. server_want() is the one way from
    there to a server. Limit: one server at a time for a flow. */
@@ -6999,7 +6990,7 @@ static const struct alpn *server_alpn(const struct flow *f)
                                                        : &f->hello.alpn;
 }
 
-/* ==== 20 exchanges ======================================================
+/* ==== 20 exchanges =======================================================
    A request and its answer: how they came out, what is told of them, and how a
    flow is ended, with a page or without. Limit: one exchange at a time; a
    client that sends the next one early is not read on. */
@@ -7240,7 +7231,7 @@ PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
     return flow_refuse(f, status, why, "");
 }
 
-/* ==== 21 SOCKS ==========================================================
+/* ==== 21 SOCKS ===========================================================
    Versions 4, 4a and 5 (RFC 1928, 1929), as the server of our client and as
    the client of a proxy on the way. Limit: CONNECT alone. */
 
@@ -7261,7 +7252,7 @@ static bool socks_name(const char *p, size_t n, struct target *t)
 }
 
 /* Reads a request of SOCKS4, or of 4a (address 0.0.0.x: a name follows), off
-   the n bytes at p. Contract as in 15. */
+   the n bytes at p. Contract as in 14. */
 static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
 {
     const unsigned char *user = p + 8, *name, *end;
@@ -7371,7 +7362,7 @@ static void socks_log_in(struct server *s, const char *login)
 }
 
 /* Reads what -x's SOCKS proxy says, off the n bytes at p, and answers. Contract
-   as in 15; -1: the proxy refuses, which is noted. */
+   as in 14; -1: the proxy refuses, which is noted. */
 static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
 {
     static const char *const words[] = {
@@ -7508,7 +7499,7 @@ static bool socks_answer(struct flow *f)
     return flow_close(f);
 }
 
-/* ==== 22 servers ========================================================
+/* ==== 22 servers =========================================================
    How a flow reaches its server, or comes to know why it cannot: a name is
    looked up, a hop connected to, a proxy asked, a handshake made: each is a
    state that others look at. Limit: addresses are tried one by one. */
@@ -7921,7 +7912,7 @@ static bool server_step(struct flow *f)
     return true;
 }
 
-/* ==== 23 messages =======================================================
+/* ==== 23 messages ========================================================
    One message in one direction: a reader finds its head and its body, filters
    get that, and a writer mends what they print; without filters the reader
    gives all to the writer's end as it is. All this is the same for requests
@@ -9239,7 +9230,7 @@ static bool read_stream(struct reader *r)
     return !wait && reader_body(r);
 }
 
-/* ==== 24 WebSocket ======================================================
+/* ==== 24 WebSocket =======================================================
    Messages are read from their frames (RFC 6455), and go through filters one
    after the other in each direction, while the next ones wait in the buffer. A
    direction that no filter wants is read, too: a CLOSE of ours must not come in
@@ -9531,7 +9522,7 @@ static bool flow_relay(struct flow *f)
     return moved;
 }
 
-/* ==== 25 flows ==========================================================
+/* ==== 25 flows ===========================================================
    What a client's connection goes through before messages pass: the first
    bytes of a tunnel, the two handshakes of an intercepted one. How long it may
    wait, and for what; birth and end. Limit: a flow ends with its one client. */
@@ -10238,7 +10229,7 @@ static void flow_free(struct flow *f)
     free(f);
 }
 
-/* ==== 26 loop ===========================================================
+/* ==== 26 loop ============================================================
    Arm, select(), accept, read, let each flow go as far as it can, start what
    waits, settle: once around is a turn. Interest and the nearest deadline are
    computed afresh in each. Limit: most turns look at flows awake alone. */
@@ -10928,7 +10919,7 @@ static void end_children(void)
         }
 }
 
-/* ==== 27 main ===========================================================
+/* ==== 27 main ============================================================
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
 
@@ -11134,7 +11125,7 @@ static _Noreturn void command_exec(int go)
     execvp(*opt.command, opt.command);
     n = errno;
     fprintf(stderr, "mitmproxy: cannot run '%s': %s%s\n", *opt.command,
-            strerror((int)n), unquoted);
+            strerror((int)n), opt.unquoted);
     _exit(n == ENOENT ? 127 : 126);
 }
 
@@ -11464,7 +11455,7 @@ static void port_open(void)
         say(0, "whoever reaches this port can use this proxy");
 }
 
-/* The program, or one of its helpers (section 14). */
+/* The program, or one of its helpers (section 13). */
 int main(int argc, char **argv)
 {
     int fd;
