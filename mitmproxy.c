@@ -7957,6 +7957,9 @@ static void tell_unseen(const struct flow *f, bool requests, bool responses,
 static bool flow_stream(struct flow *f, bool filtered, const char *why)
 {
     bool busy = chain_is_busy(f->asks.chain);
+    bool frames = f->answers.head.status == 101 &&
+                  f->answers.head.websocket && (messages_wanted(f, true) ||
+                                                messages_wanted(f, false));
 
     if (busy && f->asks.body.done)
         return false;
@@ -7987,7 +7990,8 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
         chain_new(&f->asks);
         chain_new(&f->answers);
     }
-    tell_unseen(f, true, true, filtered, "is relayed as a stream", why);
+    if (!frames)                    /* else frames_begin() tells */
+        tell_unseen(f, true, true, filtered, "is relayed as a stream", why);
     return true;
 }
 
@@ -8413,7 +8417,7 @@ static void mend_begin(struct writer *w)
         return;
     } else {
         w->last = true;
-        framing = h->chunked ? SET_NONE : STAYS;
+        framing = h->chunked || (bare && was == CHUNKED) ? SET_NONE : STAYS;
     }
     writer_put_head(w, chain_out(w->chain), h, framing, 0);
     buf_eat(chain_out(w->chain), h->len);
@@ -8773,8 +8777,8 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
         t.port = ex->to.port;
         t.tls &= ex->to.tls;
         put_origin(url, &t, ex->host);
-        buf_puts(url, n > 0 && (*rest == '/' || *rest == '*') ? "" : "/");
     }
+    buf_puts(url, n > 0 && (*rest == '/' || *rest == '*') ? "" : "/");
     buf_put(url, rest, n);
     ex->url = buf_text(url);
 }
@@ -10134,16 +10138,17 @@ static void flow_expire(struct flow *f, enum wait w)
         server_fail(f, "%s:%u: no success in %g seconds of waiting for %s",
                     t->host, t->port, seconds, what);
         return;
+    case WAIT_UNCLEAR: case WAIT_BODY: case WAIT_STREAM: case WAIT_TAKE:
+        if (f->down.sent || f->stream) {
+            tell(f, 0, EV_CLOSE, "%s: cut off", waited);
+            flow_cut(f);
+            return;
+        }
+        /* fall through */
     case WAIT_HEAD:
     case WAIT_ANSWER:
-        flow_fail(f, w == WAIT_HEAD ? 408 : 504, "%s", waited);
-        return;
-    case WAIT_UNCLEAR:
-    case WAIT_BODY:
-    case WAIT_STREAM:
-    case WAIT_TAKE:
-        tell(f, 0, EV_CLOSE, "%s: cut off", waited);
-        flow_cut(f);
+        flow_fail(f, w != WAIT_ANSWER && !f->asks.body.done &&
+                  reader_has_room(&f->asks) ? 408 : 504, "%s", waited);
         return;
     default:
         if (f->state == FLOW_FIRST && f->server.state == SERVER_FAILED)

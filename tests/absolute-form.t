@@ -26,7 +26,9 @@ def _():
 
 @test('a target without a path becomes / or, of OPTIONS, *')
 def _():
-    with Origin(answer(reply(b'x'))) as origin, Proxy() as proxy:
+    with Origin(answer(reply(b'x'))) as origin, Proxy(
+            '--match', '~u ^http://localhost:[0-9]+/', '--request',
+            'echo "$MITM_URL" >&2; cat') as proxy:
         client = proxy.connect()
         for method, path, form in (
                 ('GET', '', '/'), ('GET', '?q', '/?q'), ('OPTIONS', '', '*'),
@@ -35,6 +37,9 @@ def _():
             client.read_message(method == 'HEAD')
             equal(origin.rx.split(b'\r\n\r\n')[-2], get(
                 form, method=method)[:-4], 'at the server')
+        equal(re.findall(r'(?m)^http://.*', proxy.log()),
+              [origin.url('/' + end) for end in ('', '?q', '', '', '#x')],
+              'what filters are told')
 
 
 @test('one connection asks many servers in turn, many times')

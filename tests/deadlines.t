@@ -158,8 +158,38 @@ for filters in ((), ('--request', 'cat')):
             client.send(get(origin.url(), 'Content-Length: 10',
                             method='PUT') + b'half')
             with meanwhile(proxy, client):
-                equal(client.read_all(), b'', 'what it gets')
-            proxy.wait_log('waited 300 seconds for more of a message')
+                message = client.read_message()
+                equal(message.status, 408, 'the status')
+                like(message.body, b'300 seconds for more of a message', 'why')
+            proxy.wait_log('page: waited 300 seconds for more of a message')
+
+
+@test('an upload that its server does not take: 504')
+def _():
+    with Origin() as origin, quick(0.004) as proxy:
+        client = proxy.connect()
+        client.send(get(origin.url(), 'Content-Length: 99999999',
+                        method='PUT'))
+        sent = thread(client.pour, bytes(1 << 20), 90)
+        equal(client.read_message().status, 504, 'the status')
+        client.close()
+        sent.result(DEADLINE)
+
+
+@test('an answer that stops while a filter has all of it: 504')
+def _():
+    with Origin() as origin, quick(0.004, '--response', 'cat') as proxy:
+        client = proxy.tunnel(origin)
+        client.send(get('/'))
+        server = origin.next()
+        server.read_head()
+        server.send(reply(b'a page')[:-3])
+        wait_for(proxy.children, 'its filter')
+        client.shutdown_write()         # or it could take two hours
+        message = client.read_message()
+        equal(message.status, 504, 'the status')
+        like(message.body, b'300 seconds for more of a message', 'why')
+        equal(client.read_all(), b'', 'more')
 
 
 EVENTS = b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n'

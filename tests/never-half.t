@@ -124,6 +124,18 @@ def _():
         unlike(got.head, b'(?i)chunked', 'its head')
 
 
+@test('no keep-alive for an HTTP/1.0 client where a filter takes the chunks away')
+def _():
+    page = chunked(b'hello', fields=('Connection: keep-alive',
+                                     'Keep-Alive: timeout=5'))
+    with Origin(answer(page)) as origin, Proxy(
+            '--response', 'sed /^Transfer-Encoding/d') as proxy:
+        got = proxy.fetch(origin, b'GET / HTTP/1.0\r\n'
+                          b'Connection: keep-alive\r\n\r\n')
+        equal((got.end, got.body), ('eof', b'hello'), 'the message')
+        equal(got.fields, [(b'Connection', b'close')], 'its head')
+
+
 @test('an HTTP/1.0 request gets a length, whatever the filter printed')
 def _():
     with Origin(answer(reply(b'x'))) as origin, Proxy(

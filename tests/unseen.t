@@ -44,6 +44,15 @@ def _():
         client.read_all()
         told(proxy, '#1 is relayed as a stream, which no filter sees: the '
              'protocol was switched to WebSocket .~w in --match is for its')
+    for args in (), SED:                # the latter of which has no ~w
+        with Origin(lambda c: c.send(switch + b'x' * len(c.read_head()))) \
+                as origin, Proxy('-v', *args, '--match', '~w',
+                                 *SED) as proxy:
+            client = proxy.tunnel(origin)
+            client.send(ASK)
+            client.read_all()
+            proxy.wait_log('#1 is WebSocket: its messages go through filters')
+            unlike(proxy.log(), 'is relayed as a stream', 'the log')
 
 
 @test('--ignore-hosts, in a tunnel: with TLS, and without')
