@@ -724,6 +724,17 @@ static double stop_since;           /* the first of them */
         va_end(args); \
     } while (0)
 
+/* A text of a format, up to 2 KiB of it; it stays for 8 calls. */
+PRINTF(1, 2) static const char *text_of(const char *format, ...)
+{
+    static char texts[8][2048];
+    static unsigned next;
+    char (*text)[sizeof *texts] = &texts[next++ % 8];
+
+    FORMAT(*text, format);
+    return *text;
+}
+
 /* Ends the program with one line. For start-up, before there are flows. */
 PRINTF(1, 2) static _Noreturn void die(const char *format, ...)
 {
@@ -1312,18 +1323,13 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
 
 #define MORE "\v"
 
-/* A number's name in a list " 1 one 2 two ", or ""; it stays for 4 calls. */
+/* A number's name in a list " 1 one 2 two ", or "", as from text_of(). */
 static const char *name_of(const char *names, unsigned number)
 {
-    static char text[4][64];
-    static int next;
-    char *t = text[next++ % 4], key[16];
+    const char *key = text_of(" %u ", number), *at = strstr(names, key);
 
-    sprintf(key, " %u ", number);
-    names = strstr(names, key);
-    snprintf(t, sizeof *text, "%.*s", names ? (int)strcspn(
-             names + strlen(key), " ") : 0, names ? names + strlen(key) : "");
-    return t;
+    at = at ? at + strlen(key) : "";
+    return text_of("%.*s", (int)strcspn(at, " "), at);
 }
 
 /* What is known of an exchange, for a filter's environment and for events:
@@ -1385,16 +1391,6 @@ static void json_put(struct json *j, const char *key, bool number,
         j->text[j->n++] = '"';
 }
 
-/* Appends a number, in this format. */
-PRINTF(3, 4) static void json_number(struct json *j, const char *key,
-                                     const char *format, ...)
-{
-    char text[64];
-
-    FORMAT(text, format);
-    json_put(j, key, true, text);
-}
-
 /* Begins the line of an event of f's. status is that of an answer, or 0. */
 static void event_begin(struct json *j, const struct flow *f, const char *what,
                         int status)
@@ -1409,8 +1405,8 @@ static void event_begin(struct json *j, const struct flow *f, const char *what,
     j->n = 0;
     json_put(j, "time", false, text);
     json_put(j, "event", false, what);
-    json_number(j, "flow", "%lu", f->number);
-    json_number(j, "ms", "%.3f", (clock_now() - f->born) * 1000);
+    json_put(j, "flow", true, text_of("%lu", f->number));
+    json_put(j, "ms", true, text_of("%.3f", (clock_now() - f->born) * 1000));
     facts_collect(&k, f, "", status, NULL);
     for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
         const char *name = k.pairs[i][0], *value = k.pairs[i][1];
@@ -1441,7 +1437,7 @@ static bool is_told(int level)
 PRINTF(4, 5) static void tell(const struct flow *f, int level, const char *what,
                               const char *format, ...)
 {
-    char text[2048], id[32] = "", at[32] = "", *more;
+    char text[2048], *more;
     struct json j;
 
     if (!is_told(level))
@@ -1456,11 +1452,9 @@ PRINTF(4, 5) static void tell(const struct flow *f, int level, const char *what,
     }
     if (more != NULL && opt.verbose > 1 && more[1] != '\0')
         *more = ' ';
-    if (f->ex.id != 0)
-        sprintf(id, " #%lu", f->ex.id);
-    if (opt.verbose > 1)
-        sprintf(at, " +%.3f", clock_now() - f->born);
-    say(level, "c%lu%s%s %s", f->number, id, at, text);
+    say(level, "c%lu%s%s %s", f->number, f->ex.id ? text_of(" #%lu", f->ex.id)
+        : "", opt.verbose > 1 ? text_of(" +%.3f", clock_now() - f->born) : "",
+        text);
 }
 
 /* Writes the n bytes at p to line, which has room for 4n + 2, as Python's
@@ -1540,16 +1534,16 @@ static struct sockaddr_storage address_of(int fd, bool peer)
     return a;
 }
 
-/* Writes an address as 1.2.3.4:port or [::1]:port; a Unix socket's "unix:". */
-static void print_address(char *text, size_t size,
-                          const struct sockaddr_storage *a)
+/* An address as 1.2.3.4:port or [::1]:port, a Unix socket's as "unix:"; as from
+   text_of(). */
+static const char *address_text(const struct sockaddr_storage *a)
 {
     char host[64] = "unix", port[8] = "";
 
     if (a->ss_family == AF_INET || a->ss_family == AF_INET6)
         getnameinfo((const struct sockaddr *)a, sizeof *a, host, sizeof host,
                     port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    return text_of(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
 /* An address's port, and *ip its 4 or 16 bytes, of which *n is the number. */
@@ -6179,7 +6173,6 @@ static void copro_end(struct child *p, const char *why)
 {
     struct filter *f = p->filter;
     struct run *r = p->run;
-    char when[32] = "";
     int unread = 0;
 
     ioctl(p->in, FIONREAD, &unread);
@@ -6194,10 +6187,8 @@ static void copro_end(struct child *p, const char *why)
     if (f->pause > waits[WAIT_PAUSE].seconds)
         f->pause = waits[WAIT_PAUSE].seconds;
     f->not_before = now + f->pause * SECOND;
-    if (f->pause > 0)
-        snprintf(when, sizeof when, " in %g s", f->pause);
     say(f->helper ? 1 : 0, "the coprocess %s is to be started anew%s: %s",
-        f->command, when, why);
+        f->command, f->pause > 0 ? text_of(" in %g s", f->pause) : "", why);
     group_kill(p, SIGKILL);
     child_free(p);
 }
@@ -6656,6 +6647,12 @@ static struct sockaddr_storage original_address(int fd)
     return a;
 }
 
+/* A target as a text, host:port, as from text_of(). */
+static const char *place(const struct target *t)
+{
+    return text_of("%s:%u", t->host, t->port);
+}
+
 /* The target that this address and port are. */
 static struct target address_target(struct sockaddr_storage a)
 {
@@ -6712,8 +6709,8 @@ static bool direct_target(const struct flow *f, const char *p,
         name_is_us(t->host))
         return false;
     t->port = t->port == address_parts(&here, &ip, &n) ? 80 : t->port;
-    tell(f, 1, EV_OPEN, "%s takes this for %s:%u" MORE "as its Host field "
-         "says", f->peer, t->host, t->port);
+    tell(f, 1, EV_OPEN, "%s takes this for %s" MORE "as its Host field says",
+         f->peer, place(t));
     return true;
 }
 
@@ -6832,19 +6829,10 @@ static struct target server_goal(const struct target *t)
    two parsers could read in two ways is refused. Limit: of what --ignore-hosts
    and --tcp-hosts name, no Host is seen, and only the first ClientHello. */
 
-/* Whether host:port matches. */
-static bool place_matches(const regex_t *r, const char *host, unsigned port)
-{
-    char text[MAX_HOST + 8];
-
-    snprintf(text, sizeof text, "%s:%u", host, port);
-    return matches(r, text);
-}
-
 /* Whether --only-hosts, where it is given, allows host:port. */
 static bool fence_allows(const char *host, unsigned port)
 {
-    return opt.only == NULL || place_matches(opt.only, host, port);
+    return opt.only == NULL || matches(opt.only, text_of("%s:%u", host, port));
 }
 
 /* Whether a name that the client gives agrees with t, to which it goes: it is
@@ -6946,7 +6934,7 @@ static void server_want(struct flow *f, const struct target *t)
              ? s->goal : opt.proxy.at;
     if (!fence_allows(t->host, t->port)) {
         s->status = 403;
-        server_fail(f, "%s:%u is not among --only-hosts", t->host, t->port);
+        server_fail(f, "%s is not among --only-hosts", place(t));
     } else if (is_mitm_it(t->host)) /* to be answered by request_begin() */
         server_fail(f, "mitm.it is this proxy itself");
     else
@@ -6976,8 +6964,8 @@ static bool host_matches(const regex_t *r, const struct flow *f)
     const char *host = f->home.host, *sni = f->hello.sni;
 
     return r != NULL && *host != '\0' &&
-           (place_matches(r, host, f->home.port) ||
-            (*sni != '\0' && place_matches(r, sni, f->home.port)));
+           (matches(r, place(&f->home)) ||
+            (*sni != '\0' && matches(r, text_of("%s:%u", sni, f->home.port))));
 }
 
 /* The ALPN names (RFC 7301) to be offered to the server: http/1.1 alone, if the
@@ -7082,9 +7070,9 @@ static void exchange_tell(struct flow *f)
     }
     if (events->fd >= 0) {
         event_begin(&j, f, EV_RESPONSE, status);
-        json_number(&j, "bytes", "%" PRIu64, bytes);
-        json_number(&j, "came", "%" PRIu64, came);
-        json_number(&j, "took", "%.0f", ms);
+        json_put(&j, "bytes", true, text_of("%" PRIu64, bytes));
+        json_put(&j, "came", true, text_of("%" PRIu64, came));
+        json_put(&j, "took", true, text_of("%.0f", ms));
         event_end(&j, word);
     }
     if (opt.quiet)
@@ -7375,9 +7363,8 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
     if (n < 2)
         return 0;
     if (p[0] != 5 && s->step != LOGGED_IN) /* RFC 1929: 1, but some have 5 */
-        return server_fail(f, "the proxy %s:%u speaks no SOCKS5 (an HTTP "
-                           "proxy's address begins with http://)", s->hop.host,
-                           s->hop.port);
+        return server_fail(f, "the proxy %s speaks no SOCKS5 (an HTTP proxy's "
+                           "address begins with http://)", place(&s->hop));
     if (s->step == GREETED && p[1] == 2 && opt.proxy.login != NULL) {
         socks_log_in(s, opt.proxy.login);
         return 2;
@@ -7387,8 +7374,8 @@ static int socks_converse(struct flow *f, const unsigned char *p, size_t n)
         return 2;
     }
     if (s->step < ASKED || p[1] != 0)
-        return server_fail(f, "the SOCKS proxy %s:%u refuses %s:%u: %s",
-                           s->hop.host, s->hop.port, s->goal.host, s->goal.port,
+        return server_fail(f, "the SOCKS proxy %s refuses %s: %s",
+                           place(&s->hop), place(&s->goal),
                            s->step < ASKED ? "it wants another user or password"
                            : p[1] <= 6 ? words[p[1] - 1] : "it cannot do that");
     len = n < 5 ? 5 : 6 + (p[3] == 1 ? 4 : p[3] == 4 ? 16 : 1u + p[4]);
@@ -7470,9 +7457,8 @@ static bool socks_ask(struct flow *f)
         return flow_close(f);
     }
     buf_eat(in, (size_t)n);
-    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s:%u" MORE "and is answered "
-         "when the server has been reached, or not", f->peer, f->socks,
-         t.host, t.port);
+    tell(f, 1, EV_OPEN, "%s asks by SOCKS%d for %s" MORE "and is answered when "
+         "the server has been reached, or not", f->peer, f->socks, place(&t));
     f->tunnel = true;
     f->home = t;
     server_want(f, &t);
@@ -7510,14 +7496,12 @@ static void server_tls(struct flow *f)
     struct server *s = &f->server;
     const char *name = server_name(f);
     const struct alpn *alpn = server_alpn(f);
-    char key[3 * MAX_HOST + 300];
     struct known *old = s->known;
 
     s->target.tls = true;
-    snprintf(key, sizeof key, "%s:%u/%s/%s/%d/%.*s", s->target.host,
-             s->target.port, name, flow_name(f), f->hello.rsa, /* the leaf's */
-             alpn->len, (const char *)alpn->names);
-    s->known = known_get(key);
+    s->known = known_get(text_of("%s/%s/%s/%d/%.*s", place(&s->target), name,
+                                 flow_name(f), f->hello.rsa, /* the leaf's */
+                                 alpn->len, (const char *)alpn->names));
     known_drop(old);
     if (!tls_start(&s->end, alpn, NULL, s->known) ||
         mbedtls_ssl_set_hostname(s->end.ssl,
@@ -7555,8 +7539,8 @@ static int connect_converse(struct flow *f, const char *p, size_t n)
         s->step = TUNNEL_OPEN;
     else if (len < 0 || (len > 0 && h.status / 100 != 1)) {
         next_line(p, n, &line);
-        return server_fail(f, "the proxy %s:%u refuses %s:%u: %.*s",
-                           s->hop.host, s->hop.port, s->goal.host, s->goal.port,
+        return server_fail(f, "the proxy %s refuses %s: %.*s",
+                           place(&s->hop), place(&s->goal),
                            len < 0 || line > 100 ? 100 : (int)line,
                            len < 0 ? "it speaks no HTTP" : p);
     }
@@ -7576,9 +7560,8 @@ static bool server_proxy(struct flow *f)
         ? socks_converse(f, buf_at(in), in->len)
         : connect_converse(f, (char *)buf_at(in), in->len);
     if (n == 0 && (s->end.ended || in->len > MAX_HEAD)) {
-        server_fail(f, "the proxy %s:%u has %s", s->hop.host, s->hop.port,
-                    s->end.ended ? "ended the connection"
-                                : "a head without end");
+        server_fail(f, "the proxy %s has %s", place(&s->hop), s->end.ended ?
+                    "ended the connection" : "a head without end");
         return true;
     }
     if (n > 0)
@@ -7610,8 +7593,8 @@ static void server_ask_proxy(struct flow *f)
 {
     struct server *s = &f->server;
     struct buf *out = &s->end.out;
-    const char *v6 = strchr(s->goal.host, ':');
-    char host[MAX_HOST + 16];
+    const char *host = text_of(strchr(s->goal.host, ':') ? "[%s]:%u" : "%s:%u",
+                               s->goal.host, s->goal.port);
 
     server_enter(f, SERVER_PROXY);
     s->step = GREETED;
@@ -7620,8 +7603,6 @@ static void server_ask_proxy(struct flow *f)
                 opt.proxy.login ? 4 : 3);
         return;
     }
-    snprintf(host, sizeof host, v6 ? "[%s]:%u" : "%s:%u", s->goal.host,
-             s->goal.port);
     buf_printf(out, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", host, host);
     if (opt.proxy.login != NULL) {
         buf_puts(out, proxy_credentials());
@@ -7633,20 +7614,16 @@ static void server_ask_proxy(struct flow *f)
 /* connect() has succeeded: -x's proxy is asked, or the server is reached. */
 static void server_connected(struct flow *f)
 {
-    char text[80] = "";
+    const struct server *s = &f->server;
 
     f->server.end.ready = true;
-    setsockopt(f->server.end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
-               sizeof(int));
-    if (opt.verbose > 1)
-        print_address(text, sizeof text, &f->server.addr[f->server.tried - 1]);
-    tell(f, 1, EV_NOTE, "connected to %s:%u" MORE "(%s), for this client "
-         "alone: no other will share that", f->server.hop.host,
-         f->server.hop.port, text);
-    if (opt.proxy.at.port != 0 && !f->server.target.forward) {
-        tell(f, 2, EV_NOTE, "that is a proxy, and is asked by %s for %s:%u",
-             opt.proxy.socks ? "SOCKS5" : "CONNECT", f->server.goal.host,
-             f->server.goal.port);
+    setsockopt(s->end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+    tell(f, 1, EV_NOTE, "connected to %s" MORE "(%s), for this client alone: "
+         "no other will share that", place(&s->hop),
+         opt.verbose > 1 ? address_text(&s->addr[s->tried - 1]) : "");
+    if (opt.proxy.at.port != 0 && !s->target.forward) {
+        tell(f, 2, EV_NOTE, "that is a proxy, and is asked by %s for %s",
+             opt.proxy.socks ? "SOCKS5" : "CONNECT", place(&s->goal));
         server_ask_proxy(f);
     } else
         server_reached(f);
@@ -7658,15 +7635,14 @@ PRINTF(3, 4) static void server_refused(struct server *s, int error,
 {
     size_t n = s->tried > 1 ? strlen(s->failure) : 0;
     bool proxy = opt.proxy.at.port && same_target(&s->hop, &opt.proxy.at);
-    char text[80], why[200];
+    char why[200];
 
     FORMAT(why, format);
     if (n == 0)
-        n = (size_t)sprintf(s->failure, "cannot connect to %s%s:%u", proxy ?
-                            "the proxy " : "", s->hop.host, s->hop.port);
-    print_address(text, sizeof text, &s->addr[s->tried - 1]);
-    snprintf(s->failure + n, sizeof s->failure - n, "%s (%s): %s",
-             s->tried > 1 ? "," : "", text, why);
+        n = (size_t)sprintf(s->failure, "cannot connect to %s%s", proxy ?
+                            "the proxy " : "", place(&s->hop));
+    snprintf(s->failure + n, sizeof s->failure - n, "%s (%s): %s", s->tried > 1
+             ? "," : "", address_text(&s->addr[s->tried - 1]), why);
     s->error = error;
 }
 
@@ -7828,15 +7804,14 @@ static void server_tls_failed(struct flow *f)
         server_enter(f, SERVER_LOOKUP);
     } else if (error == MBEDTLS_ERR_SSL_INVALID_RECORD ||
                error == MBEDTLS_ERR_SSL_UNSUPPORTED_EXTENSION)
-        server_fail(f, "%s:%u does not speak TLS", s->target.host,
-                    s->target.port);
+        server_fail(f, "%s does not speak TLS", place(&s->target));
     else if (error == MBEDTLS_ERR_SSL_CONN_EOF ||
              error == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
-        server_fail(f, "%s:%u closed the connection during the TLS "
-                    "handshake", s->target.host, s->target.port);
+        server_fail(f, "%s closed the connection during the TLS handshake",
+                    place(&s->target));
     else
-        server_fail(f, "TLS with %s:%u failed: %s (%s)", s->target.host,
-                    s->target.port, tls_trouble(&s->end), tls_number(&s->end));
+        server_fail(f, "TLS with %s failed: %s (%s)", place(&s->target),
+                    tls_trouble(&s->end), tls_number(&s->end));
 }
 
 /* Verifies the certificate that the server has shown, unless it is the one of
@@ -8107,14 +8082,14 @@ static bool chain_failed(struct reader *r)
     struct buf *in = &r->from->in;
     const struct filter *g = c->failed->filter;
     enum on_error what = g->on_error;
-    char why[sizeof c->failure + 128], command[128];
+    const char *command = text_of(" (%.100s)", g->command);
+    const char *why = text_of("the %s filter failed: %s%s", g->request ?
+                              "request" : "response", c->failure,
+                              c->to->sent || what != PASS || c->keep ? "" :
+                              " (and the message is too long to pass as it "
+                              "was)");
 
     f->ex.fate = "failed";
-    snprintf(why, sizeof why, "the %s filter failed: %s%s",
-             g->request ? "request" : "response", c->failure,
-             c->to->sent || what != PASS || c->keep ? "" :
-             " (and the message is too long to pass as it was)");
-    snprintf(command, sizeof command, " (%.100s)", g->command);
     if (c->to->sent || what == FAIL || (what == PASS && !c->keep))
         return flow_refuse(f, 502, why, command);
     tell(f, 0, EV_FILTER, "%s%s: %s", why, command,
@@ -8351,12 +8326,10 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
 /* Says how what the filters have printed goes on, framed like this. */
 static void mended_tell(const struct writer *w, int framing, uint64_t length)
 {
-    char number[64];
-
-    sprintf(number, "with Content-Length: %" PRIu64, length);
     tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
          w->chain->from->request && !w->request ? "back, and the server hears "
-         "nothing of the request:" : "on", framing == SET_LENGTH ? number :
+         "nothing of the request:" : "on", framing == SET_LENGTH ?
+         text_of("with Content-Length: %" PRIu64, length) :
          framing == SET_CHUNKED ? "in chunks, each as it comes" :
          framing == SET_NONE ? "and ends with the connection" : "as it is");
 }
@@ -8671,9 +8644,8 @@ static bool write_head(struct writer *w)
 /* Says that a head has come, and how one will know where its body ends. */
 static void message_tell(const struct reader *r)
 {
-    char what[256], length[64];
-    const char *ends[] = {
-        [NO_BODY] = "no body", [BY_LENGTH] = length,
+    static const char *const ends[] = {
+        [NO_BODY] = "no body",
         [CHUNKED] = "a body in chunks, up to one of size 0",
         [UNTIL_CLOSE] = "a body that ends with the connection"
     };
@@ -8681,17 +8653,14 @@ static void message_tell(const struct reader *r)
 
     if (r->request ? !is_told(2) : opt.verbose < 2)
         return;                     /* JSON has a response when it is over */
-    sprintf(length, "a body of %" PRIu64 " bytes (Content-Length)",
-            r->head.length);
-    if (r->request)
-        snprintf(what, sizeof what, "%s %.200s", f->ex.method, f->ex.url);
-    else
-        snprintf(what, sizeof what, "status %d", r->head.status);
-    tell(f, 2, r->request ? EV_REQUEST : EV_NOTE, "%s has come: a head of %zu "
-         "bytes, %s%s", what, r->head.len, r->head.unclear ? "a body of which "
-         "nobody can tell the end" : ends[r->body.framing], r->request &&
-         answer_wanted(f, false) ? "; Accept-Encoding becomes identity, as a "
-         "filter may want text" : "");
+    tell(f, 2, r->request ? EV_REQUEST : EV_NOTE, "%.255s has come: a head of "
+         "%zu bytes, %s%s", r->request ? text_of("%s %.200s", f->ex.method,
+         f->ex.url) : text_of("status %d", r->head.status), r->head.len,
+         r->head.unclear ? "a body of which nobody can tell the end" :
+         r->body.framing != BY_LENGTH ? ends[r->body.framing] :
+         text_of("a body of %" PRIu64 " bytes (Content-Length)",
+         r->head.length), r->request && answer_wanted(f, false) ?
+         "; Accept-Encoding becomes identity, as a filter may want text" : "");
 }
 
 /* Gives the message whose head r has read a chain, if filters match, and the
@@ -8788,11 +8757,11 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 static bool tunnel_begin(struct flow *f)
 {
     if (!fence_allows(f->home.host, f->home.port))
-        return flow_fail(f, 403, "%s:%u is not among --only-hosts",
-                         f->home.host, f->home.port);
-    tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s:%u" MORE "(CONNECT): "
-         "answered 200 before the server is asked, so that failures can be "
-         "told inside TLS", f->peer, f->home.host, f->home.port);
+        return flow_fail(f, 403, "%s is not among --only-hosts",
+                         place(&f->home));
+    tell(f, 1, EV_OPEN, "%s asks for a tunnel to %s" MORE "(CONNECT): answered "
+         "200 before the server is asked, so that failures can be told inside "
+         "TLS", f->peer, place(&f->home));
     buf_eat(&f->client.in, f->asks.head.len);
     buf_puts(&f->client.out,
              "HTTP/1.1 200 Connection established\r\n\r\n");
@@ -8931,8 +8900,8 @@ static bool request_begin(struct reader *r)
     if (opt.only != NULL && fence_allows(f->ex.to.host, f->ex.to.port) &&
         f->server.status == 0 &&
         (why = fence_objection(f, p, &r->head)) != NULL)
-        return flow_fail(f, 421, "the request to %s:%u is refused: %s",
-                         f->ex.to.host, f->ex.to.port, why);
+        return flow_fail(f, 421, "the request to %s is refused: %s",
+                         place(&f->ex.to), why);
     f->spoken = true;
     if (reader_filter(r))
         return true;
@@ -8953,14 +8922,14 @@ static bool response_begin(struct reader *r)
 
     if (r->head.status == 101 && opt.only != NULL &&
         (!f->ex.upgrade || r->head.h2c))
-        return flow_fail(f, 502, "%s:%u switched protocols, although it was "
-                         "not asked to", f->ex.to.host, f->ex.to.port);
+        return flow_fail(f, 502, "%s switched protocols, although it was not "
+                         "asked to", place(&f->ex.to));
     if (switches && !f->tunnel &&
         (opt.proxyauth != NULL || f->client.in.len > 0))
-        return flow_fail(f, 502, "%s:%u would get all that comes on this "
+        return flow_fail(f, 502, "%s would get all that comes on this "
                          "connection, which may be for others: to switch "
                          "protocols takes a tunnel here (curl's -p)",
-                         f->server.target.host, f->server.target.port);
+                         place(&f->server.target));
     if (r->head.status < 200 && !switches) { /* interim: others follow */
         if (r->to->to->out.len >= MAX_BUF)
             return false;
@@ -8987,23 +8956,22 @@ static bool response_begin(struct reader *r)
 static bool reader_left(struct reader *r)
 {
     struct flow *f = r->flow;
+    const char *server = place(&f->server.target);
 
     if (r->request)
         return flow_close(f);
     if (f->server.used) {           /* RFC 9112, 9.3.1: a server may close when
                                        idle, and clients try again */
-        tell(f, 1, EV_CLOSE, "%s:%u closed a connection that had been idle, "
-             "without an answer to this: clients try again",
-             f->server.target.host, f->server.target.port);
+        tell(f, 1, EV_CLOSE, "%s closed a connection that had been idle, "
+             "without an answer to this: clients try again", server);
         return flow_cut(f);
     }
-    if (f->server.end.tls_error != 0)
-        return flow_fail(f, 502, "TLS with %s:%u broke off without an answer: "
-                         "%s (%s)", f->server.target.host,
-                         f->server.target.port, tls_trouble(&f->server.end),
-                         tls_number(&f->server.end));
-    return flow_fail(f, 502, "%s:%u closed the connection without an answer",
-                     f->server.target.host, f->server.target.port);
+    if (r->from->tls_error != 0)
+        return flow_fail(f, 502, "TLS with %s broke off without an answer: %s "
+                         "(%s)", server, tls_trouble(r->from),
+                         tls_number(r->from));
+    return flow_fail(f, 502, "%s closed the connection without an answer",
+                     server);
 }
 
 /* Drops the server's connection, which has had nothing of the next request, and
@@ -9038,10 +9006,9 @@ static bool server_idle(struct flow *f)
     } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
         server_renew(f);
     else if (e->ended && !f->spoken && e->tls_error != 0)
-        server_fail(f, "TLS with %s:%u broke off: %s (%s)",
-                    f->server.target.host, f->server.target.port,
-                    tls_trouble(e), tls_number(e)); /* TLS 1.3 refuses ours
-                                       behind the handshake */
+        server_fail(f, "TLS with %s broke off: %s (%s)", /* TLS 1.3 refuses
+                                       ours behind the handshake */
+                    place(&f->server.target), tls_trouble(e), tls_number(e));
     else if (e->ended && f->asks.state == READ_HEAD && f->client.in.len == 0)
         flow_close(f);
     else
@@ -9226,9 +9193,8 @@ static bool read_stream(struct reader *r)
     if (in->len > 0)
         f->heard = !r->request;
     if (in->len > 0 && reader_has_room(r) && fence_stops(r, &wait)) {
-        tell(f, 0, EV_DENY, "a stream to %s:%u ends: there is HTTP or TLS in "
-             "it, and --only-hosts is to see that", f->home.host,
-             f->home.port);
+        tell(f, 0, EV_DENY, "a stream to %s ends: there is HTTP or TLS in it, "
+             "and --only-hosts is to see that", place(&f->home));
         return flow_cut(f);
     }
     return !wait && reader_body(r);
@@ -9342,8 +9308,8 @@ static void message_event(const struct reader *r, size_t came, size_t bytes,
 
     event_begin(&j, r->flow, EV_MESSAGE, 0);
     json_put(&j, "opcode", false, r->frames.opcode == 1 ? "text" : "binary");
-    json_number(&j, "bytes", "%zu", bytes);
-    json_number(&j, "came", "%zu", came);
+    json_put(&j, "bytes", true, text_of("%zu", bytes));
+    json_put(&j, "came", true, text_of("%zu", came));
     event_end(&j, r->request ? same ? "the client's: unchanged"
                                     : "the client's: changed"
                              : same ? "the server's: unchanged"
@@ -9683,8 +9649,8 @@ static bool hello_strays(struct flow *f, struct target *t)
     f->server.target = *t;
     f->server.target.tls = true;
     f->server.status = 421;
-    server_fail(f, "the ClientHello asks for %s, but the client came for %s:%u",
-                f->hello.sni, t->host, t->port);
+    server_fail(f, "the ClientHello asks for %s, but the client came for %s",
+                f->hello.sni, place(t));
     return true;
 }
 
@@ -9811,7 +9777,6 @@ static bool tunnel_server(struct flow *f)
     const char *name = flow_name(f);
     const mbedtls_x509_crt *crt = NULL;
     const struct known *old;
-    char key[MAX_HOST + 8];
     struct alpn alpn;
     int error;
 
@@ -9821,10 +9786,8 @@ static bool tunnel_server(struct flow *f)
     if (s->state == SERVER_UP && s->end.ssl != NULL) {
         crt = mbedtls_ssl_get_peer_cert(s->end.ssl);
         f->leaf = known_get(s->known->key);
-    } else {
-        snprintf(key, sizeof key, "!/%s/%d", name, f->hello.rsa);
-        f->leaf = known_get(key);
-    }
+    } else
+        f->leaf = known_get(text_of("!/%s/%d", name, f->hello.rsa));
     old = f->leaf->leaf.version != 0 ? f->leaf : NULL;
     error = known_leaf(&f->leaf, crt, name, f->hello.rsa);
     alpn = client_alpn(f);
@@ -9944,7 +9907,7 @@ static bool client_proxied(struct flow *f)
     if (n <= 0)
         return false;
     buf_eat(in, (size_t)n);
-    print_address(f->peer, sizeof f->peer, &f->addr);
+    snprintf(f->peer, sizeof f->peer, "%s", address_text(&f->addr));
     return flow_enter(f, f->tunnel ? FLOW_FIRST : FLOW_RELAY);
 }
 
@@ -10103,12 +10066,10 @@ static enum wait flow_wait(const struct flow *f, double *since)
 /* f has waited too long for w: tries something else, or ends f. */
 static void flow_expire(struct flow *f, enum wait w)
 {
-    const struct target *t = &f->server.target;
-    const char *what = waits[w].what;
+    const char *what = waits[w].what, *server = place(&f->server.target);
     double seconds = waits[w].seconds;
-    char waited[128];
+    const char *waited = text_of("waited %g seconds for %s", seconds, what);
 
-    snprintf(waited, sizeof waited, "waited %g seconds for %s", seconds, what);
     flow_wake(f);
     if (f->state == FLOW_CLOSING && f->client.ending != END_SHUT) {
         tell(f, 0, EV_CLOSE, "%s: waited %g seconds for the client to take the "
@@ -10123,8 +10084,7 @@ static void flow_expire(struct flow *f, enum wait w)
         server_want(f, &f->home);
         return;
     case WAIT_CONNECT_MORE:
-        tell(f, 1, EV_CLOSE, "%s:%u: %s: the next is tried", t->host, t->port,
-             waited);
+        tell(f, 1, EV_CLOSE, "%s: %s: the next is tried", server, waited);
         /* fall through */
     case WAIT_CONNECT:
         server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of "
@@ -10135,8 +10095,8 @@ static void flow_expire(struct flow *f, enum wait w)
     case WAIT_PROXY:
     case WAIT_SERVER_TLS:
         f->server.error = ETIMEDOUT;
-        server_fail(f, "%s:%u: no success in %g seconds of waiting for %s",
-                    t->host, t->port, seconds, what);
+        server_fail(f, "%s: no success in %g seconds of waiting for %s",
+                    server, seconds, what);
         return;
     case WAIT_UNCLEAR: case WAIT_BODY: case WAIT_STREAM: case WAIT_TAKE:
         if (f->down.sent || f->stream) {
@@ -10180,11 +10140,11 @@ static struct flow *flow_new(int fd, const struct sockaddr_storage *addr)
     f->addr = *addr;
     f->since = f->moved = f->woken = f->born = now;
     f->number = ++shared->last_flow;
-    print_address(f->peer, sizeof f->peer, addr);
+    snprintf(f->peer, sizeof f->peer, "%s", address_text(addr));
     if (opt.transparent && client_is_us(fd)) {
-        tell(f, 0, EV_DENY, "our own connection to %s:%u comes back to us: "
-             "closed (the packet filter must leave this proxy's user out)",
-             f->home.host, f->home.port);
+        tell(f, 0, EV_DENY, "our own connection to %s comes back to us: closed "
+             "(the packet filter must leave this proxy's user out)",
+             place(&f->home));
         f->over = true;
     }
     f->next = flows;
@@ -11250,12 +11210,10 @@ static void command_go(void)
 {
     struct sockaddr_storage addr = address_of(listener, false);
     struct buf b = { 0 };
-    char here[80];
-    const char *host;
+    const char *here = address_text(&addr);
+    const char *host = strncmp(here, "0.0.0.0:", 8) == 0 ? "127.0.0.1" :
+                       strncmp(here, "[::]:", 5) == 0 ? "[::1]" : NULL;
 
-    print_address(here, sizeof here, &addr);
-    host = strncmp(here, "0.0.0.0:", 8) == 0 ? "127.0.0.1" :
-           strncmp(here, "[::]:", 5) == 0 ? "[::1]" : NULL;
     command_bundle();
     buf_puts(&b, "http://");
     for (const char *p = opt.proxyauth ? opt.proxyauth : ""; *p; p++)
@@ -11436,13 +11394,11 @@ static void port_open(void)
 {
     const char *here = listener < 0 ? unix_path() : NULL;
     struct sockaddr_storage addr;
-    char text[80];
 
     if (listener < 0)
         listener = here ? listen_unix(here) : listen_open(opt.host, opt.port);
     addr = address_of(listener, false);
-    print_address(text, sizeof text, &addr);
-    here = here ? opt.host : text;
+    here = here ? opt.host : address_text(&addr);
     if (opt.capture != NULL)
         capture_open(opt.capture);
     if (opt.log_json != NULL)

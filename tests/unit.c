@@ -1437,7 +1437,6 @@ static void test_proxied(void)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct sockaddr_storage a = { 0 };
         const unsigned char *p;
-        char from[80];
         struct buf b = { 0 };
 
         buf_put(&b, cases[i].text, cases[i].n);
@@ -1448,8 +1447,7 @@ static void test_proxied(void)
         buf_put(&b, "more", 4);
         p = (unsigned char *)guarded(buf_at(&b), b.len);
         check(proxied_parse(p, b.len, &a) == (int)b.len - 4, "case %zu", i);
-        print_address(from, sizeof from, &a);
-        same_text("from", from, cases[i].from);
+        same_text("from", address_text(&a), cases[i].from);
         buf_free(&b);
     }
 }
