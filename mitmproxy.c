@@ -71,7 +71,7 @@
    and 19, how a server is reached, 10 and 9, how TLS is opened, 11 and 8, what
    certificates are shown. */
 
-/* ==== 1 platform and limits ==============================================
+/* ==== 1 platform and limits =============================================
    Headers, what differs between processors and versions of Mbed TLS, and
    every bound on bytes, seconds and counts. Limit: Linux. */
 
@@ -254,7 +254,7 @@ static int cpu_has_aes(void)
 #endif
 }
 
-/* ==== 2 types ============================================================
+/* ==== 2 types ===========================================================
    What flows is a struct buf; what it flows along is a struct flow: two ends,
    two readers, two writers. A fact is held once, where it arises. Limit: all
    but struct known is one flow's. */
@@ -711,7 +711,7 @@ static struct shared {              /* by all workers */
 static int stopping;                /* signals that asked us to stop */
 static double stop_since;           /* the first of them */
 
-/* ==== 3 utilities ========================================================
+/* ==== 3 utilities =======================================================
    What the C library lacks. Memory that runs out ends what is being attempted
    (attempt()), never the program. Limit: until there are flows, it does. */
 
@@ -859,15 +859,20 @@ static size_t token_size(const char *p, size_t n)
     return i;
 }
 
-/* Reads a decimal number from 0 to max; false when s is none. */
-static bool parse_number(const char *s, long max, long *n)
+/* Reads a decimal number of n bytes at p: digits and nothing else. */
+static bool parse_number(const char *p, size_t n, uint64_t *number)
 {
-    char *end;
+    uint64_t sum = 0;
 
-    errno = 0;
-    *n = strtol(s, &end, 10);
-    return isdigit((unsigned char)*s) && *end == '\0' && errno == 0 &&
-           *n <= max;
+    if (n == 0 || n > 19)           /* 19 digits fit in 64 bits */
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!isdigit((unsigned char)p[i]))
+            return false;
+        sum = sum * 10 + (uint64_t)(p[i] - '0');
+    }
+    *number = sum;
+    return true;
 }
 
 /* Reads seconds, 30 or 0.5 or .5; false when s is none. By hand: strtod() and
@@ -958,7 +963,7 @@ static uint64_t memory_size(void)
     return size;
 }
 
-/* ==== 4 buffers ==========================================================
+/* ==== 4 buffers =========================================================
    Bytes come in at the back and leave at the front. Limit: growing moves all of
    them, and so a place in a buffer is kept as a struct span. */
 
@@ -1110,7 +1115,7 @@ static void buf_trim(struct buf *b)
         buf_free(b);
 }
 
-/* ==== 5 log ==============================================================
+/* ==== 5 log =============================================================
    Messages go to standard output, everything else to standard error. Such a
    sink has a buffer, which the loop empties when select() says that it takes
    more: a reader who sleeps holds up nobody, and the lines that are missed are
@@ -1502,7 +1507,7 @@ static void show_message(unsigned long id, bool up, const char *p, size_t n)
     sink_put(shown_at(), line, len);
 }
 
-/* ==== 6 sockets ==========================================================
+/* ==== 6 sockets =========================================================
    Addresses, listeners, and the sets of descriptors that select() watches:
    ours, as the C library's end at 1,024. Limit: TCP and Unix sockets. */
 
@@ -1761,7 +1766,7 @@ static void fds_clear(void)
     highest = 0;
 }
 
-/* ==== 7 capture ==========================================================
+/* ==== 7 capture =========================================================
    What passes between us and the servers, decrypted, goes into -w's file as
    pcapng (draft-ietf-opsawg-pcapng). Limit: TCP heads are made up. */
 
@@ -1898,7 +1903,7 @@ static void capture_open(const char *path)
     sink_put(capture, start, sizeof start);
 }
 
-/* ==== 8 certificates =====================================================
+/* ==== 8 certificates ====================================================
    One writer makes the CA's certificate and the leaves. Subject, issuer and
    names are copied as the DER of the certificates that they come from, every
    byte of it: Mbed TLS's writer would take an RDN of several values apart.
@@ -2732,7 +2737,7 @@ static void ca_load(const char *path)
     }
 }
 
-/* ==== 9 TLS sessions =====================================================
+/* ==== 9 TLS sessions ====================================================
    Mbed TLS has one configuration for each role, client and server. ALPN's names
    are part of that: a session with ALPN has a copy. Limit: TLS 1.2 and 1.3. */
 
@@ -2893,7 +2898,7 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
     mbedtls_platform_zeroize(line, sizeof line);
 }
 
-/* ==== 10 ends ============================================================
+/* ==== 10 ends ===========================================================
    The two connections of a flow, to its client and to its server. With TLS,
    bytes go from the socket into wire_in, and from wire_out to the socket; Mbed
    TLS works on these two buffers, through its BIO callbacks, or on the data of
@@ -3475,7 +3480,7 @@ static void end_close(struct end *e)
     *e = (struct end){ .fd = -1 };
 }
 
-/* ==== 11 known servers ===================================================
+/* ==== 11 known servers ==================================================
    What is remembered of a server for the next connection: the leaf that was
    forged, and a TLS session. And how a server's certificate is verified (RFC
    5280, RFC 9525). Limit: MAX_KNOWN servers; no revocation lists, no OCSP. */
@@ -3639,19 +3644,6 @@ static bool trusted_find(const mbedtls_x509_crt *crt, mbedtls_x509_crt *cas)
         }
     }
     return itself;
-}
-
-/* Whether a certificate's key may be used in TLS, by its key usage. */
-static bool cert_is_for_tls(const mbedtls_x509_crt *crt)
-{
-    static const unsigned uses[] = { MBEDTLS_X509_KU_DIGITAL_SIGNATURE,
-                                     MBEDTLS_X509_KU_KEY_ENCIPHERMENT,
-                                     MBEDTLS_X509_KU_KEY_AGREEMENT };
-    int i = 0;
-
-    while (i < 3 && mbedtls_x509_crt_check_key_usage(crt, uses[i]) != 0)
-        i++;
-    return i < 3;
 }
 
 /* Whether a certificate may be a TLS server's, or a CA's above one, by its
@@ -3845,7 +3837,10 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
         flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
     if (clock_is_unset())
         flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_FUTURE;
-    if (!cert_is_for_tls(crt))
+    if (mbedtls_x509_crt_has_ext_type(crt, MBEDTLS_X509_EXT_KEY_USAGE) &&
+        !(crt->MBEDTLS_PRIVATE(key_usage) &
+          (MBEDTLS_X509_KU_DIGITAL_SIGNATURE | MBEDTLS_X509_KU_KEY_AGREEMENT |
+           MBEDTLS_X509_KU_KEY_ENCIPHERMENT))) /* else TLS may use its key */
         flags |= MBEDTLS_X509_BADCERT_KEY_USAGE;
     if (!cert_is_for(crt, name))
         flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
@@ -3857,7 +3852,7 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
     return NULL;
 }
 
-/* ==== 12 children ========================================================
+/* ==== 12 children =======================================================
    SIGCHLD writes a byte into a pipe and nothing else. The end of file of a
    child's output decides about data, waitpid() only about its status. Limit: a
    child that leaves its process group is on its own. */
@@ -4051,7 +4046,7 @@ static void child_kill(struct child *p)
         child_free(p);
 }
 
-/* ==== 13 helpers =========================================================
+/* ==== 13 helpers ========================================================
    What would keep the loop waiting is asked of coprocesses that are this
    program under another option, and so have nothing of ours: getaddrinfo()
    blocks, and the primes of an RSA key take a second to find, on a small device
@@ -4132,7 +4127,7 @@ static _Noreturn void helper_run(void (*answer)(const char *))
     exit(0);
 }
 
-/* ==== 14 HTTP framing ====================================================
+/* ==== 14 HTTP framing ===================================================
    Pure functions over bytes, with one contract: n > 0 consumed, 0 need more,
    -1 malformed. Limit: HTTP/1.0 and 1.1 (RFC 9112); of a head, what frames its
    body and names its target is understood, and no more. */
@@ -4217,22 +4212,6 @@ static bool is_h2c(const char *p, size_t n)
     return same_word(p, n, "h2c") || same_word(p, n, "h2");
 }
 
-/* Reads a Content-Length: digits and nothing else. */
-static bool parse_length(const char *p, size_t n, uint64_t *length)
-{
-    uint64_t sum = 0;
-
-    if (n == 0 || n > 19)           /* 19 digits fit in 64 bits */
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (!isdigit((unsigned char)p[i]))
-            return false;
-        sum = sum * 10 + (uint64_t)(p[i] - '0');
-    }
-    *length = sum;
-    return true;
-}
-
 /* Reads a Content-Length, or a list of equal ones (RFC 9110, 8.6). */
 static bool parse_lengths(const char *p, size_t n, uint64_t *length)
 {
@@ -4241,7 +4220,7 @@ static bool parse_lengths(const char *p, size_t n, uint64_t *length)
     for (const char *end = p + n, *comma = p, *item = p;; item = ++comma) {
         comma = memchr(item, ',', (size_t)(end - item));
         n = strip(&item, (size_t)((comma ? comma : end) - item));
-        if (!parse_length(item, n, &sum) || (item > p && sum != *length))
+        if (!parse_number(item, n, &sum) || (item > p && sum != *length))
             return false;
         *length = sum;
         if (comma == NULL)
@@ -4325,7 +4304,7 @@ static bool parse_status_line(struct head *h, const char *p, size_t len)
         at++;
     if (at == 8 || len < at + 3 || !parse_version(p, &h->minor) ||
         (len > at + 3 && p[at + 3] != ' ') ||
-        !parse_length(p + at, 3, &status))
+        !parse_number(p + at, 3, &status))
         return false;
     h->status = (int)status;
     return status >= 100;
@@ -4725,7 +4704,7 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
         len = colon ? (size_t)(colon - p) : n;
     }
     if (colon != NULL && colon + 1 < end) {
-        if (!parse_length(colon + 1, (size_t)(end - colon - 1), &number) ||
+        if (!parse_number(colon + 1, (size_t)(end - colon - 1), &number) ||
             number > 65535 || end - colon > 6)
             return false;
         port = (unsigned)number;
@@ -4772,7 +4751,7 @@ static bool absolute_is_plain(const char *p, size_t n, size_t rest)
            (rest == 0 || p[n - rest] == '/');
 }
 
-/* ==== 15 other parsers ===================================================
+/* ==== 15 other parsers ==================================================
    TLS's ClientHello, HAProxy's PROXY protocol, WebSocket's frames; under the
    same contract. Limit: a ClientHello within MAX_HELLO bytes. */
 
@@ -5201,7 +5180,7 @@ static bool is_utf8(const unsigned char *p, size_t n)
     return true;
 }
 
-/* ==== 16 match expressions ===============================================
+/* ==== 16 match expressions ==============================================
    ~d host, ~u URL, ~m method, ~t Content-Type, ~c status, ~h header line, ~q
    request, ~s response, ~w WebSocket message; ! & | ( ); a bare REGEX means
    ~u. Limit: of the body nothing is asked; that is a filter's business. */
@@ -5211,7 +5190,7 @@ struct match {
     struct match *a, *b;    /* of an operator */
     regex_t regex;
     size_t most;            /* bytes of a text that it is given */
-    long code;
+    uint64_t code;
     struct match *made;     /* of the same expression, before this one */
 };
 
@@ -5382,7 +5361,7 @@ static struct match *match_term(struct parser *p)
     if (mistake != NULL)
         r = sprintf(why, "%s", mistake);
     else if (kind == 'c')
-        r = !parse_number(word, 999, &m->code);
+        r = !parse_number(word, strlen(word), &m->code) || m->code > 999;
     else if ((r = regex_make(&m->regex, word, &m->most)) == 0)
         m->kind = kind;             /* it has an expression to be freed */
     else
@@ -5520,7 +5499,7 @@ static int match_eval(const struct match *m, const struct subject *s)
     case 'w':
         return s->message ? 1 : 2;
     case 'c':
-        return s->h->status == m->code ? 1 : 2;
+        return (uint64_t)s->h->status == m->code ? 1 : 2;
     case 'h':
         return match_lines(m, s) ? 1 : 2;
     case 't':
@@ -5552,90 +5531,83 @@ static bool match_has_w(const struct match *m)
     return m != NULL;
 }
 
-/* ==== 17 options =========================================================
+/* ==== 17 options ========================================================
    One table; --help is printed from it. Limit: no configuration file. */
 
 static const struct option {
     enum {
-        TITLE, FLAG, COUNT, TEXT, PORT, NUMBER, SECONDS, CHOICE,
-        FILTER, REGEX, PROXY, DETOUR, NAME /* these are added to others */
+        TITLE, FLAG, VERBOSE, EXPLAIN, TEXT, PORT, WORKERS, JOBS, SECONDS,
+        CHOICE, FILTER, REGEX, PROXY, DETOUR, NAME /* from FILTER on they are
+                                                      added to others */
     } kind;
     char letter;
     const char *name, *argument, *help;
     void *value;
-    long set;               /* COUNT: what is added; NUMBER, PORT: the most;
-                               FILTER: of requests, else of responses */
 } options[] = {
-    { TITLE, 0, "Listening", 0, 0, 0, 0 },
+    { TITLE, 0, "Listening", 0, 0, 0 },
     { PORT, 'p', "listen-port", "PORT", "8080; 0, as for COMMAND: a free one",
-      &opt.port, 65535 },
-    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1; or unix:PATH", &opt.host,
-      0 },
+      &opt.port },
+    { TEXT, 0, "listen-host", "ADDR", "127.0.0.1; or unix:PATH", &opt.host },
     { TEXT, 'm', "mode", "MODE", "regular | transparent | reverse:URL",
-      &opt.mode, 0 },
-    { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it",
-      &opt.proxyauth, 0 },
+      &opt.mode },
+    { TEXT, 0, "proxyauth", "USER:PASS", "ask clients for it", &opt.proxyauth },
     { REGEX, 0, "only-hosts", "REGEX", "refuse every other host:port",
-      &opt.only, 0 },
-    { FLAG, 0, "proxy-protocol", 0, "clients' addresses come from HAProxy, "
-      "nginx", &opt.proxied, 1 },
-    { NUMBER, 'j', "workers", "N", "processes that share the port (1)",
-      &opt.workers, 1000 },
+      &opt.only },
+    { FLAG, 0, "proxy-protocol", 0,
+      "clients' addresses come from HAProxy, nginx", &opt.proxied },
+    { WORKERS, 'j', "workers", "N", "processes that share the port (1)",
+      &opt.workers },
     { TEXT, 0, "user", "NAME", "become NAME once the sockets are open",
-      &opt.user, 0 },
-    { TITLE, 0, "Reaching servers", 0, 0, 0, 0 },
-    { PROXY, 'x', "proxy", "URL", "through http://, socks5:// or socks5h:"
-      "//...", 0, 0 },
+      &opt.user },
+    { TITLE, 0, "Reaching servers", 0, 0, 0 },
+    { PROXY, 'x', "proxy", "URL", "through http://, socks5:// or socks5h://...",
+      0 },
     { DETOUR, 0, "connect-to", "H1:P1:H2:P2", "for H1:P1, connect to H2:P2",
-      0, 0 },
+      0 },
     { FLAG, 'k', "insecure", 0, "accept any server certificate",
-      &opt.insecure, 1 },
+      &opt.insecure },
     { TEXT, 0, "cacert", "FILE", "trust these CAs instead of the system's",
-      &opt.cacert, 0 },
+      &opt.cacert },
     { TEXT, 'E', "cert", "FILE", "certificate to show to servers, in PEM",
-      &opt.cert, 0 },
+      &opt.cert },
     { TEXT, 0, "key", "FILE", "its key (if that is not in the same file)",
-      &opt.key, 0 },
+      &opt.key },
     { REGEX, 0, "ignore-hosts", "REGEX", "tunnel host:port untouched",
-      &opt.ignore, 0 },
+      &opt.ignore },
     { REGEX, 0, "tcp-hosts", "REGEX", "open TLS, but there is no HTTP inside",
-      &opt.tcp, 0 },
-    { FLAG, 0, "pass-pinned", 0, "tunnel untouched what has rejected our "
-      "CA", &opt.pass_pinned, 1 },
-    { TITLE, 0, "Filters; each qualifier applies to the filter that follows",
-      0, 0, 0, 0 },
-    { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0, 1 },
-    { FILTER, 'R', "response", "CMD", "pipe each response through CMD", 0, 0 },
-    { TEXT, 0, "match", "EXPR", "only messages that match",
-      &opt.next.match_text, 0 },
-    { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
-      &opt.next.raw, 1 },
-    { FLAG, 0, "coprocess", 0, "CMD stays alive and serves many messages",
-      &opt.next.coprocess, 1 },
-    { NUMBER, 0, "jobs", "N", "at most N of CMD at once (64; coprocess: 1)",
-      &opt.next.jobs, 100000 },
-    { SECONDS, 0, "timeout", "SECONDS",
-      "without progress, CMD is ended (30; 0: never)",
-      &opt.next.timeout, 0 },
-    { CHOICE, 0, "on-error", "WHAT", "fail | pass | close, when CMD fails "
-      "(fail)", &opt.next.on_error, 0 },
-    { TITLE, 0, "Certificate authority", 0, 0, 0, 0 },
-    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)",
-      &opt.ca_file, 0 },
-    { NAME, 0, "ca-for", "NAME", "a CA that is made may sign for no others",
+      &opt.tcp },
+    { FLAG, 0, "pass-pinned", 0, "tunnel untouched what has rejected our CA",
+      &opt.pass_pinned },
+    { TITLE, 0, "Filters; each qualifier applies to the filter that follows", 0,
       0, 0 },
-    { TITLE, 0, "Output", 0, 0, 0, 0 },
+    { FILTER, 'Q', "request", "CMD", "pipe each request through CMD", 0 },
+    { FILTER, 'R', "response", "CMD", "pipe each response through CMD", 0 },
+    { TEXT, 0, "match", "EXPR", "only messages that match",
+      &opt.next.match_text },
+    { FLAG, 0, "raw", 0, "wire bytes in, wire bytes out, nothing mended",
+      &opt.next.raw },
+    { FLAG, 0, "coprocess", 0, "CMD stays alive and serves many messages",
+      &opt.next.coprocess },
+    { JOBS, 0, "jobs", "N", "at most N of CMD at once (64; coprocess: 1)",
+      &opt.next.jobs },
+    { SECONDS, 0, "timeout", "SECONDS",
+      "without progress, CMD is ended (30; 0: never)", &opt.next.timeout },
+    { CHOICE, 0, "on-error", "WHAT",
+      "fail | pass | close, when CMD fails (fail)", &opt.next.on_error },
+    { TITLE, 0, "Certificate authority", 0, 0, 0 },
+    { TEXT, 'c', "ca", "FILE", "made when missing (cert.pem)", &opt.ca_file },
+    { NAME, 0, "ca-for", "NAME", "a CA that is made may sign for no others",
+      0 },
+    { TITLE, 0, "Output", 0, 0, 0 },
     { TEXT, 'w', "write", "FILE", "everything decrypted, for Wireshark",
-      &opt.capture, 0 },
+      &opt.capture },
     { TEXT, 0, "log-json", "FILE", "a line of JSON for each event; -: stdout",
-      &opt.log_json, 0 },
-    { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet, 1 },
-    { COUNT, 'v', "verbose", 0, "tell what was decided, and why",
-      &opt.verbose, 1 },
-    { COUNT, 0, "explain", 0, "tell each step in plain words",
-      &opt.verbose, 2 },
-    { FLAG, 'h', "help", 0, "this text", 0, 0 },
-    { FLAG, 'V', "version", 0, "the version", 0, 0 },
+      &opt.log_json },
+    { FLAG, 'q', "quiet", 0, "messages are not shown", &opt.quiet },
+    { VERBOSE, 'v', "verbose", 0, "tell what was decided, and why", 0 },
+    { EXPLAIN, 0, "explain", 0, "tell each step in plain words", 0 },
+    { FLAG, 'h', "help", 0, "this text", 0 },
+    { FLAG, 'V', "version", 0, "the version", 0 },
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
@@ -5732,7 +5704,7 @@ static void add_filter(const struct option *o, const char *command)
     int count = 1;
 
     *f = opt.next;
-    f->request = o->set;
+    f->request = o->letter == 'Q';
     f->command = command;
     if (f->jobs == 0)               /* 4 MiB for a process and its message */
         f->jobs = f->coprocess ? 1 : memory_size() >= 256 << 20 ? 64
@@ -5862,22 +5834,25 @@ static void option_apply(const struct option *o, const char *text)
         [DETOUR] = add_detour, [NAME] = add_name
     };
     static const char *const on_errors[] = { "fail", "pass", "close" };
+    static const unsigned most[NAME + 1] = { [PORT] = 65535, [WORKERS] = 1000,
+                                             [JOBS] = 100000 };
     const char *value = o->value, *first = (char *)&opt.next;
-    long n, least = o->kind == NUMBER;
+    unsigned least = o->kind != PORT;
+    uint64_t n = 0;
 
     opt.qualified |= value >= first && value < first + sizeof opt.next;
-    if ((o->kind == NUMBER || o->kind == PORT) &&
-        (!parse_number(text, o->set, &n) || n < least))
-        misuse("--%s takes a number from %ld to %ld, not '%s'", o->name, least,
-               o->set, text);
+    if (most[o->kind] > 0 && (!parse_number(text, strlen(text), &n) ||
+                              n < least || n > most[o->kind]))
+        misuse("--%s takes a number from %u to %u, not '%s'", o->name, least,
+               most[o->kind], text);
     if (o->kind >= FILTER)
         adds[o->kind](o, text);
-    else if (o->kind == NUMBER)
-        *(int *)o->value = (int)n;
     else if (o->kind == TEXT || o->kind == PORT)
         *(const char **)o->value = text;
-    else if (o->kind == COUNT)
-        *(int *)o->value += (int)o->set;
+    else if (most[o->kind] > 0)
+        *(int *)o->value = (int)n;
+    else if (o->kind == VERBOSE || o->kind == EXPLAIN)
+        opt.verbose += o->kind == EXPLAIN ? 2 : 1;
     else if (o->kind == SECONDS) {
         if (!parse_seconds(text, o->value))
             misuse("--%s takes seconds, not '%s'", o->name, text);
@@ -6012,7 +5987,7 @@ static void options_parse(char **argv)
     options_check();
 }
 
-/* ==== 18 filters =========================================================
+/* ==== 18 filters ========================================================
    The filters of one message run all at once, as in a shell's pipeline; a
    buffer lies before, between and behind them. Limit: --jobs at a time. */
 
@@ -6249,7 +6224,7 @@ static bool copro_answer(struct child *p, char *why, size_t size)
     if (p->answer.len == 0 || (n == 0 && p->answer.len < 1000 && p->busy))
         return true;
     if (n == 0 || !p->busy || (*line == '-' && len != 1) ||
-        (plain && (!parse_length(line, len, &length) ||
+        (plain && (!parse_number(line, len, &length) ||
                    length > MAX_WHOLE))) {
         if (n == 0)
             len = p->answer.len;    /* a line without end */
@@ -6629,7 +6604,7 @@ static void chain_start(void *it)
             run_start(r);
 }
 
-/* ==== 19 targets =========================================================
+/* ==== 19 targets ========================================================
    Every way in ends in a target: a proxy client's request, its CONNECT, SOCKS,
    what the kernel or a ClientHello tells. server_want() is the one way from
    there to a server. Limit: one server at a time for a flow. */
@@ -6905,7 +6880,7 @@ static const char *fence_objection(const struct flow *f, const char *p,
             !field_is(p + at, name, "Content-Length"))
             continue;
         if (framed || !(same_word(value, value_len, "chunked") ||
-                        parse_length(value, value_len, &length)))
+                        parse_number(value, value_len, &length)))
             return "its length is told twice, or in an odd way";
         framed = true;
     }
@@ -6978,7 +6953,7 @@ static const struct alpn *server_alpn(const struct flow *f)
                                                        : &f->hello.alpn;
 }
 
-/* ==== 20 exchanges =======================================================
+/* ==== 20 exchanges ======================================================
    A request and its answer: how they came out, what is told of them, and how a
    flow is ended, with a page or without. Limit: one exchange at a time; a
    client that sends the next one early is not read on. */
@@ -7219,7 +7194,7 @@ PRINTF(3, 4) static bool flow_fail(struct flow *f, int status,
     return flow_refuse(f, status, why, "");
 }
 
-/* ==== 21 SOCKS ===========================================================
+/* ==== 21 SOCKS ==========================================================
    Versions 4, 4a and 5 (RFC 1928, 1929), as the server of our client and as
    the client of a proxy on the way. Limit: CONNECT alone. */
 
@@ -7485,7 +7460,7 @@ static bool socks_answer(struct flow *f)
     return flow_close(f);
 }
 
-/* ==== 22 servers =========================================================
+/* ==== 22 servers ========================================================
    How a flow reaches its server, or comes to know why it cannot: a name is
    looked up, a hop connected to, a proxy asked, a handshake made: each is a
    state that others look at. Limit: addresses are tried one by one. */
@@ -7887,7 +7862,7 @@ static bool server_step(struct flow *f)
     return true;
 }
 
-/* ==== 23 messages ========================================================
+/* ==== 23 messages =======================================================
    One message in one direction: a reader finds its head and its body, filters
    get that, and a writer mends what they print; without filters the reader
    gives all to the writer's end as it is. All this is the same for requests
@@ -9200,7 +9175,7 @@ static bool read_stream(struct reader *r)
     return !wait && reader_body(r);
 }
 
-/* ==== 24 WebSocket =======================================================
+/* ==== 24 WebSocket ======================================================
    Messages are read from their frames (RFC 6455), and go through filters one
    after the other in each direction, while the next ones wait in the buffer. A
    direction that no filter wants is read, too: a CLOSE of ours must not come in
@@ -9492,7 +9467,7 @@ static bool flow_relay(struct flow *f)
     return moved;
 }
 
-/* ==== 25 flows ===========================================================
+/* ==== 25 flows ==========================================================
    What a client's connection goes through before messages pass: the first
    bytes of a tunnel, the two handshakes of an intercepted one. How long it may
    wait, and for what; birth and end. Limit: a flow ends with its one client. */
@@ -10194,7 +10169,7 @@ static void flow_free(struct flow *f)
     free(f);
 }
 
-/* ==== 26 loop ============================================================
+/* ==== 26 loop ===========================================================
    Arm, select(), accept, read, let each flow go as far as it can, start what
    waits, settle: once around is a turn. Interest and the nearest deadline are
    computed afresh in each. Limit: most turns look at flows awake alone. */
@@ -10884,7 +10859,7 @@ static void end_children(void)
         }
 }
 
-/* ==== 27 main ============================================================
+/* ==== 27 main ===========================================================
    The start: options, the CA, the port, COMMAND, workers; and the end. Limit:
    what is opened or read here is never opened or read again. */
 

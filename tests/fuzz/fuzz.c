@@ -670,7 +670,7 @@ static int copro_says(const char *p, size_t n, size_t *len)
         return *len == n ? 3 : 0;
     if (*p == '-')
         return line != 1 ? -1 : *len == n ? 2 : 0;
-    if (!parse_length(p, line, &length) || length > n - *len)
+    if (!parse_number(p, line, &length) || length > n - *len)
         return -1;
     return *len + length == n ? 1 : 0;
 }
