@@ -9072,11 +9072,14 @@ static bool hello_lacks(const struct flow *f)
            f->client.in.len < f->hello.enough;
 }
 
-/* Whether the n bytes at p begin with MySQL's SSLRequest, of 36 bytes: packet
-   1, with CLIENT_SSL in its flags. A ClientHello follows without an answer. */
-static bool is_ssl_request(const unsigned char *p, size_t n)
+/* Reads MySQL's SSLRequest, of 36 bytes, off the n bytes at p: packet 1, with
+   CLIENT_SSL in its flags. A ClientHello follows without an answer. Contract as
+   in 15, but of fewer bytes than a packet's head nothing is made. */
+static int ssl_request_parse(const unsigned char *p, size_t n)
 {
-    return n >= 36 && memcmp(p, "\x20\0\0\1", 4) == 0 && (p[5] & 8) != 0;
+    if (n < 4 || memcmp(p, "\x20\0\0\1", 4) != 0 || (n > 5 && !(p[5] & 8)))
+        return -1;
+    return n < 36 ? 0 : 36;
 }
 
 /* STARTTLS, PostgreSQL's SSLRequest and the like: whether the client of a
@@ -9145,6 +9148,7 @@ static bool read_stream(struct reader *r)
     struct flow *f = r->flow;
     struct buf *in = &r->from->in;
     bool wait = false;
+    int n = -1;
 
     if (r->to->to->ending) {        /* nobody takes what still comes */
         buf_eat(in, in->len);
@@ -9158,8 +9162,11 @@ static bool read_stream(struct reader *r)
         return false;
     if (r->request && in->len > 0 && stream_upgrades(f))
         return f->state != FLOW_RELAY;
-    if (r->request && f->heard && reader_has_room(r) &&
-        is_ssl_request(buf_at(in), in->len)) {
+    if (r->request && f->heard && reader_has_room(r))
+        n = ssl_request_parse(buf_at(in), in->len);
+    if (n == 0 && !r->from->ended)
+        return false;
+    if (n > 0) {
         reader_take(r, 36, r->chain ? &r->chain->run->in : &r->to->to->out);
         r->to->sent |= r->chain == NULL;
         r->bytes += 36;

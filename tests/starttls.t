@@ -348,6 +348,41 @@ def _():
                 equal(origin.errors, [], 'errors at the server')
 
 
+@test("MySQL: the client's SSLRequest in pieces, and what only begins like it")
+def _():
+    context = server_context()
+    ask = b'\x20\0\0\1\5\xae' + bytes(30)
+
+    def behave(conn):
+        conn.send(b'J\0\0\0\n8.0\0')
+        equal(conn.read_exact(36), ask, 'the question')
+        conn.start_tls(context)
+        conn.send(conn.read_until(b'\n')[::-1])
+
+    def echo(conn):
+        conn.send(b'J\0\0\0\n8.0\0')
+        conn.send(conn.read_exact(len(text)))
+    with Origin(behave) as origin, Origin(echo) as other, \
+            Origin(answer(reply(b'x'))) as third, Proxy() as proxy:
+        for cut in 4, 5, 20, 35:
+            client = proxy.tunnel(origin)
+            client.read_until(b'8.0\0')
+            client.send(ask[:cut])
+            proxy.fetch(third)          # so the proxy has read that
+            client.send(ask[cut:])
+            client.start_tls(client_context(proxy.ca), 'localhost')
+            client.send(b'cloud\n')
+            equal(client.read_exact(6), b'\nduolc', 'the echo')
+        equal(origin.errors, [], 'errors at the server')
+        for text in ask[:1], ask[:3], ask[:4] + b'\5\0', ask[:20]:
+            client = proxy.tunnel(other)
+            client.read_until(b'8.0\0')
+            client.send(text)
+            if len(text) == 20:         # else it waits for the rest
+                client.shutdown_write()
+            equal(client.read_exact(len(text)), text, 'the echo')
+
+
 @test('a server that ends first, and one that is cut off')
 def _():
     context = server_context()
