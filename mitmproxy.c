@@ -1279,11 +1279,28 @@ static bool is_stdout(const char *path)
                             strcmp(path, "/dev/stdout") == 0);
 }
 
+/* Dies if path is where another sink writes that s does not go with: packets go
+   with nothing, and events with the log alone. */
+static void sink_alone(const struct sink *s, const char *path)
+{
+    bool out = is_stdout(path);     /* where messages then are not shown */
+    struct stat st;
+
+    for (const struct sink *o = sinks + (s == capture ? out : 2);
+         o < sinks + SINKS && (strcmp(path, "-") ? stat(path, &st)
+                                                 : fstat(1, &st)) == 0; o++)
+        if (o != s && o->fd >= 0 && st.st_dev == o->st.st_dev &&
+            st.st_ino == o->st.st_ino && (!S_ISCHR(st.st_mode) ||
+                                          isatty(o->fd))) /* no /dev/null */
+            die("cannot write %s: it is the same as %s", path, o->name);
+}
+
 /* Opens --log-json's or -w's file, as sink_file(); - is standard output. */
 static void record_open(struct sink *s, const char *path, int flags)
 {
-    s->name = path;
-    if (strcmp(path, "-") == 0)
+    sink_alone(s, path);
+    s->name = strcmp(path, "-") ? path : sinks[0].name;
+    if (s->name != path)
         sink_share(s, 1);
     else
         sink_file(s, path, flags);
@@ -5927,11 +5944,6 @@ static void options_check(void)
         (is_stdout(opt.log_json) || is_stdout(opt.capture)))
         misuse("standard output is COMMAND's: --log-json and -w take a file, "
                "or /dev/stderr");
-    if (opt.log_json != NULL && opt.capture != NULL &&
-        (strcmp(opt.log_json, opt.capture) == 0 ||
-         (is_stdout(opt.log_json) && is_stdout(opt.capture))))
-        misuse("--log-json and -w cannot both be %s", is_stdout(opt.capture) ?
-               "standard output" : opt.capture);
     if (unix_path() != NULL && (opt.command != NULL || opt.transparent))
         misuse("--listen-host %s: %s", opt.host, opt.command ? "no COMMAND can "
                "be told of such a proxy" : "no packet filter leads there");
@@ -11381,10 +11393,10 @@ static void port_open(void)
         listener = here ? listen_unix(here) : listen_open(opt.host, opt.port);
     addr = address_of(listener, false);
     here = here ? opt.host : address_text(&addr);
-    if (opt.capture != NULL)
-        capture_open(opt.capture);
     if (opt.log_json != NULL)
         record_open(events, opt.log_json, 0);
+    if (opt.capture != NULL)        /* which ends what is in its file */
+        capture_open(opt.capture);
     fds_close_given();              /* filters are not to have that */
     signals_init();                 /* until here they end the program */
     if (opt.command != NULL)

@@ -351,6 +351,36 @@ def _():
     sound(copy)
 
 
+@test('packets go nowhere where something else goes, by whatever name')
+def _():
+    one, two = scratch('one', b''), scratch('two')
+    os.symlink(one, two)
+    for args, more, same in (
+            (['-w', one, '--log-json', two], {}, two),
+            (['-w', two, '--log-json', one], {}, one),
+            (['-w', '-', '--log-json', '/dev/stdout'], {}, '/dev/stdout'),
+            (['-w', '/dev/stdout', '--log-json', '-'], {}, 'standard output'),
+            (['-w', '/dev/stderr'], {}, 'standard error'),
+            (['-w', one], {'stdout': one}, 'standard output'),
+            (['-w', one], {'stderr': one}, 'standard error'),
+            (['-w', '-'], {'stdout': one, 'stderr': one}, 'standard error'),
+            (['-w', one], {'SSLKEYLOGFILE': two}, 'SSLKEYLOGFILE'),
+            (['--log-json', one], {'SSLKEYLOGFILE': two}, 'SSLKEYLOGFILE')):
+        with open(one, 'wb') as f:
+            done = subprocess.run(
+                [PROGRAM, '-p', '0', '--ca', scratch('cert.pem'), *args],
+                stdout=f if 'stdout' in more else subprocess.PIPE,
+                stderr=f if 'stderr' in more else subprocess.PIPE,
+                timeout=DEADLINE, env=dict(os.environ, **more))
+        equal(done.returncode, 1, 'status with %s %s' % (args, more))
+        like(done.stderr or slurp(one), b'(?m)^mitmproxy: cannot write %s: it '
+             b'is the same as %s$' % (args[1].encode(), same.encode()), 'why')
+    for args in ['-w', '/dev/null'], ['--log-json', '/dev/stderr']:
+        with open('/dev/null', 'wb') as null, \
+                Proxy(*args, stdout=null) as proxy:
+            equal(proxy.log().count('\n'), 2, 'lines')
+
+
 @test('a file that cannot be written')
 def _():
     status, out, err = mitmproxy('-p', '0', '-c', scratch('cert.pem'), '-w',
