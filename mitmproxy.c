@@ -2545,6 +2545,23 @@ static char *file_read(const char *path, size_t *n, struct stat *st)
     return text;
 }
 
+/* Reads a file in PEM form, as file_read(), and takes the blanks off its lines'
+   ends, which come by pasting: Mbed TLS reads none there, OpenSSL does. */
+static char *pem_read(const char *path, size_t *n, struct stat *st)
+{
+    char *text = file_read(path, n, st), *o = text;
+
+    if (text == NULL || strstr(text, "-----BEGIN ") == NULL)
+        return text;
+    for (const char *p = text; p < text + *n; *o++ = *p++)
+        while ((*p == '\n' || *p == '\r') && o > text &&
+               (o[-1] == ' ' || o[-1] == '\t'))
+            o--;
+    memset(o, 0, (size_t)(text + *n - o)); /* perhaps a part of a key */
+    *n = (size_t)(o - text);
+    return text;
+}
+
 /* What an error means, in words, until the next call: Mbed TLS's own without
    their prefix, or better ones. */
 static const char *tls_strerror(int error)
@@ -2637,7 +2654,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     bool is_ca = crt == &ca.crt;
     struct stat st;
     size_t n;
-    char *text = file_read(path, &n, &st);
+    char *text = pem_read(path, &n, &st);
 
     if (text == NULL)
         die("cannot read %s: %s%s", path, strerror(errno), opt.unquoted);
@@ -2652,7 +2669,7 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     if (key_path != NULL) {
         free(text);
         path = key_path;
-        text = file_read(path, &n, &st);
+        text = pem_read(path, &n, &st);
     }
     if (text == NULL)
         die("cannot read %s: %s", path, strerror(errno));
@@ -2722,6 +2739,7 @@ static void ca_chain(void)
 static void ca_load(const char *path)
 {
     char file[PATH_MAX];
+    struct buf *limits = buf_scratch();
 
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         pid_t pid = fork();
@@ -2742,6 +2760,12 @@ static void ca_load(const char *path)
     if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
+    if (mbedtls_x509_time_is_future(&ca.crt.valid_from) && !clock_is_unset()) {
+        time_print(file, sizeof file, "%04d-%02d-%02d %02d:%02d UTC",
+                   cert_time(&ca.crt.valid_from));
+        say(0, "the CA in %s is not valid before %s: until then clients refuse "
+            "all that it signs", path, file);
+    }
     ca_chain();
     for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next) {
         unsigned char ip[32];
@@ -2752,6 +2776,13 @@ static void ca_load(const char *path)
                 path, ca.limits ? "for other names than --ca-for has"
                                 : "without --ca-for");
     }
+    if (opt.ca_for != NULL) {
+        der_limits(limits);
+        if (limits->len != (size_t)(ca.limits_end - ca.limits))
+            say(0, "the CA in %s was made with other --ca-for than this, and "
+                "may sign for more (remove it, and a new one is made)", path);
+    }
+    buf_free(limits);
 }
 
 /* ==== 9 TLS sessions ====================================================
@@ -3624,7 +3655,7 @@ static bool trusted_load(void)
 
     if (trusted.len > 0)
         return true;
-    text = opt.cacert ? file_read(opt.cacert, &n, NULL) : system_cas(&n);
+    text = opt.cacert ? pem_read(opt.cacert, &n, NULL) : system_cas(&n);
     if (text == NULL && opt.cacert != NULL)
         die("cannot read %s: %s", opt.cacert, strerror(errno));
     errno = 0;                      /* those that cannot be read are let be */

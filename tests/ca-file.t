@@ -102,6 +102,21 @@ def _():
         equal(leaf.strip(), b'issuer=CN=My own CA', 'issuer')
 
 
+@test('blanks at the ends of lines, as by pasting: they do not matter')
+def _():
+    for end in b' \n', b'  \n', b'\t\n', b' \t\r\n':
+        def blank(text, mode=0o644):
+            return scratch('blanks.pem', text.replace(b'\n', end), mode)
+        with Proxy() as proxy:
+            ca = blank(slurp(proxy.ca), 0o600)
+        leaf = slurp(make_leaf())
+        cert = leaf[leaf.index(b'-----BEGIN CERT'):leaf.index(b'-----BEGIN P')]
+        with Origin(answer(reply(b'x')), tls=True) as origin, Proxy(
+                '--cert', blank(cert), '--key', blank(leaf[len(cert):]),
+                ca=ca, trust=blank(slurp(make_ca()))) as proxy:
+            equal(proxy.fetch(origin).body, b'x', 'a page')
+
+
 @test('refused: a file that is no certificate')
 def _():
     refused(scratch('wrong.pem', 'hello\n', 0o600), r'certificate')

@@ -109,8 +109,11 @@ def _():
     ca = scratch('cert.pem')
     for names in ('a.test', '127.0.0.1'), ('127.0.0.1', 'x.a.test'):
         with Proxy(*[word for name in names for word in ('--ca-for', name)],
-                   ca=ca):
+                   ca=ca) as proxy:
             pass
+        # the second time it may sign for more
+        equal('may sign for more' in proxy.log(), names[1] == 'x.a.test',
+              'the line')
     for name in 'b.test', 'test', '127.0.0.2', '::1':
         status, _, said = mitmproxy('-p', '0', '--ca', ca, '--ca-for',
                                     'a.test', '--ca-for', name)

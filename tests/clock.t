@@ -55,4 +55,15 @@ def _():
             unlike(proxy.log(), 'clock', 'the log')
 
 
+@test('a CA that is not valid yet: a line tells')
+def _():
+    clock, ca = Clock('-10d'), scratch('ca.pem')
+    with Proxy(ca=ca) as proxy:
+        unlike(proxy.log(), 'valid', 'the log')
+    with Proxy(env=clock, ca=ca) as proxy:
+        like(proxy.log(), r'(?m)^mitmproxy: the CA in %s is not valid before '
+             r'20\d\d-\d\d-\d\d \d\d:\d\d UTC: until then clients refuse all '
+             'that it signs$' % re.escape(ca), 'the log')
+
+
 run()
