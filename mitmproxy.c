@@ -2327,15 +2327,18 @@ static time_t cert_time(const mbedtls_x509_time *t)
     return timegm(&tm);
 }
 
-/* Writes what people compare of a certificate, in the same order for each:
-   whose it is, who says so, and its key. */
-static void cert_describe(char *out, size_t size, const mbedtls_x509_crt *c)
+/* Tells of a certificate, after these words, what people compare, in the same
+   order for each: whose it is, who says so, and its key. */
+static void cert_tell(const struct flow *f, const char *words,
+                      const mbedtls_x509_crt *c)
 {
     char subject[400] = "?", issuer[400] = "?", serial[80] = "?", ip[48];
     const mbedtls_x509_time *from = &c->valid_from, *to = &c->valid_to;
     char names[256] = "";
     int others = 0;
 
+    if (!is_told(2))
+        return;
     mbedtls_x509_dn_gets(subject, sizeof subject, &c->subject);
     mbedtls_x509_dn_gets(issuer, sizeof issuer, &c->issuer);
     mbedtls_x509_serial_gets(serial, sizeof serial, &c->serial);
@@ -2356,23 +2359,11 @@ static void cert_describe(char *out, size_t size, const mbedtls_x509_crt *c)
     }
     if (others > 0)
         sprintf(names + strlen(names), " and %d more", others);
-    snprintf(out, size, "subject %s; names%s; issuer %s; serial %s; from "
-             "%d-%02d-%02d until %d-%02d-%02d; key %s of %zu bits", subject,
-             *names ? names : " none", issuer, serial, from->year, from->mon,
-             from->day, to->year, to->mon, to->day, key_is_rsa(&c->pk) ? "RSA"
-             : "EC", mbedtls_pk_get_bitlen(&c->pk));
-}
-
-/* Tells of a certificate, after these words. */
-static void cert_tell(const struct flow *f, const char *words,
-                      const mbedtls_x509_crt *crt)
-{
-    char text[1500];
-
-    if (!is_told(2))
-        return;
-    cert_describe(text, sizeof text, crt);
-    tell(f, 2, EV_TLS, "%s: %s", words, text);
+    tell(f, 2, EV_TLS, "%s: subject %s; names%s; issuer %s; serial %s; from "
+         "%d-%02d-%02d until %d-%02d-%02d; key %s of %zu bits", words, subject,
+         *names ? names : " none", issuer, serial, from->year, from->mon,
+         from->day, to->year, to->mon, to->day, key_is_rsa(&c->pk) ? "RSA" :
+         "EC", mbedtls_pk_get_bitlen(&c->pk));
 }
 
 /* Whether the clock has yet to be set. Tells when that begins, and ends. */
@@ -4736,29 +4727,22 @@ static bool target_name(struct target *t, const char *p, size_t n)
 static bool parse_authority(const char *p, size_t n, unsigned port,
                             struct target *t)
 {
-    const char *end = p + n, *colon = NULL, *host = p, *close;
-    size_t len;
+    bool v6 = n > 0 && *p == '[';
+    const char *end = p + n, *stop = memchr(p, v6 ? ']' : ':', n);
+    const char *colon = stop ? stop + v6 : end;
     uint64_t number;
 
-    if (n > 0 && *p == '[') {
-        close = memchr(p, ']', n);
-        if (close == NULL || (close + 1 < end && close[1] != ':'))
-            return false;
-        host = p + 1;
-        len = (size_t)(close - host);
-        colon = close + 1 < end ? close + 1 : NULL;
-    } else {
-        colon = memchr(p, ':', n);
-        len = colon ? (size_t)(colon - p) : n;
-    }
-    if (colon != NULL && colon + 1 < end) {
+    if (v6 && (stop == NULL || (colon < end && *colon != ':')))
+        return false;
+    if (colon + 1 < end) {
         if (!parse_number(colon + 1, (size_t)(end - colon - 1), &number) ||
             number > 65535 || end - colon > 6)
             return false;
         port = (unsigned)number;
     }
     t->port = port;
-    return port != 0 && target_name(t, host, len);
+    return port != 0 &&
+           target_name(t, p + v6, (size_t)((stop ? stop : end) - p) - v6);
 }
 
 /* Takes a target in absolute-form (RFC 9112, 3.2.2), n bytes at p, apart: where
