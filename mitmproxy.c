@@ -404,7 +404,8 @@ struct end {
     struct own *own;        /* the TLS session's copy of tls_conf; or NULL */
     unsigned char record[8]; /* the next record's number, while TLS rests */
     struct tap *tap;        /* -w's place for what passes; or NULL */
-    bool ready;             /* bytes may pass: no handshake is under way */
+    bool ready;             /* bytes may pass: neither connect() nor a TLS
+                               handshake is under way */
     int tls_error;          /* why TLS failed; 0: it has not */
     bool later;             /* the handshake goes on in the next turn */
     bool vouched;           /* the certificate was verified, or shown, by us */
@@ -3048,18 +3049,19 @@ static bool end_write(struct end *e)
     return moved;
 }
 
-/* Whether end_write() has something to do. */
+/* Whether end_write() has something to do, or connect() has. */
 static bool end_wants_write(struct end *e)
 {
     return e->fd >= 0 && !e->broken &&
-           ((e->ssl ? e->wire_out.len : e->out.len) > 0 || end_is_due(e));
+           ((e->ssl ? e->wire_out.len > 0 : e->out.len > 0 || !e->ready) ||
+            end_is_due(e));
 }
 
 /* Whether there is room for more bytes from e's descriptor. */
 static bool end_wants_read(const struct end *e)
 {
     return e->fd >= 0 && !e->fd_done &&
-           (e->ssl == NULL || e->wire_in.len < MAX_BUF / 2) &&
+           (e->ssl ? e->wire_in.len < MAX_BUF / 2 : e->ready) &&
            e->in.len <= MAX_HEAD;
 }
 
@@ -5355,24 +5357,12 @@ static int regex_make(regex_t *regex, const char *text, size_t *most)
 
 static struct match *match_operands(struct parser *p, bool any);
 
-/* Why a word, perhaps bare, is no regular expression meant as one; or NULL. */
-static const char *word_mistake(const char *word, bool bare)
-{
-    if (bare && (strcmp(word, "and") == 0 || strcmp(word, "or") == 0 ||
-                 strcmp(word, "not") == 0))
-        return "and, or, not are written & | ! (or ~u and, for a URL)";
-    if (*word == '*' || *word == '?')
-        return "a shell's pattern is no regular expression: *.js is \\.js$";
-    return NULL;
-}
-
 /* ~x, or a bare regular expression. */
 static struct match *match_term(struct parser *p)
 {
     const char *from = p->p;
     char kind = *p->p == '~' ? p->p[1] : 'u', *word;
     char why[128] = "~c takes a status code";
-    const char *mistake;
     struct match *m;
     int r = 0;
 
@@ -5389,9 +5379,13 @@ static struct match *match_term(struct parser *p)
     if ((word = match_word(p)) == NULL)
         return match_error(p, "an argument is missing");
     m = match_new(p, 'c', NULL, NULL);
-    mistake = word_mistake(word, isalpha((unsigned char)*from));
-    if (mistake != NULL)
-        r = sprintf(why, "%s", mistake);
+    if (isalpha((unsigned char)*from) && (strcmp(word, "and") == 0 ||
+        strcmp(word, "or") == 0 || strcmp(word, "not") == 0))
+        r = sprintf(why, "and, or, not are written & | ! (or ~u and, for a "
+                    "URL)");
+    else if (*word == '*' || *word == '?')
+        r = sprintf(why, "a shell's pattern is no regular expression: *.js is "
+                    "\\.js$");
     else if (kind == 'c')
         r = !parse_number(word, strlen(word), &m->code) || m->code > 999;
     else if ((r = regex_make(&m->regex, word, &m->most)) == 0)
@@ -6218,12 +6212,8 @@ static void copro_write(struct child *p)
    message stays in its buffer, for "-". */
 static void copro_ask(struct child *p, const struct run *r)
 {
-    struct buf *q = &p->question;
-    size_t n = r->in.len + 32;
+    struct buf *q = buf_scratch();  /* half a question would stay one */
 
-    for (const char *v = r->chain->vars; *v != '\0'; v += strlen(v) + 1)
-        n += strlen(v) + 1;
-    buf_reserve(q, n);              /* half a question would stay one */
     buf_printf(q, "%zu", r->in.len);
     for (const char *v = r->chain->vars; *v != '\0'; v += strlen(v) + 1) {
         const char *value = strchr(v, '=');
@@ -6235,6 +6225,8 @@ static void copro_ask(struct child *p, const struct run *r)
     }
     buf_put(q, "\n", 1);
     buf_put(q, buf_at(&r->in), r->in.len);
+    buf_move(&p->question, q, q->len);
+    buf_free(q);
     copro_write(p);
 }
 
@@ -6483,10 +6475,10 @@ static bool chain_done(const struct chain *c)
     return true;
 }
 
-/* Whether run r is still to be given a coprocess. */
+/* Whether run r is still to be given a child. */
 static bool run_waits(const struct run *r)
 {
-    return r->filter->coprocess && r->child == NULL && !r->exited;
+    return r->child == NULL && !r->exited;
 }
 
 /* n bytes of r->in have been taken: that is progress of r, and of the run
@@ -6617,18 +6609,6 @@ static void run_start(void *it)
     p->moved = now;
     r->child = p;
     f->running++;
-}
-
-/* Starts the filters of c, but for coprocesses. */
-static void chain_start(void *it)
-{
-    struct chain *c = it;
-
-    c->started = true;
-    c->since = now;
-    for (struct run *r = c->run; r->filter != NULL; r++)
-        if (!r->filter->coprocess)
-            run_start(r);
 }
 
 /* ==== 19 targets ========================================================
@@ -7245,26 +7225,26 @@ static bool socks_name(const char *p, size_t n, struct target *t)
    the n bytes at p. Contract as in 14. */
 static int socks4_parse(const unsigned char *p, size_t n, struct target *t)
 {
-    const unsigned char *user = p + 8, *name, *end;
+    bool named = n > 7 && number_at(p + 4, 3) == 0 && p[7] != 0;
+    const char *text = NULL;
+    size_t at = 8, len = 0;
 
     if (n < 9)
         return 0;
-    t->port = (unsigned)number_at(p + 2, 2);
-    name = memchr(user, 0, n - 8);
-    if (p[1] != 1 || (name ? name - user : (ssize_t)n - 8) > MAX_HOST)
+    if (p[1] != 1)
         return -1;
-    if (name == NULL)
-        return 0;
-    name++;
-    if (p[4] != 0 || p[5] != 0 || p[6] != 0 || p[7] == 0) {
-        inet_ntop(AF_INET, p + 4, t->host, sizeof t->host);
-        return (int)(name - p);
+    t->port = (unsigned)number_at(p + 2, 2);
+    for (int i = 0; i <= named; i++, at += len + 1) { /* user and name */
+        text = (const char *)p + at;
+        len = strnlen(text, n - at);
+        if (len > MAX_HOST || len == n - at)
+            return len > MAX_HOST ? -1 : 0;
     }
-    end = memchr(name, 0, n - (size_t)(name - p));
-    if (end == NULL)
-        return n - (size_t)(name - p) > MAX_HOST ? -1 : 0;
-    return socks_name((const char *)name, (size_t)(end - name), t)
-           ? (int)(end + 1 - p) : -1;
+    if (!named)
+        inet_ntop(AF_INET, p + 4, t->host, sizeof t->host);
+    else if (!socks_name(text, len, t))
+        return -1;
+    return (int)at;
 }
 
 /* The same of SOCKS5 (RFC 1928, 4); where it is malformed, minus the code. */
@@ -7590,14 +7570,24 @@ static const char *proxy_credentials(void)
     return text;
 }
 
-/* Asks -x's proxy for a tunnel to the server. */
-static void server_ask_proxy(struct flow *f)
+/* connect() has succeeded: -x's proxy is asked, or the server is reached. */
+static void server_connected(struct flow *f)
 {
     struct server *s = &f->server;
     struct buf *out = &s->end.out;
-    const char *host = text_of(strchr(s->goal.host, ':') ? "[%s]:%u" : "%s:%u",
-                               s->goal.host, s->goal.port);
+    const char *host;
 
+    s->end.ready = true;
+    setsockopt(s->end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+    tell(f, 1, EV_NOTE, "connected to %s" MORE "(%s), for this client alone: "
+         "no other will share that", place(&s->hop),
+         opt.verbose > 1 ? address_text(&s->addr[s->tried - 1]) : "");
+    if (opt.proxy.at.port == 0 || s->target.forward) {
+        server_reached(f);
+        return;
+    }
+    tell(f, 2, EV_NOTE, "that is a proxy, and is asked by %s for %s",
+         opt.proxy.socks ? "SOCKS5" : "CONNECT", place(&s->goal));
     server_enter(f, SERVER_PROXY);
     s->step = GREETED;
     if (opt.proxy.socks) {
@@ -7605,30 +7595,14 @@ static void server_ask_proxy(struct flow *f)
                 opt.proxy.login ? 4 : 3);
         return;
     }
+    host = text_of(strchr(s->goal.host, ':') ? "[%s]:%u" : "%s:%u",
+                   s->goal.host, s->goal.port);
     buf_printf(out, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", host, host);
     if (opt.proxy.login != NULL) {
         buf_puts(out, proxy_credentials());
         buf_puts(out, "\r\n");
     }
     buf_puts(out, "\r\n");
-}
-
-/* connect() has succeeded: -x's proxy is asked, or the server is reached. */
-static void server_connected(struct flow *f)
-{
-    const struct server *s = &f->server;
-
-    f->server.end.ready = true;
-    setsockopt(s->end.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    tell(f, 1, EV_NOTE, "connected to %s" MORE "(%s), for this client alone: "
-         "no other will share that", place(&s->hop),
-         opt.verbose > 1 ? address_text(&s->addr[s->tried - 1]) : "");
-    if (opt.proxy.at.port != 0 && !s->target.forward) {
-        tell(f, 2, EV_NOTE, "that is a proxy, and is asked by %s for %s",
-             opt.proxy.socks ? "SOCKS5" : "CONNECT", place(&s->goal));
-        server_ask_proxy(f);
-    } else
-        server_reached(f);
 }
 
 /* Adds to server.failure why the address tried last cannot be connected to. */
@@ -8836,18 +8810,6 @@ static bool request_admit(struct reader *r)
     return good;
 }
 
-/* Begins an exchange with the request at p, unless that is read once more, as
-   its filters have failed (--on-error pass). */
-static void exchange_begin(struct reader *r, const char *p)
-{
-    struct flow *f = r->flow;
-
-    if (!r->pass)
-        exchange_new(f);
-    exchange_method(f, p, &r->head);
-    f->ex.client_head = f->ex.head;
-}
-
 /* Outside of a tunnel, --ignore-hosts is asked for each request. */
 static void request_ignore(struct flow *f)
 {
@@ -8874,7 +8836,10 @@ static bool request_begin(struct reader *r)
         return tunnel_begin(f);
     }
     r->body = body_begin(&r->head, &f->ex);
-    exchange_begin(r, p);
+    if (!r->pass)                   /* else its filters have failed */
+        exchange_new(f);
+    exchange_method(f, p, &r->head);
+    f->ex.client_head = f->ex.head;
     if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n) &&
         !direct_target(f, p, &r->head, &t))
         return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
@@ -10341,15 +10306,16 @@ static bool lookup_is_due(const struct chain *c)
 static void start_filters(void)
 {
     for (struct chain *c = chains; c != NULL; c = c->next) {
-        bool good = true;
-
-        if (!c->started && chain_may_start(c))
-            good = flow_attempt(c->flow, chain_start, c);
-        for (struct run *r = c->run; good && !c->failed && r->filter; r++)
-            if (c->started && run_waits(r) && run_fed(r) &&
-                filter_is_free(r->filter, true, true) &&
-                (r->filter != &lookups || lookup_is_due(c)))
-                good = flow_attempt(c->flow, run_start, r);
+        if (!c->started) {
+            c->started = chain_may_start(c);
+            c->since = now;
+        }
+        for (struct run *r = c->run; c->started && !c->failed &&
+             !c->flow->over && r->filter != NULL; r++)
+            if (run_waits(r) && (!r->filter->coprocess ||
+                (run_fed(r) && filter_is_free(r->filter, true, true) &&
+                 (r->filter != &lookups || lookup_is_due(c)))))
+                flow_attempt(c->flow, run_start, r);
     }
 }
 
@@ -10477,10 +10443,7 @@ static void flow_arm(struct flow *f, double *left)
     if (end_lingers(&f->client) || end_lingers(&f->server.end))
         sooner(left, LINGER);
     end_arm(&f->client);
-    if (f->server.state == SERVER_CONNECT)
-        fds_add(writable, f->server.end.fd);
-    else
-        end_arm(&f->server.end);
+    end_arm(&f->server.end);
 }
 
 /* Has select() watch all; returns the seconds to the nearest deadline. */
@@ -10596,8 +10559,7 @@ static void flow_read(struct flow *f)
 {
     bool moved = end_take(&f->client);
 
-    if (f->server.state != SERVER_CONNECT)
-        moved |= end_take(&f->server.end);
+    moved |= end_take(&f->server.end);
     if (moved) {
         f->moved = now;
         flow_wake(f);
@@ -10641,7 +10603,7 @@ static bool flow_write(struct flow *f)
 
     if (end_wants_write(&f->client))
         moved |= end_write(&f->client);
-    if (f->server.state != SERVER_CONNECT && end_wants_write(&f->server.end))
+    if (end_wants_write(&f->server.end))
         moved |= end_write(&f->server.end);
     for (int k = 0; k < 2; k++)
         if (of[k] != NULL && of[k]->started)
