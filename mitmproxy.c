@@ -10889,7 +10889,7 @@ static void find_commands(void)
         const char *path = getenv("PATH"), *end;
         char file[PATH_MAX], there[PATH_MAX] = "", word[256];
         const char *name = f->argv ? f->argv[0] : word, *last;
-        const char *quote = f->argv ? "" : "'";
+        const char *quote;
         struct stat st;
 
         if (f->path && access(f->path, X_OK) == 0)
@@ -10909,6 +10909,7 @@ static void find_commands(void)
                      end > path ? "/" : "", end > path ? last : name);
             if (stat(file, &st) != 0)
                 continue;
+            quote = f->argv ? "" : strchr(file, '\'') ? "\"" : "'";
             if (S_ISREG(st.st_mode) && access(file, X_OK) == 0) {
                 if (asprintf(&f->path, "%s%s%s%s", quote, file, quote,
                              f->argv ? "" : f->command + strlen(name)) < 0)
@@ -11136,7 +11137,8 @@ static void command_bundle(void)
     char rc[PATH_MAX];
 
     snprintf(command.dir, sizeof command.dir, "%s/mitmproxy.XXXXXX",
-             tmp && *tmp == '/' ? tmp : "/tmp");
+             tmp && *tmp == '/' && !strpbrk(tmp, "\"\\:") ? tmp
+             : "/tmp");               /* node's and PHP's variables say */
     if (mkdtemp(command.dir) == NULL || chmod(command.dir, 0711) != 0)
         die("cannot make %s: %s (TMPDIR names another place)", command.dir,
             strerror(errno));

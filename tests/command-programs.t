@@ -188,6 +188,21 @@ def _():
           'odd\n', "the user's NODE_OPTIONS")
 
 
+@test('node and PHP with a TMPDIR of any name')
+def _():
+    for name in 'a b', 'a"b', "a'b", 'a\\b', 'a:b', 'a$b':
+        at = scratch(name)
+        os.mkdir(at)
+        for ask in ([need('node'), '-p', '1'],
+                    [need('php'), '-r', 'print preg_match("{/php.ini}", '
+                     'php_ini_scanned_files()) . "\\n";']):
+            done = subprocess.run(
+                [PROGRAM, '--ca', scratch('cert.pem'), '-q', '--', *ask],
+                env=dict(os.environ, TMPDIR=at), stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, timeout=DEADLINE)
+            equal(done.stdout, b'1\n', '%s with %s' % (ask[0], name))
+
+
 @test('Go')
 def _():
     go, home = need('go'), scratch('go')

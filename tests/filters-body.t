@@ -94,6 +94,16 @@ def _():
               b'X\n\n%c\n' % byte, 'byte %d' % byte)
 
 
+@test('what stands behind a gzip stream is passed over, as clients do')
+def _():
+    page = b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n'
+    for junk in b'\n', b'\0' * 512, b'junk':
+        got = pipe('body', 'sed', 's/hello/HELLO/',
+                   input=page + gzip.compress(TEXT) + junk)
+        equal(got.status, 0, 'status behind %r: %s' % (junk[:9], got.err))
+        check(gzip.decompress(got.out[len(page):]) == UPPER, 'the body')
+
+
 @test('an unknown coding is left alone and told')
 def _():
     page = reply(BYTES, 'Content-Encoding: gzip', 'Content-Encoding: rot13')

@@ -89,7 +89,7 @@ def _():
 
 @test('filters by bare name, after make install, and in the folder beside')
 def _():
-    root, bin = scratch('root'), scratch('bin')
+    root, bin = scratch('root'), scratch("it's a bin")
     for folder in root + '/bin', root + '/share/x.c/filters', bin + '/filters':
         os.makedirs(folder)
     for program in root + '/bin/x.c', bin + '/mitmproxy':
