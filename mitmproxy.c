@@ -725,12 +725,12 @@ static double stop_since;           /* the first of them */
         va_end(args); \
     } while (0)
 
-/* A text of a format, up to 2 KiB of it; it stays for 8 calls. */
+/* A text of a format, up to 2 KiB of it; it stays for 16 calls. */
 PRINTF(1, 2) static const char *text_of(const char *format, ...)
 {
-    static char texts[8][2048];
+    static char texts[16][2048];
     static unsigned next;
-    char (*text)[sizeof *texts] = &texts[next++ % 8];
+    char (*text)[sizeof *texts] = &texts[next++ % 16];
 
     FORMAT(*text, format);
     return *text;
@@ -807,16 +807,16 @@ static double clock_now(void)
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Writes a time in UTC, by a format of printf() that takes year, month, day,
-   hour, minute and second, or the first of these: strftime() knows of zones,
-   which are 7 KB of a static program. */
-static void time_print(char *text, size_t size, const char *format, time_t when)
+/* A time in UTC, as from text_of(), by a format of printf() that takes year,
+   month, day, hour, minute and second, or the first of these: strftime() knows
+   of zones, which are 7 KB of a static program. */
+static const char *time_text(const char *format, time_t when)
 {
     struct tm t;
 
     gmtime_r(&when, &t);
-    snprintf(text, size, format, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
-             t.tm_hour, t.tm_min, t.tm_sec);
+    return text_of(format, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour,
+                   t.tm_min, t.tm_sec);
 }
 
 /* Lowers *left to seconds, when that is sooner: to 0, when it is past. */
@@ -1233,12 +1233,9 @@ static void sink_open(struct sink *s, int fd)
    open file description of our own, as O_NONBLOCK would change theirs, too. */
 static void sink_share(struct sink *s, int fd)
 {
-    char path[32];
-
     sink_open(s, fd);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    fd = s->file ? -1 : open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY |
-                             O_CLOEXEC);
+    fd = s->file ? -1 : open(text_of("/proc/self/fd/%d", fd), O_WRONLY |
+                             O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd >= 0)
         s->fd = fd;
 }
@@ -1357,37 +1354,28 @@ static const char *name_of(const char *names, unsigned number)
 
 /* What is known of an exchange, for a filter's environment and for events:
    pairs of a name and a text, or "", up to NULL. */
-struct facts {
-    char id[24], port[16], status[16];
-    const char *pairs[12][2];
-};
+struct facts { const char *pairs[12][2]; };
 
-/* Collects what is known of f's exchange. opcode is that of a message of
-   WebSocket; NULL: it is about another. */
-static void facts_collect(struct facts *k, const struct flow *f,
-                          const char *direction, int status,
-                          const char *opcode)
+/* What is known of f's exchange, numbers as from text_of(). opcode is that of a
+   message of WebSocket; NULL: it is about another. */
+static struct facts facts_of(const struct flow *f, const char *direction,
+                             int status, const char *opcode)
 {
     const struct exchange *ex = &f->ex;
     const struct target *to = *ex->host != '\0' ? &ex->to : &f->home;
-    const char *pairs[][2] = {
-        { "ID", k->id }, { "DIRECTION", direction },
+
+    return (struct facts){ {
+        { "ID", ex->id ? text_of("%lu", ex->id) : "" },
+        { "DIRECTION", direction },
         { "SCHEME", to->tls ? "https" : *ex->host != '\0' ? "http" : "" },
         { "HOST", *ex->host != '\0' ? ex->host : to->host },
-        { "PORT", k->port }, { "METHOD", ex->method ? ex->method : "" },
-        { "URL", ex->url ? ex->url : "" }, { "STATUS", k->status },
+        { "PORT", to->port ? text_of("%u", to->port) : "" },
+        { "METHOD", ex->method ? ex->method : "" },
+        { "URL", ex->url ? ex->url : "" },
+        { "STATUS", status ? text_of("%d", status) : "" },
         { "CLIENT", f->peer }, { "SNI", f->hello.sni },
-        { opcode ? "OPCODE" : NULL, opcode }, { NULL, NULL }
-    };
-
-    *k->id = *k->port = *k->status = '\0';
-    if (ex->id != 0)
-        sprintf(k->id, "%lu", ex->id);
-    if (to->port != 0)
-        sprintf(k->port, "%u", to->port);
-    if (status != 0)
-        sprintf(k->status, "%d", status);
-    memcpy(k->pairs, pairs, sizeof pairs);
+        { opcode ? "OPCODE" : NULL, opcode }
+    } };
 }
 
 /* A line of JSON that is being written: an object without its last brace. */
@@ -1418,26 +1406,24 @@ static void json_put(struct json *j, const char *key, bool number,
 static void event_begin(struct json *j, const struct flow *f, const char *what,
                         int status)
 {
-    struct facts k;
+    struct facts k = facts_of(f, "", status, NULL);
     struct timespec t;
-    char text[64];
+    char key[16];
 
     clock_gettime(CLOCK_REALTIME, &t);
-    time_print(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d", t.tv_sec);
-    sprintf(text + strlen(text), ".%03ldZ", t.tv_nsec / 1000000);
     j->n = 0;
-    json_put(j, "time", false, text);
+    json_put(j, "time", false, text_of("%s.%03ldZ", time_text(
+             "%04d-%02d-%02dT%02d:%02d:%02d", t.tv_sec), t.tv_nsec / 1000000));
     json_put(j, "event", false, what);
     json_put(j, "flow", true, text_of("%lu", f->number));
     json_put(j, "ms", true, text_of("%.3f", (clock_now() - f->born) * 1000));
-    facts_collect(&k, f, "", status, NULL);
     for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
-        const char *name = k.pairs[i][0], *value = k.pairs[i][1];
+        const char *name = k.pairs[i][0];
 
-        for (size_t c = 0; (text[c] = (char)tolower(name[c])) != '\0'; c++)
+        for (size_t c = 0; (key[c] = (char)tolower(name[c])) != '\0'; c++)
             ;
-        json_put(j, value == k.id ? "exchange" : text,
-                 value == k.id || value == k.port || value == k.status, value);
+        json_put(j, i == 0 ? "exchange" : key,
+                 strstr("ID PORT STATUS", name) != NULL, k.pairs[i][1]);
     }
 }
 
@@ -1615,11 +1601,10 @@ static bool address_is_listener(struct sockaddr_storage a)
    ip, of 16 bytes, or NULL. Returns how many it has, 4 or 16; 0: it is none. */
 static size_t parse_ip(const char *text, unsigned char *ip)
 {
-    char bare[64];                  /* longer than any */
+    const char *bare = text_of("%.*s", (int)strcspn(text, "%"), text);
     unsigned char unused[16];
 
     ip = ip != NULL ? ip : unused;
-    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "%"), text);
     return inet_pton(AF_INET, text, ip) == 1 ? 4 :
            inet_pton(AF_INET6, bare, ip) == 1 ? 16 : 0;
 }
@@ -1712,10 +1697,9 @@ static int listen_open(const char *host, const char *port)
                               .ai_flags = AI_PASSIVE }, *a;
     size_t n = strlen(host);
     bool v6 = *host == '[' && host[n - 1] == ']'; /* as it is shown, too */
-    char *bare = copy_text(host + v6, n - 2 * v6);
+    const char *bare = text_of("%.*s", (int)n - 2 * v6, host + v6);
     int error = getaddrinfo(bare, port, &hints, &a), fd;
 
-    free(bare);
     if (error != 0)
         die("cannot listen on %s port %s: %s", host, port,
             gai_strerror(error));
@@ -2039,11 +2023,9 @@ static void der_name(struct buf *b, const mbedtls_x509_crt *crt, const char *cn)
 /* Appends a time, from 2050 on as GeneralizedTime (RFC 5280, 4.1.2.5). */
 static void der_time(struct buf *b, time_t when)
 {
-    char text[24];
-    bool utc;
+    const char *text = time_text("%04d%02d%02d%02d%02d%02dZ", when);
+    bool utc = strcmp(text, "2050") < 0; /* which has two digits of the year */
 
-    time_print(text, sizeof text, "%04d%02d%02d%02d%02d%02dZ", when);
-    utc = strcmp(text, "2050") < 0; /* which has two digits of the year */
     der_put(b, utc ? MBEDTLS_ASN1_UTC_TIME : MBEDTLS_ASN1_GENERALIZED_TIME,
             text + 2 * utc, strlen(text) - 2 * utc);
 }
@@ -2594,11 +2576,9 @@ static const char *tls_strerror(int error)
 static const char *shake_strerror(int error)
 {
     const char *why = tls_strerror(error);
-    static char text[320];
 
-    snprintf(text, sizeof text, "%s%s", why, strstr(why, " (--") ? "" :
-             " (--ignore-hosts REGEX passes it untouched)");
-    return text;
+    return text_of("%s%s", why, strstr(why, " (--") ? "" :
+                   " (--ignore-hosts REGEX passes it untouched)");
 }
 
 /* Reads the certificates in PEM form in the text of a file; take, if there is
@@ -2752,12 +2732,10 @@ static void ca_load(const char *path)
     if (mbedtls_x509_time_is_past(&ca.crt.valid_to))
         die("the CA in %s has expired (remove it, and a new one is made)",
             path);
-    if (mbedtls_x509_time_is_future(&ca.crt.valid_from) && !clock_is_unset()) {
-        time_print(file, sizeof file, "%04d-%02d-%02d %02d:%02d UTC",
-                   cert_time(&ca.crt.valid_from));
+    if (mbedtls_x509_time_is_future(&ca.crt.valid_from) && !clock_is_unset())
         say(0, "the CA in %s is not valid before %s: until then clients refuse "
-            "all that it signs", path, file);
-    }
+            "all that it signs", path, time_text("%04d-%02d-%02d %02d:%02d UTC",
+            cert_time(&ca.crt.valid_from)));
     ca_chain();
     for (const struct name_list *a = opt.ca_for; a != NULL; a = a->next) {
         unsigned char ip[32];
@@ -3827,13 +3805,12 @@ static int cert_judge(void *p, mbedtls_x509_crt *crt, int depth,
 static const char *verdict_say(const struct verdict *v, uint32_t flags)
 {
     static char why[512];
-    char rest[240] = "", when[64] = "";
+    const char *when = flags & MBEDTLS_X509_BADCERT_EXPIRED ? time_text(
+                       " since %04d-%02d-%02d %02d:%02d UTC ", v->until) : "";
+    char rest[240] = "";
 
     if (flags == ~0u)               /* Mbed TLS says by this that it gave up */
         return "its chain is too long or broken";
-    if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
-        time_print(when, sizeof when, " since %04d-%02d-%02d %02d:%02d UTC ",
-                   v->until);
     mbedtls_x509_crt_verify_info(rest, sizeof rest, " ", flags & ~(uint32_t)(
         MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_EXPIRED |
         MBEDTLS_X509_BADCERT_CN_MISMATCH | MBEDTLS_X509_BADCERT_OTHER));
@@ -3941,7 +3918,7 @@ static char **split_command(const char *command)
         "while until ! { ";
     size_t n = strlen(command), words = 0;
     char **argv = alloc((n / 2 + 2) * sizeof *argv + n + 1);
-    char *o = (char *)(argv + n / 2 + 2), first[64];
+    char *o = (char *)(argv + n / 2 + 2);
     const char *p = command;
 
     while (*(p += strspn(p, " \t")) != '\0') {
@@ -3966,8 +3943,7 @@ static char **split_command(const char *command)
             goto shell;             /* which will say what it thinks of it */
         *o++ = '\0';
     }
-    snprintf(first, sizeof first, " %s ", argv[0]);
-    if (strstr(builtins, first) == NULL)
+    if (strstr(builtins, text_of(" %s ", argv[0])) == NULL)
         return argv;
 shell:
     free(argv);
@@ -3979,11 +3955,9 @@ shell:
    one that runs alone is no crowd, and this a fiftieth of its costs. */
 static void oom_offer(pid_t pid)
 {
-    char path[64];
-    int fd;
+    const char *path = text_of("/proc/%ld/oom_score_adj", (long)pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
 
-    snprintf(path, sizeof path, "/proc/%ld/oom_score_adj", (long)pid);
-    fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0 && write(fd, "500", 3) < 0)
         say(2, "cannot write %s: %s", path, strerror(errno));
     fd_close(&fd);
@@ -5682,9 +5656,9 @@ static _Noreturn void option_missing(const char *p)
 {
     bool named = *p == '-';
     size_t n = named ? strcspn(p + 1, "=") : 1, best = 1, near;
-    char name[64], hint[512] = "";
+    const char *name = text_of(" %.*s ", (int)n, p + named);
+    char hint[512] = "";
 
-    snprintf(name, sizeof name, " %.*s ", (int)(n < 40 ? n : 40), p + named);
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (strstr(elsewhere[i].names, name) && (named || name[1] != ' '))
             snprintf(hint, sizeof hint, ": this is not the Python mitmproxy; "
@@ -5710,15 +5684,13 @@ static void print_usage(void)
          "An intercepting proxy that pipes HTTP through any command; around "
          "COMMAND, if\nthere is one: for that alone, and until that ends.");
     for (const struct option *o = options; o < options + OPTIONS; o++) {
-        char left[64], letter[] = { '-', o->letter, ',', '\0' };
+        char letter[] = { '-', o->letter, ',', '\0' };
 
-        if (o->kind == TITLE) {
+        if (o->kind == TITLE)
             printf("\n%s\n", o->name);
-            continue;
-        }
-        snprintf(left, sizeof left, "  %3s --%s %s", o->letter ? letter : "",
-                 o->name, o->argument ? o->argument : "");
-        printf("%-32s %s\n", left, o->help);
+        else
+            printf("%-32s %s\n", text_of("  %3s --%s %s", o->letter ? letter :
+                   "", o->name, o->argument ? o->argument : ""), o->help);
     }
 }
 
@@ -6021,11 +5993,10 @@ static char *filter_vars(const struct reader *r)
                             r->flow->stream ? "stream" :
                             r->request ? "request" : "response";
     struct buf *text = buf_scratch();
-    struct facts k;
+    struct facts k = facts_of(r->flow, direction, r->head.status,
+                              opcodes[r->frames.opcode]);
     size_t from;
 
-    facts_collect(&k, r->flow, direction, r->head.status,
-                  opcodes[r->frames.opcode]);
     for (size_t i = 0; k.pairs[i][0] != NULL; i++) {
         buf_printf(text, "MITM_%s=", k.pairs[i][0]);
         from = text->len;            /* exec takes 128 KiB of each, no more */
