@@ -588,6 +588,7 @@ struct writer {
 struct exchange {
     unsigned long id;
     bool head, connect;     /* methods that frame an answer (RFC 9112, 6.3) */
+    bool calls;             /* CONNECT for no authority, as Go's net/rpc does */
     bool client_head;       /* the client asked by HEAD: how ours is framed */
     bool upgrade;           /* Upgrade was in the request */
     bool begun;             /* a request's head has come, no end yet */
@@ -8168,7 +8169,8 @@ static void exchange_method(struct flow *f, const char *p,
     struct target t;
 
     f->ex.head = method_is(p, h, "HEAD");
-    f->ex.connect = connect_target(p, h, &t); /* CONNECT http://... is none */
+    f->ex.connect = connect_target(p, h, &t);
+    f->ex.calls = method_is(p, h, "CONNECT") && !f->ex.connect;
     f->ex.upgrade = h->upgrade;
 }
 
@@ -8396,11 +8398,14 @@ static bool mend_held(struct writer *w)
 }
 
 /* Whether behind the response with this head there is no more HTTP: 101 to
-   Upgrade, or 2xx to CONNECT (RFC 9110, 15.2.2 and 9.3.6). */
+   Upgrade, or 2xx to CONNECT (RFC 9110, 15.2.2 and 9.3.6); to CONNECT without
+   an authority some answer as to GET, and frame that. */
 static bool response_switches(const struct flow *f, const struct head *h)
 {
     return (h->status == 101 && (f->tunnel || f->ex.upgrade)) ||
-           (h->status / 100 == 2 && f->ex.connect);
+           (h->status / 100 == 2 &&
+            (f->ex.connect ||
+             (f->ex.calls && !h->coded && !h->has_length)));
 }
 
 /* What the filters print has not the length sent (body_is_kept()). True. */
@@ -9022,7 +9027,8 @@ static bool read_turn(struct reader *r)
     if (f->tunnel && in->len > 0 && f->answers.state == READ_HEAD &&
         !f->ex.upgrade &&           /* else they may be that protocol's */
         !answer_wanted(f, true) &&  /* no way around a filter that wants it */
-        head_more((char *)buf_at(in), in->len, true, &r->next) < 0)
+        (head_more((char *)buf_at(in), in->len, true, &r->next) < 0 ||
+         (r->from->ended && r->next.len == 0)))
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
 }
