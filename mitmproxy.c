@@ -564,7 +564,8 @@ struct writer {
     enum {
         WRITE_NOTHING,      /* no message is on its way */
         WRITE_PRINT,        /* waits for the filters to print a head */
-        WRITE_HEAD,         /* has a head; a request waits for the server */
+        WRITE_HEAD,         /* has a head; a request waits for the server, what
+                               filters print for all of the body: its length */
         WRITE_BODY,         /* the body moves */
         WRITE_MESSAGE,      /* waits for all that filters make of WebSocket's */
         WRITE_DONE          /* all of it is in to.out */
@@ -574,7 +575,6 @@ struct writer {
                                status and at are known */
     enum {
         OUT_COPY,           /* the body goes as it is printed, or as it came */
-        OUT_HOLD,           /* ... is held back until its length is known */
         OUT_CHUNKED,        /* ... goes in chunks, one for each piece */
         OUT_EXACT,          /* ... goes as printed: just left bytes more */
         OUT_DROP            /* ... goes nowhere: the head allows none */
@@ -6390,8 +6390,7 @@ static bool run_has_room(const struct run *r)
     else if (r->filter == NULL && w != NULL && w->state == WRITE_MESSAGE)
         limit = MAX_HOLD + 1;
     else if (r->filter == NULL && w != NULL &&
-             (w->state == WRITE_PRINT ||
-              (w->state == WRITE_BODY && w->out == OUT_HOLD)))
+             (w->state == WRITE_PRINT || w->state == WRITE_HEAD))
         limit = MAX_HOLD + MAX_HEAD + 1;
     return r->in.len < limit;
 }
@@ -8317,34 +8316,6 @@ static bool mend_may_chunk(const struct writer *w)
     return w->flow->asks.head.minor > 0 && w->printed.minor > 0;
 }
 
-/* The filters have printed a head: decides how the body behind it is framed,
-   and writes the head, unless the length must be known first. */
-static void mend_begin(struct writer *w)
-{
-    const struct head *h = &w->printed;
-    enum framing was = w->chain->was;
-    bool bare = !h->coded && !h->has_length;
-    int framing = STAYS;
-
-    w->last |= !w->request && h->close;
-    if (head_is_all(h, w->flow->ex.client_head))
-        w->out = OUT_DROP;
-    else if (mend_may_chunk(w) && (h->chunked || (bare && was == CHUNKED))) {
-        w->out = OUT_CHUNKED;
-        framing = h->chunked && !h->has_length ? STAYS : SET_CHUNKED;
-    } else if (w->request ? h->chunked || !h->coded
-                          : !h->coded && (h->has_length || was == BY_LENGTH ||
-                                          was == NO_BODY)) {
-        w->out = OUT_HOLD;
-        return;
-    } else {
-        w->last = true;
-        framing = h->chunked || (bare && was == CHUNKED) ? SET_NONE : STAYS;
-    }
-    writer_put_head(w, chain_out(w->chain), h, framing, 0);
-    buf_eat(chain_out(w->chain), h->len);
-}
-
 /* Whether a request too long to be held seems to keep its body: the filters
    have changed neither Content-Length nor the first MAX_HOLD of the n bytes at
    p. Then the length goes out first: some servers answer chunks with 411. */
@@ -8363,35 +8334,46 @@ static bool body_is_kept(const struct writer *w, const unsigned char *p,
            first.hash == c->first.hash;
 }
 
-/* Writes the head, once what is held is whole or too long. False: not yet. */
-static bool mend_held(struct writer *w)
+/* The filters have printed a head: decides how the body behind it is framed,
+   and writes the head. False: not yet, as the length must be known first, for
+   which the body is held until it is whole or too long. */
+static bool mend_head(struct writer *w)
 {
     const struct head *h = &w->printed;
     struct buf *src = chain_out(w->chain);
     uint64_t n = src->len - h->len;
-    bool whole = chain_done(w->chain), fits;
+    enum framing was = w->chain->was;
+    bool whole = chain_done(w->chain), may_chunk = mend_may_chunk(w);
+    bool bare = !h->coded && !h->has_length, chunks = bare && was == CHUNKED;
     int framing = STAYS;
 
-    if (!whole && n <= MAX_HOLD)
+    if (head_is_all(h, w->flow->ex.client_head))
+        w->out = OUT_DROP;
+    else if (may_chunk && (h->chunked || chunks)) {
+        w->out = OUT_CHUNKED;
+        framing = h->chunked && !h->has_length ? STAYS : SET_CHUNKED;
+    } else if (w->request ? h->coded && !h->chunked :
+               h->coded || chunks || (bare && was == UNTIL_CLOSE)) {
+        w->last = true;
+        framing = h->chunked || chunks ? SET_NONE : STAYS;
+    } else if (!whole && n <= MAX_HOLD)
         return false;
-    fits = h->has_length ? h->length == n && !h->unclear
-                         : n == 0 && !h->coded && w->request &&
-                           w->chain->was == NO_BODY;
-    w->out = OUT_COPY;
-    if (whole ? reader_in_doubt(w->chain->from) /* a length would hide that */
-              : !mend_may_chunk(w) && !w->request) {
+    else if (whole ? reader_in_doubt(w->chain->from) /* a length hides that */
+                   : !may_chunk && !w->request) {
         w->last = true;
         framing = SET_NONE;
-    } else if (whole)
-        framing = fits ? STAYS : SET_LENGTH;
-    else if (mend_may_chunk(w) &&
-             !body_is_kept(w, buf_at(src) + h->len, n)) {
+    } else if (whole) {
+        if (h->has_length ? h->length != n || h->unclear != NULL
+                          : n > 0 || h->coded || !w->request || was != NO_BODY)
+            framing = SET_LENGTH;
+    } else if (may_chunk && !body_is_kept(w, buf_at(src) + h->len, n)) {
         w->out = OUT_CHUNKED;
         framing = SET_CHUNKED;
     } else {
         w->out = OUT_EXACT;
         w->left = h->length;
     }
+    w->last |= !w->request && h->close;
     writer_put_head(w, src, h, framing, n);
     buf_eat(src, h->len);
     return true;
@@ -8427,8 +8409,6 @@ static bool mend_body(struct writer *w)
                 (w->request && !f->stream && w->to->ended &&
                  f->down.state == WRITE_DONE);
 
-    if (w->out == OUT_HOLD)
-        return mend_held(w);
     if (n == 0 || (!gone && out->len >= MAX_BUF))
         return false;
     run_moved(&w->chain->run[w->chain->count], n);
@@ -8480,8 +8460,7 @@ static bool write_body(struct writer *w)
         return false;
     if (mend_body(w))               /* which may have failed, and freed c */
         return true;
-    return w->out != OUT_HOLD && chain_done(c) && chain_out(c)->len == 0 &&
-           mend_end(w);
+    return chain_done(c) && chain_out(c)->len == 0 && mend_end(w);
 }
 
 /* The filters of a request print a response: the chain's writer becomes the
@@ -8578,10 +8557,10 @@ static bool write_head(struct writer *w)
                          f->server.failure);
     if (w->request && f->server.state != SERVER_UP)
         return false;
-    w->state = WRITE_BODY;
     w->out = OUT_COPY;
-    if (w->chain != NULL && w->printed.len > 0)
-        mend_begin(w);
+    if (w->chain != NULL && w->printed.len > 0 && !mend_head(w))
+        return false;
+    w->state = WRITE_BODY;
     if (w->chain != NULL)
         return true;
     if (head_is_all(&r->head, f->ex.client_head))
@@ -8946,7 +8925,8 @@ static bool server_idle(struct flow *f)
             server_renew(f);
         else
             flow_close(f);
-    } else if (e->ended && f->server.used && f->up.state == WRITE_BODY)
+    } else if (e->ended && f->server.used &&
+               (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY))
         server_renew(f);
     else if (e->ended && !f->spoken && e->tls_error != 0)
         server_fail(f, "TLS with %s broke off: %s (%s)", /* TLS 1.3 refuses
@@ -9970,7 +9950,7 @@ static enum wait message_wait(const struct flow *f, double *since)
         return WAIT_STREAM;
     if (asked && !f->client.ended && f->client.out.len == 0 &&
         f->client.wire_out.len == 0 &&
-        (f->down.state == WRITE_PRINT || f->down.state == WRITE_BODY))
+        f->down.state > WRITE_NOTHING && f->down.state < WRITE_DONE)
         return WAIT_STREAM;         /* perhaps server-sent events */
     return (asked || f->asks.head.unclear) && f->answers.state == READ_HEAD
            ? WAIT_ANSWER : WAIT_BODY;
