@@ -1305,19 +1305,20 @@ static void record_open(struct sink *s, const char *path, int flags)
         sink_file(s, path, flags);
 }
 
-/* Writes a text to line, with each byte as \xNN that could forge a line or move
-   a cursor: line has room for four times the text. Returns its length. */
-static size_t escape(char *line, const char *text)
+/* Writes the n bytes at p to o, by format those that could forge a line or move
+   a cursor, and odd ones. Returns the characters written; NUL is behind. */
+static size_t escape(char *o, const char *p, size_t n, const char *format,
+                     const char *odd)
 {
-    char *o = line;
+    const char *start = o, *end = p + n;
 
-    for (const char *p = text; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
-            o += sprintf(o, "\\x%02x", (unsigned char)*p);
+    for (; p < end; p++)
+        if (*p < ' ' || *p > '~' || strchr(odd, *p) != NULL)
+            o += sprintf(o, format, (unsigned char)*p);
         else
             *o++ = *p;
     *o = '\0';
-    return (size_t)(o - line);
+    return (size_t)(o - start);
 }
 
 /* One line on standard error, if the user asked for as much: level 0 is
@@ -1331,7 +1332,7 @@ PRINTF(2, 3) static void say(int level, const char *format, ...)
         return;
     FORMAT(text, format);
     n = (size_t)sprintf(line, "mitmproxy: ");
-    n += escape(line + n, text);
+    n += escape(line + n, text, strlen(text), "\\x%02x", "");
     n = n < PIPE_BUF ? n : PIPE_BUF - 1; /* a piece for sink_piece() */
     line[n++] = '\n';
     sink_put(&sinks[1], line, n);
@@ -1394,11 +1395,7 @@ static void json_put(struct json *j, const char *key, bool number,
     j->n += (size_t)sprintf(j->text + j->n, "%s\"%s\":%s",
                             j->n > 1 ? "," : "{", key, number ? "" : "\"");
     for (; *text != '\0' && j->n < limit; text++)
-        if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
-            j->n += (size_t)sprintf(j->text + j->n, "\\u%04x",
-                                    (unsigned char)*text);
-        else
-            j->text[j->n++] = *text;
+        j->n += escape(j->text + j->n, text, 1, "\\u%04x", "\"\\");
     if (!number)
         j->text[j->n++] = '"';
 }
@@ -1921,7 +1918,7 @@ static struct {
     mbedtls_pk_context leaf_key; /* of all leaves, new at each start ... */
     mbedtls_pk_context rsa_key; /* ... and for clients without ECDSA */
     bool has_rsa;           /* ... which a helper makes for the first */
-    const unsigned char *limits, *limits_end; /* crt's name constraints */
+    mbedtls_x509_buf limits; /* crt's name constraints; p NULL: none */
 } ca;
 
 /* SHA-256 of the n bytes at p, 32 bytes. */
@@ -2113,7 +2110,8 @@ static bool name_allowed(const unsigned char *from, const unsigned char *end,
 /* Whether our CA may sign for this name, as far as its name constraints go. */
 static bool ca_may_sign(const mbedtls_x509_buf *name)
 {
-    return ca.limits == NULL || name_allowed(ca.limits, ca.limits_end, name);
+    return ca.limits.p == NULL ||
+           name_allowed(ca.limits.p, ca.limits.p + ca.limits.len, name);
 }
 
 /* Writes --ca-for's names as name constraints: those are permitted, and of the
@@ -2444,10 +2442,8 @@ static int extension_take(void *unused, const mbedtls_x509_crt *crt,
                           const unsigned char *p, const unsigned char *end)
 {
     (void)unused, (void)critical;
-    if (crt == &ca.crt && has_octets(oid, MBEDTLS_OID_NAME_CONSTRAINTS, 3)) {
-        ca.limits = p;
-        ca.limits_end = end;
-    }
+    if (crt == &ca.crt && has_octets(oid, MBEDTLS_OID_NAME_CONSTRAINTS, 3))
+        ca.limits = (mbedtls_x509_buf){ 0, (size_t)(end - p), (void *)p };
     return 0;
 }
 
@@ -2742,14 +2738,14 @@ static void ca_load(const char *path)
         unsigned char ip[32];
         mbedtls_x509_buf name = general_name(a->name, ip);
 
-        if (ca.limits == NULL || !ca_may_sign(&name))
+        if (ca.limits.p == NULL || !ca_may_sign(&name))
             die("the CA in %s was made %s (remove it, and a new one is made)",
-                path, ca.limits ? "for other names than --ca-for has"
+                path, ca.limits.p ? "for other names than --ca-for has"
                                 : "without --ca-for");
     }
     if (opt.ca_for != NULL) {
         der_limits(limits);
-        if (limits->len != (size_t)(ca.limits_end - ca.limits))
+        if (limits->len != ca.limits.len)
             say(0, "the CA in %s was made with other --ca-for than this, and "
                 "may sign for more (remove it, and a new one is made)", path);
     }
@@ -5658,22 +5654,21 @@ static _Noreturn void option_missing(const char *p)
     bool named = *p == '-';
     size_t n = named ? strcspn(p + 1, "=") : 1, best = 1, near;
     const char *name = text_of(" %.*s ", (int)n, p + named);
-    char hint[512] = "";
+    const char *hint = "";
 
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (strstr(elsewhere[i].names, name) && (named || name[1] != ' '))
-            snprintf(hint, sizeof hint, ": this is not the Python mitmproxy; "
-                     "here: %s", elsewhere[i].here);
+            hint = text_of(": this is not the Python mitmproxy; here: %s",
+                           elsewhere[i].here);
     for (const struct option *o = options; *hint != ':' && named &&
          o < options + OPTIONS; o++) {
         near = o->kind != TITLE ? name_nearness(p + 1, n, o->name) : 0;
         if (near < 2 || near < best)
             continue;
         if (near > best)
-            *hint = '\0';
+            hint = "";
         best = near;
-        sprintf(hint + strlen(hint), "%s--%s", *hint ? ", " : " - perhaps ",
-                o->name);
+        hint = text_of("%s%s--%s", hint, *hint ? ", " : " - perhaps ", o->name);
     }
     misuse("there is no option '-%s'%s", p, *opt.unquoted ? "" : hint);
 }
@@ -7033,7 +7028,7 @@ static void exchange_tell(struct flow *f)
     snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
              PRIu64 " bytes, %.0f ms%s%s", ex->id, status, ex->method,
              ex->url, came, bytes, ms, *word ? ", " : "", word);
-    n = escape(line, text);
+    n = escape(line, text, strlen(text), "\\x%02x", "");
     line[n++] = '\n';
     sink_put(shown_at(), line, n);
 }
@@ -7157,7 +7152,7 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
          page ? "answered by an error page" : "cut off", why, secret);
     if (!page)
         return flow_cut(f);
-    escape(text, why);
+    escape(text, why, strlen(why), "\\x%02x", "");
     n = sprintf(body, "mitmproxy: %s\n\n%s\n", status_text(status), text);
     return flow_answer(f, status, "text/plain; charset=utf-8", body, (size_t)n);
 }
