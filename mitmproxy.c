@@ -3183,6 +3183,14 @@ static bool key_is_quick(const mbedtls_x509_crt *crt)
            crt->pk_raw.len <= modulus + 35 + 1 + MAX_EXPONENT / 8;
 }
 
+/* Mbed TLS has failed: for want of memory, says errno, which was 0 before? Its
+   own errors do not tell, most are "handshake failure". */
+static void tls_memory(void)
+{
+    if (errno == ENOMEM)
+        no_memory();
+}
+
 /* The certificate that the peer has shown in this handshake, or NULL. */
 static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
 {
@@ -3222,7 +3230,10 @@ static int tls_steps(struct end *e)
         else if (!e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
                                  state == MBEDTLS_SSL_CERTIFICATE_VERIFY))
             return ERR_UNVERIFIED;
+        errno = 0;
         r = mbedtls_ssl_handshake_step(e->ssl);
+        if (r != 0 && r != MBEDTLS_ERR_SSL_WANT_READ)
+            tls_memory();
         shaking.spent += clock_now() - began;
     }
     return r;
@@ -3291,6 +3302,7 @@ static bool tls_open(struct end *e)
     r = tls_open_data(e);
     if (r < 0)
         return false;
+    errno = 0;
     if (r == 0) {
         r = mbedtls_ssl_read(e->ssl, data, sizeof data);
         if (r > 0)
@@ -3321,6 +3333,7 @@ static bool tls_open(struct end *e)
         return e->wire_in.len > 0 || mbedtls_ssl_check_pending(e->ssl);
     e->ended = r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ? ENDED_WELL : ENDED_CUT;
     if (e->ended == ENDED_CUT && r != 0 && r != MBEDTLS_ERR_SSL_CONN_EOF) {
+        tls_memory();
         e->tls_error = r;
         end_write(e);               /* our alert (RFC 8446, 6.2) */
         e->broken = true;
@@ -3844,10 +3857,13 @@ static const char *tls_verify(mbedtls_x509_crt *crt, const char *name,
     chain_sort(crt);
     alone.next = NULL;
     itself = trusted_find(crt, &cas);
+    errno = 0;
     mbedtls_x509_crt_verify_with_profile(
         itself ? &alone : crt, itself ? &alone : cas.raw.p ? &cas : NULL, NULL,
         &mbedtls_x509_crt_profile_default, NULL, &flags, cert_judge, &v);
     mbedtls_x509_crt_free(&cas);
+    if (flags != 0 || v.why != NULL)
+        tls_memory();
     if (itself)                     /* and it needs no CA */
         flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
     if (clock_is_unset())

@@ -3,7 +3,7 @@
 line in the log; who is there already is served on, and so is who comes when
 there is memory again."""
 from mitm import *
-import resource
+import mmap, resource
 
 PAGE = reply(b'hello' * 100)
 
@@ -63,6 +63,75 @@ def _():
 @test('clients with TLS, and a filter')
 def _():
     crowd(True, '--response', 'cat')
+
+
+# Before the C library: one allocation fails, as many from now as the file says.
+FAULT = r'''
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t),
+     *__libc_realloc(void *, size_t);
+static int none, *left = &none;
+
+__attribute__((constructor)) static void begin(void)
+{
+    left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED,
+                open(getenv("FAULT"), O_RDWR), 0);
+}
+
+static int fails(void)
+{
+    if (*left == 0 || --*left > 0)
+        return 0;
+    errno = ENOMEM;
+    return 1;
+}
+
+void *malloc(size_t n)
+{
+    return fails() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return fails() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+    return fails() ? NULL : __libc_realloc(p, n);
+}
+'''
+
+
+@test('any allocation of two handshakes fails: it is told as what it is')
+def _():
+    if sanitized() or b'libc.so.6' not in slurp(PROGRAM):
+        raise Skip('nothing can be loaded before glibc')
+    name, at = scratch('fault.c', FAULT), scratch('left', bytes(4))
+    command(need('cc'), '-shared', '-fPIC', '-o', name + '.so', name, status=0)
+    left = mmap.mmap(os.open(at, os.O_RDWR), 4)
+    with Origin(answer(PAGE), tls=True,
+                cert=make_leaf(names='DNS:*.a.localhost')) as origin, Proxy(
+            env={'LD_PRELOAD': name + '.so', 'FAULT': at}) as proxy:
+        for n in range(1, 100000, 23):  # a name each: nothing is remembered
+            host = 'n%d.a.localhost' % n
+            left[:] = struct.pack('i', n)
+            with contextlib.suppress(Failed, OSError), proxy.tunnel(
+                    '%s:%d' % (host, origin.port)) as client:
+                client.start_tls(client_context(proxy.ca), host)
+                ask(client)
+            if left[:] != bytes(4):
+                break
+        left[:] = bytes(4)
+        check(n > 1000, 'too few allocations', n)
+        like(proxy.log(), 'out of memory', 'the log')
+        unlike(proxy.log(), '--ignore-hosts|not to be trusted', 'the log')
+        client = proxy.tls('n0.a.localhost:%d' % origin.port, 'n0.a.localhost')
+        ask(client)
 
 
 @test("the system's CAs did not fit: they are read again")
