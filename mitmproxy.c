@@ -6870,7 +6870,8 @@ static const char *fence_objection(const struct flow *f, const char *p,
             continue;
         if (framed || !(same_word(value, value_len, "chunked") ||
                         parse_number(value, value_len, &length)))
-            return "its length is told twice, or in an odd way";
+            return "its length is told twice, or in an odd way (one Content-"
+                   "Length is plain, or one Transfer-Encoding: chunked)";
         framed = true;
     }
     return NULL;
@@ -8833,7 +8834,7 @@ static bool request_begin(struct reader *r)
     if (opt.only != NULL && fence_allows(f->ex.to.host, f->ex.to.port) &&
         f->server.status == 0 &&
         (why = fence_objection(f, p, &r->head)) != NULL)
-        return flow_fail(f, 421, "the request to %s is refused: %s",
+        return flow_fail(f, 421, "--only-hosts refuses the request to %s: %s",
                          place(&f->ex.to), why);
     f->spoken = true;
     if (reader_filter(r))

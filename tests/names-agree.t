@@ -150,8 +150,9 @@ for what, status, request in (
                         client.send(request, step)
                         client.shutdown_write()
                     if status:
-                        equal(client.read_message().status, status,
-                              'the answer')
+                        message = client.read_message()
+                        equal(message.status, status, 'the answer')
+                        like(message.body, b'--only-hosts', 'why')
                     client.read_all()
                 check(b'evil' not in origin.rx.lower(), 'what the server got',
                       origin.rx)
