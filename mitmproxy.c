@@ -6185,8 +6185,6 @@ static void copro_write(struct child *p)
         buf_eat(&p->question, (size_t)n);
         p->given += (uint64_t)n;
         p->moved = now;
-        if (p->run != NULL)
-            p->run->moved = now;
     }
     buf_trim(&p->question);
 }
@@ -6266,8 +6264,6 @@ static void copro_read(void *it)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     p->moved = now;
-    if (p->run != NULL)
-        p->run->moved = now;
     if (n <= 0 || !copro_answer(p, why, sizeof why))
         copro_end(p, why);
     else
@@ -6393,16 +6389,13 @@ static struct buf *chain_out(struct chain *c)
    until its head or its length is known. */
 static bool run_has_room(const struct run *r)
 {
-    const struct writer *w = r->chain->to;
-    size_t limit = MAX_BUF;
+    const struct writer *w = r->filter != NULL ? NULL : r->chain->to;
+    size_t limit = r->filter && r->filter->coprocess ? MAX_BUF + MAX_WHOLE :
+                   w == NULL ? MAX_BUF :
+                   w->state == WRITE_MESSAGE ? MAX_HOLD + 1 :
+                   w->state == WRITE_PRINT || w->state == WRITE_HEAD ?
+                   MAX_HOLD + MAX_HEAD + 1 : MAX_BUF;
 
-    if (r->filter != NULL && r->filter->coprocess)
-        limit += MAX_WHOLE;
-    else if (r->filter == NULL && w != NULL && w->state == WRITE_MESSAGE)
-        limit = MAX_HOLD + 1;
-    else if (r->filter == NULL && w != NULL &&
-             (w->state == WRITE_PRINT || w->state == WRITE_HEAD))
-        limit = MAX_HOLD + MAX_HEAD + 1;
     return r->in.len < limit;
 }
 
@@ -7519,16 +7512,12 @@ static bool server_proxy(struct flow *f)
     struct buf *in = &s->end.in;
     int n;
 
-    if (in->len == 0 && !s->end.ended)
-        return false;
     n = in->len == 0 ? 0 : opt.proxy.socks
         ? socks_converse(f, buf_at(in), in->len)
         : connect_converse(f, (char *)buf_at(in), in->len);
-    if (n == 0 && (s->end.ended || in->len > MAX_HEAD)) {
-        server_fail(f, "the proxy %s has %s", place(&s->hop), s->end.ended ?
-                    "ended the connection" : "a head without end");
-        return true;
-    }
+    if (n == 0 && (s->end.ended || in->len > MAX_HEAD))
+        n = server_fail(f, "the proxy %s has %s", place(&s->hop), s->end.ended ?
+                        "ended the connection" : "a head without end");
     if (n > 0)
         buf_eat(in, (size_t)n);
     if (n > 0 && s->step == TUNNEL_OPEN)
@@ -7683,9 +7672,7 @@ static void server_lookup(struct flow *f)
     size_t n = strlen(host), len;
     unsigned char ip[16];
 
-    if (s->addrs > 0)
-        ;                           /* it has been looked up */
-    else if (strchr(host, '%') == NULL && (len = parse_ip(host, ip)) > 0)
+    if (strchr(host, '%') == NULL && (len = parse_ip(host, ip)) > 0)
         address_make(&s->addr[s->addrs++], ip, len, s->hop.port);
     else if (n >= 9 && strcasecmp(host + n - 9, "localhost") == 0 &&
              (n == 9 || host[n - 10] == '.')) { /* RFC 6761, 6.3 */
@@ -7759,8 +7746,7 @@ static void server_tls_failed(struct flow *f)
         mbedtls_ssl_session_free(&s->known->session);
         s->known->has_session = false;
         s->tried--;
-        end_close(&s->end);
-        server_enter(f, SERVER_LOOKUP);
+        server_connect(f);
     } else if (error == MBEDTLS_ERR_SSL_INVALID_RECORD ||
                error == MBEDTLS_ERR_SSL_UNSUPPORTED_EXTENSION)
         server_fail(f, "%s does not speak TLS", place(&s->target));
@@ -7832,9 +7818,7 @@ static bool server_step(struct flow *f)
 
     if (s->state == SERVER_PROXY)
         return server_proxy(f);
-    if (s->state != SERVER_TLS && s->state != SERVER_UP)
-        return false;
-    moved = tls_pump(&s->end);
+    moved = tls_pump(&s->end);      /* of a new end nothing */
     if (s->state == SERVER_UP || (s->end.tls_error == 0 && !s->end.ready))
         return moved;
     if (s->end.tls_error == ERR_UNVERIFIED)
@@ -7917,10 +7901,9 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
         strcpy(f->ex.host, filtered ? server_name(f) : flow_name(f));
     }
     if (filtered && opt.filters != NULL) {
-        struct buf *url = buf_scratch();
+        const char *url = text_of("%s:%u", f->ex.host, f->ex.to.port);
 
-        buf_printf(url, "%s:%u", f->ex.host, f->ex.to.port);
-        f->ex.url = buf_text(url);
+        f->ex.url = copy_text(url, strlen(url));
         chain_new(&f->asks);
         chain_new(&f->answers);
     }
@@ -8653,7 +8636,6 @@ static bool reader_filter(struct reader *r)
    looks up names itself, came for an address: SNI or Host tell the name. */
 static void exchange_name(struct flow *f, const char *p, const struct head *h)
 {
-    unsigned char ip[16];
     struct target t;
     bool named;
 
@@ -8661,7 +8643,7 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
     named = parse_authority(p + h->host.at, h->host.len, 80, &t);
     if (opt.reverse.port != 0 && named && is_mitm_it(t.host))
         strcpy(f->ex.host, t.host);
-    if (!f->tunnel || opt.reverse.port != 0 || !parse_ip(f->ex.host, ip))
+    if (!f->tunnel || opt.reverse.port != 0 || !parse_ip(f->ex.host, NULL))
         return;
     if (f->client.ssl != NULL && f->hello.sni[0] != '\0')
         strcpy(f->ex.host, f->hello.sni);
@@ -9025,12 +9007,14 @@ static bool read_turn(struct reader *r)
     return false;
 }
 
-/* Whether a long ClientHello is known to lack bytes: then it is not parsed
-   again for each byte that drips in. */
-static bool hello_lacks(const struct flow *f)
+/* Parses the client's ClientHello, but a long one that is known to lack bytes
+   not again for each byte that drips in. Contract as in 15. */
+static int hello_take(const struct flow *f, struct hello *h)
 {
-    return !f->client.ended && f->client.in.len > 4096 &&
-           f->client.in.len < f->hello.enough;
+    const struct buf *in = &f->client.in;
+
+    return !f->client.ended && in->len > 4096 && in->len < h->enough
+           ? 0 : hello_parse(buf_at(in), in->len, h);
 }
 
 /* Reads MySQL's SSLRequest, of 36 bytes, off the n bytes at p: packet 1, with
@@ -9050,13 +9034,12 @@ static bool stream_upgrades(struct flow *f)
 {
     const struct buf *in = &f->client.in;
     struct hello h = f->hello;
-    int n = 0;
+    int n;
 
     if (f->untouched || !f->heard || f->client.ssl || f->server.end.ssl ||
         f->client.ended || f->server.end.in.len > 0 || *buf_at(in) != 22)
         return false;
-    if (!hello_lacks(f))
-        n = hello_parse(buf_at(in), in->len, &h);
+    n = hello_take(f, &h);
     f->hello.enough = h.enough;
     if (n < 0)
         return false;
@@ -9493,25 +9476,21 @@ static struct pinned {
     double until;
 } pinned[MAX_PINNED];
 
-/* The note about f's client and the name that it asked for. */
-static struct pinned pinned_new(const struct flow *f)
+/* The key of f's client and the name that it asked for. */
+static const char *pinned_key(const struct flow *f)
 {
-    struct pinned p = { .until = now + 600 * SECOND };
-
-    snprintf(p.key, sizeof p.key, "%.*s %s:%u",
-             (int)(strrchr(f->peer, ':') - f->peer), f->peer, flow_name(f),
-             f->home.port);
-    return p;
+    return text_of("%.*s %s:%u", (int)(strrchr(f->peer, ':') - f->peer),
+                   f->peer, flow_name(f), f->home.port);
 }
 
 /* Whether f's client has rejected our certificate for this name. */
 static bool pinned_has(const struct flow *f)
 {
-    struct pinned its = pinned_new(f);
+    const char *key = pinned_key(f);
 
-    for (struct pinned *p = pinned;
+    for (const struct pinned *p = pinned;
          p < pinned + MAX_PINNED && p->until > now; p++)
-        if (strcmp(p->key, its.key) == 0)
+        if (strcmp(p->key, key) == 0)
             return true;
     return false;
 }
@@ -9520,7 +9499,8 @@ static bool pinned_has(const struct flow *f)
 static void pinned_add(const struct flow *f)
 {
     memmove(pinned + 1, pinned, sizeof pinned - sizeof *pinned);
-    pinned[0] = pinned_new(f);
+    strcpy(pinned->key, pinned_key(f));
+    pinned->until = now + 600 * SECOND;
     if (opt.pass_pinned)
         tell(f, 0, EV_NOTE, "what %s does there next is passed untouched for "
              "ten minutes", f->peer);
@@ -9629,8 +9609,8 @@ static void hello_tell(const struct flow *f, bool copies)
 static bool tunnel_hello(struct flow *f)
 {
     struct buf *in = &f->client.in;
-    int n = hello_lacks(f) ? 0 : hello_parse(buf_at(in), in->len, &f->hello);
-    struct target t = f->home;
+    int n = hello_take(f, &f->hello);
+    struct target t;
 
     if (n == 0 && !f->client.ended)
         return false;
@@ -10310,7 +10290,8 @@ static void chain_arm(struct chain *c, double *left)
         bool waits = (run_out(r) >= 0 && !run_wants_read(r)) ||
                      (r->filter->coprocess ? r->child == NULL :
                       r->in.len == 0 && !run_fed(r));
-        double rest = r->moved + r->filter->timeout * SECOND - now;
+        double rest = (r->filter->coprocess && r->child ? r->child->moved :
+                       r->moved) + r->filter->timeout * SECOND - now;
 
         if (r->exited && run_out(r) < 0)
             continue;
