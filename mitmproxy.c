@@ -6984,12 +6984,14 @@ static bool chain_changed(const struct chain *c)
                          c->in.hash != c->out.hash);
 }
 
-/* What filters have done to f's exchange, in a word; "": there are none. */
+/* What filters have done to f's exchange, in a word; "": there are none, or the
+   answer is a page of ours, for which no filter is to blame. */
 static const char *exchange_word(const struct flow *f)
 {
     const struct chain *asked = f->asks.chain, *c = f->down.chain;
 
-    if (f->ex.fate != NULL || (asked == NULL && c == NULL))
+    if (f->ex.fate != NULL || f->ex.status != 0 ||
+        (asked == NULL && c == NULL))
         return f->ex.fate ? f->ex.fate : "";
     if (asked != NULL && !asked->to->request)
         return "answered";
@@ -8388,6 +8390,7 @@ static bool response_switches(const struct flow *f, const struct head *h)
 /* What the filters print has not the length sent (body_is_kept()). True. */
 static bool mend_failed(struct writer *w)
 {
+    w->flow->ex.fate = "failed";
     return flow_fail(w->flow, 502, "the filter changed the length of a request "
                      "that is too long to be held%s", mend_may_chunk(w) ?
                      ": it may take Content-Length out of the head, which "

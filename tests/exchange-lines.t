@@ -131,12 +131,24 @@ def _():
 
 @test('a server that is not there')
 def _():
-    with closed_port() as port, Proxy() as proxy:
-        conn = proxy.tunnel('localhost:%d' % port)
-        conn.send(get('/x'))
-        conn.read_message()
-        line, = lines(proxy)
-        equal((line[0], line[3], line[5]), ('502', '0', ''), 'the line')
+    for args in (), ('-Q', 'cat'), ('-R', 'cat'):
+        with closed_port() as port, Proxy(*args) as proxy:
+            conn = proxy.tunnel('localhost:%d' % port)
+            conn.send(get('/x'))
+            conn.read_message()
+            line, = lines(proxy)
+            equal((line[0], line[3], line[5]), ('502', '0', ''), 'the line')
+
+
+@test('a request too long to be held, of which a filter changes the length')
+def _():
+    ask = get('/', 'Content-Length: 3000000', method='PUT') + b'x' * 3000000
+    for command in 'head -c 2000000', "sh -c 'cat; printf x'":
+        with Origin(answer(PAGE)) as origin, Proxy('-Q', command) as proxy:
+            conn = proxy.tunnel(origin)
+            conn.send(ask)
+            equal(conn.read_message().status, 502, 'the page')
+            equal(lines(proxy)[0][-1], ', failed', 'the word')
 
 
 @test('several on one connection, HEAD, a body of a request, 101')
