@@ -4487,45 +4487,31 @@ static struct body body_begin(const struct head *h, const struct exchange *ex)
     return b;
 }
 
-/* Takes the LF that ends a line of chunked coding. False: malformed. */
-static bool chunk_line(struct body *b)
-{
-    if (b->step == CHUNK_SIZE || (b->strict && !b->cr))
-        return false;
-    b->cr = false;
-    b->done = b->step == TRAILER_START;
-    if (b->step == CHUNK_END)
-        b->step = CHUNK_SIZE;
-    else
-        b->step = b->left > 0 ? CHUNK_DATA : TRAILER_START;
-    return true;
-}
-
 /* Takes one byte of chunked coding that is not data (RFC 9112, 7.1); bare LF
    ends a line as CRLF does. False: malformed. */
 static bool chunk_byte(struct body *b, char c)
 {
-    if (c == '\n')
-        return chunk_line(b);
-    if (b->cr)
+    if (c == '\n' ? b->step == CHUNK_SIZE || (b->strict && !b->cr) : b->cr)
         return false;
     if (c == '\r' && b->step != CHUNK_SIZE && b->step != TRAILER_LINE)
         return b->cr = true;
-    if (b->step <= CHUNK_DIGITS && hex(c) >= 0) {
-        if (b->left >> 58)
-            return false;           /* 2^62 and more is nonsense */
+    if (c == '\n') {
+        b->cr = false;
+        b->done = b->step == TRAILER_START;
+        b->step = b->step == CHUNK_END ? CHUNK_SIZE :
+                  b->left > 0 ? CHUNK_DATA : TRAILER_START;
+    } else if (b->step <= CHUNK_DIGITS && hex(c) >= 0 &&
+               b->left >> 58 == 0) { /* 2^62 and more is nonsense */
         b->left = b->left << 4 | (uint64_t)hex(c);
         b->step = CHUNK_DIGITS;
-        return true;
-    }
-    if ((b->step == CHUNK_DIGITS || b->step == CHUNK_PAD) &&
-        (c == ' ' || c == '\t' || c == ';')) {
+    } else if ((b->step == CHUNK_DIGITS || b->step == CHUNK_PAD) &&
+               (c == ' ' || c == '\t' || c == ';'))
         b->step = c == ';' ? CHUNK_EXT : CHUNK_PAD;
-        return true;
-    }
-    if (b->step == TRAILER_START && !b->strict)
+    else if (b->step == TRAILER_START && !b->strict)
         b->step = TRAILER_LINE;
-    return b->step == CHUNK_EXT || b->step == TRAILER_LINE;
+    else
+        return b->step == CHUNK_EXT || b->step == TRAILER_LINE;
+    return true;
 }
 
 /* The next piece of a body among the n > 0 bytes at p: returns its length, or
