@@ -7145,9 +7145,10 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
 
     if (!f->ex.begun && !f->stream)
         exchange_new(f);
-    tell(f, 0, *secret ? EV_FILTER : status == 403 || status == 407 ||
-         status == 421 ? EV_DENY : EV_NOTE, "%s: %s%s",
-         page ? "answered by an error page" : "cut off", why, secret);
+    tell(f, 0, *secret ? EV_FILTER : status == 407 || status == 421 ||
+         status == 431 || strstr(why, "--only-hosts") ? EV_DENY : EV_NOTE,
+         "%s: %s%s", page ? "answered by an error page" : "cut off", why,
+         secret);
     if (!page)
         return flow_cut(f);
     escape(text, why, strlen(why), "\\x%02x", "");
@@ -7427,7 +7428,8 @@ static bool socks_answer(struct flow *f)
                 s->error == ETIMEDOUT ? SOCKS_TIMEOUT : SOCKS_HOST);
     if (good)
         return flow_enter(f, FLOW_FIRST);
-    tell(f, 0, EV_DENY, "%s is told: %s", f->peer, s->failure);
+    tell(f, 0, s->status ? EV_DENY : EV_NOTE, "%s is told: %s", f->peer,
+         s->failure);
     return flow_close(f);
 }
 
@@ -8827,8 +8829,8 @@ static bool response_begin(struct reader *r)
 
     if (r->head.status == 101 && opt.only != NULL &&
         (!f->ex.upgrade || r->head.h2c))
-        return flow_fail(f, 502, "%s switched protocols, although it was not "
-                         "asked to", place(&f->ex.to));
+        return flow_fail(f, 502, "%s switched protocols, which was not asked "
+                         "(--only-hosts)", place(&f->ex.to));
     if (switches && !f->tunnel &&
         (opt.proxyauth != NULL || f->client.in.len > 0))
         return flow_fail(f, 502, "%s would get all that comes on this "
@@ -9088,7 +9090,8 @@ static bool read_stream(struct reader *r)
         return false;
     }
     if (f->server.state == SERVER_FAILED) {
-        tell(f, 0, EV_DENY, "a stream ends: %s", f->server.failure);
+        tell(f, 0, f->server.status ? EV_DENY : EV_NOTE, "a stream ends: %s",
+             f->server.failure);
         return flow_cut(f);
     }
     if (f->server.state != SERVER_UP)

@@ -91,6 +91,31 @@ def _():
                        % (failed['flow'], failed['exchange']))
 
 
+@test('deny: what a rule refuses, whatever the status, and nothing else')
+def _():
+    switch = b'HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'
+    for ask in (get('/', 'Content-Length: 5, 5'),
+                get('/', 'Content-Length: 5', 'Content-Length: 6'),
+                get('/', 'Transfer-Encoding: chunked') + b'0\r\nX: y\r\n',
+                get('/', 'X: ' + 'x' * 70000), get('/')):
+        with logged(answer(switch), '--only-hosts', '.') as (
+                origin, proxy, wait):
+            client = proxy.tunnel(origin)
+            client.send(ask.replace(b': localhost', b': %s' %
+                                    origin.auth.encode()))
+            client.read_message()
+            wait('deny')
+    with closed_port() as port, logged(answer(reply(b'x'))) as (_, proxy, wait):
+        client = proxy.connect()
+        client.send(b'\5\1\0')
+        client.read_exact(2)
+        client.send(b'\5\1\0\1\x7f\0\0\1' + struct.pack('!H', port))
+        equal(client.read_exact(2), b'\5\5', 'the answer')
+        client.read_all()
+        check(not [e for e in wait('close') if e['event'] == 'deny'],
+              'what cannot be reached was not denied')
+
+
 def odd(rng, count, but=b''):
     """Random bytes, those that JSON has a meaning for among them."""
     return bytes(rng.choice((rng.randrange(256), *b'"\\\x00\x1b\x7f\xff\r\n'))
