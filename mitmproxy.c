@@ -2920,15 +2920,27 @@ static void tls_log_keys(void *unused, mbedtls_ssl_key_export_type type,
    a record where it lies, and never on a descriptor: none of its calls waits.
    Limit: a turn takes BULK_SIZE bytes from an end at most. */
 
-/* Reads what has come in on e's descriptor, as much as one call gives. Returns
-   whether anything happened, like all that move bytes here. */
+/* Whether there is room for more bytes from e's descriptor. */
+static bool end_wants_read(const struct end *e)
+{
+    return e->fd >= 0 && !e->fd_done &&
+           (e->ssl ? e->wire_in.len < MAX_BUF / 2 : e->ready) &&
+           e->in.len <= MAX_HEAD;
+}
+
+/* Reads what has come in on e's descriptor, as much as one call gives, if
+   select() says so, and there is room. Returns whether anything happened, like
+   all that move bytes here. */
 static bool end_read(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_in : &e->in;
     size_t wanted = !e->bulk ? READ_SIZE :
                     quiet_flows > 0 ? SHARED_SIZE : BULK_SIZE;
-    ssize_t n = buf_read(b, e->fd, wanted);
+    ssize_t n;
 
+    if (!fds_has(readable, e->fd) || !end_wants_read(e))
+        return false;
+    n = buf_read(b, e->fd, wanted);
     e->bulk = n == (ssize_t)wanted;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
@@ -2987,12 +2999,22 @@ static bool end_is_due(struct end *e)
                     !end_lingers(e);
 }
 
+/* Whether end_write() has something to do, or connect() has. */
+static bool end_wants_write(struct end *e)
+{
+    return e->fd >= 0 && !e->broken &&
+           ((e->ssl ? e->wire_out.len > 0 : e->out.len > 0 || !e->ready) ||
+            end_is_due(e));
+}
+
 /* Writes what waits for e's descriptor, and FIN or RST behind that. */
 static bool end_write(struct end *e)
 {
     struct buf *b = e->ssl ? &e->wire_out : &e->out;
     bool moved = false;
 
+    if (!end_wants_write(e))
+        return false;
     while (b->len > 0 && !e->broken) {
         ssize_t n = send(e->fd, buf_at(b), b->len, MSG_NOSIGNAL);
 
@@ -3022,22 +3044,6 @@ static bool end_write(struct end *e)
         buf_free(&e->wire_out);
     }
     return moved;
-}
-
-/* Whether end_write() has something to do, or connect() has. */
-static bool end_wants_write(struct end *e)
-{
-    return e->fd >= 0 && !e->broken &&
-           ((e->ssl ? e->wire_out.len > 0 : e->out.len > 0 || !e->ready) ||
-            end_is_due(e));
-}
-
-/* Whether there is room for more bytes from e's descriptor. */
-static bool end_wants_read(const struct end *e)
-{
-    return e->fd >= 0 && !e->fd_done &&
-           (e->ssl ? e->wire_in.len < MAX_BUF / 2 : e->ready) &&
-           e->in.len <= MAX_HEAD;
 }
 
 /* ---- TLS: the session, its handshake, its records */
@@ -8256,17 +8262,6 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
     buf_free(origin);
 }
 
-/* Says how what the filters have printed goes on, framed like this. */
-static void mended_tell(const struct writer *w, int framing, uint64_t length)
-{
-    tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
-         w->chain->from->request && !w->request ? "back, and the server hears "
-         "nothing of the request:" : "on", framing == SET_LENGTH ?
-         text_of("with Content-Length: %" PRIu64, length) :
-         framing == SET_CHUNKED ? "in chunks, each as it comes" :
-         framing == SET_NONE ? "and ends with the connection" : "as it is");
-}
-
 /* Puts the head h, at the front of src, into w's end, with framing (STAYS,
    SET_LENGTH with this length, ...) for its body. src keeps it. */
 static void writer_put_head(struct writer *w, struct buf *src,
@@ -8276,7 +8271,13 @@ static void writer_put_head(struct writer *w, struct buf *src,
 
     w->sent = true;
     if (w->chain != NULL && opt.verbose > 1)
-        mended_tell(w, framing, length);
+        tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
+             w->chain->from->request && !w->request ? "back, and the server "
+             "hears nothing of the request:" : "on", framing == SET_LENGTH ?
+             text_of("with Content-Length: %" PRIu64, length) :
+             framing == SET_CHUNKED ? "in chunks, each as it comes" :
+             framing == SET_NONE ? "and ends with the connection" :
+             "as it is");
     if (!w->request && framing == STAYS) {
         buf_put(&w->to->out, buf_at(src), h->len);
         return;
@@ -8999,7 +9000,7 @@ static bool read_turn(struct reader *r)
 }
 
 /* Parses the client's ClientHello, but a long one that is known to lack bytes
-   not again for each byte that drips in. Contract as in 15. */
+   not again for each byte that drips in. Contract as in 14. */
 static int hello_take(const struct flow *f, struct hello *h)
 {
     const struct buf *in = &f->client.in;
@@ -9399,14 +9400,10 @@ static bool flow_relay(struct flow *f)
 {
     bool moved = reader_step(&f->asks);
 
-    if (f->state == FLOW_RELAY)
-        moved |= writer_step(&f->up);
-    if (f->state == FLOW_RELAY)
-        moved |= reader_step(&f->answers);
-    if (f->state == FLOW_RELAY)
-        moved |= writer_step(&f->down);
-    if (f->state == FLOW_RELAY)
-        moved |= exchange_end(f);
+    moved |= f->state == FLOW_RELAY && writer_step(&f->up);
+    moved |= f->state == FLOW_RELAY && reader_step(&f->answers);
+    moved |= f->state == FLOW_RELAY && writer_step(&f->down);
+    moved |= f->state == FLOW_RELAY && exchange_end(f);
     return moved;
 }
 
@@ -10490,18 +10487,12 @@ static void accept_new(void)
     }
 }
 
-/* Reads from e, if select() says so; whether something came. */
-static bool end_take(struct end *e)
-{
-    return fds_has(readable, e->fd) && end_wants_read(e) && end_read(e);
-}
-
 /* Reads from a flow's descriptors that are ready, and wakes it. */
 static void flow_read(struct flow *f)
 {
-    bool moved = end_take(&f->client);
+    bool moved = end_read(&f->client);
 
-    moved |= end_take(&f->server.end);
+    moved |= end_read(&f->server.end);
     if (moved) {
         f->moved = now;
         flow_wake(f);
@@ -10541,12 +10532,9 @@ static void children_move(void)
 static bool flow_write(struct flow *f)
 {
     struct chain *of[] = { f->asks.chain, f->answers.chain };
-    bool moved = false;
+    bool moved = end_write(&f->client);
 
-    if (end_wants_write(&f->client))
-        moved |= end_write(&f->client);
-    if (end_wants_write(&f->server.end))
-        moved |= end_write(&f->server.end);
+    moved |= end_write(&f->server.end);
     for (int k = 0; k < 2; k++)
         if (of[k] != NULL && of[k]->started)
             for (struct run *r = of[k]->run; r->filter != NULL; r++)
