@@ -1702,8 +1702,7 @@ static int listen_open(const char *host, const char *port)
         die("cannot listen on %s port %s: %s", host, port,
             gai_strerror(error));
     fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
     if (fd >= 0 && opt.transparent &&   /* for TPROXY; REDIRECT needs none */
         setsockopt(fd, a->ai_family == AF_INET ? SOL_IP : SOL_IPV6,
                    a->ai_family == AF_INET ? IP_TRANSPARENT
@@ -2355,11 +2354,10 @@ static bool clock_is_unset(void)
     bool was = unset;
 
     unset = time(NULL) < EARLIEST;
-    if (unset && !was)
-        say(0, "the clock is not set: certificates are made for all of the "
-            "next two years, and servers' may have expired");
-    if (was && !unset)
-        say(0, "the clock is set: certificates are made and checked by it");
+    if (unset != was)
+        say(0, unset ? "the clock is not set: certificates are made for all of "
+            "the next two years, and servers' may have expired" :
+            "the clock is set: certificates are made and checked by it");
     return unset;
 }
 
@@ -2380,13 +2378,9 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
                       .to = to < ca_to ? to : ca_to };
     unsigned char ip[16];
     mbedtls_x509_buf wanted = general_name(name, ip);
-    struct buf *der;
-    int error;
+    struct buf *der = buf_scratch();
+    int error = ca_may_sign(&wanted) ? cert_write(&c, der) : ERR_LIMITED;
 
-    if (!ca_may_sign(&wanted))
-        return ERR_LIMITED;
-    der = buf_scratch();
-    error = cert_write(&c, der);
     if (error == 0)
         error = mbedtls_x509_crt_parse_der(crt, buf_at(der), der->len);
     crt->next = ca.sent;
@@ -5481,41 +5475,31 @@ static bool match_lines(const struct match *m, const struct subject *s)
    response that is yet to come, or what is not known. m NULL matches all. */
 static int match_eval(const struct match *m, const struct subject *s)
 {
-    const char *text;
+    char kind = m ? m->kind : 0;
+    const char *text = kind == 'd' ? s->host : kind == 'm' ? s->method : s->url;
+    bool yes;
     int a, b;
 
     if (m == NULL)
         return 1;
-    if (s->h == NULL && strchr(s->url ? "cht" : "chtum", m->kind))
-        return s->message || (s->request && !s->url && m->kind == 'c') ? 2 : 3;
-    switch (m->kind) {
-    case '!':
+    if (s->h == NULL && strchr(s->url ? "cht" : "chtum", kind))
+        return s->message || (s->request && !s->url && kind == 'c') ? 2 : 3;
+    if (strchr("!&|", kind)) {
         a = match_eval(m->a, s);
-        return (a & 1) << 1 | a >> 1;
-    case '&':
-    case '|':
-        a = match_eval(m->a, s);
-        b = match_eval(m->b, s);
-        return m->kind == '&' ? (a & b & 1) | ((a | b) & 2)
-                              : ((a | b) & 1) | (a & b & 2);
-    case 'q':
-    case 's':
-        return s->request == (m->kind == 'q') ? 1 : 2;
-    case 'w':
-        return s->message ? 1 : 2;
-    case 'c':
-        return (uint64_t)s->h->status == m->code ? 1 : 2;
-    case 'h':
-        return match_lines(m, s) ? 1 : 2;
-    case 't':
-        return match_text(m, s->head + s->h->type.at, s->h->type.len) ? 1 : 2;
-    default:
-        text = m->kind == 'd' ? s->host : m->kind == 'm' ? s->method : s->url;
-        if (s->url == NULL && text == NULL)
-            return 3;
-        text = text ? text : "";
-        return match_text(m, text, strlen(text)) ? 1 : 2;
+        b = m->b ? match_eval(m->b, s) : 0;
+        return kind == '!' ? (a & 1) << 1 | a >> 1 :
+               kind == '&' ? (a & b & 1) | ((a | b) & 2)
+                           : ((a | b) & 1) | (a & b & 2);
     }
+    if (strchr("dmu", kind) && s->url == NULL && text == NULL)
+        return 3;
+    yes = kind == 'q' ? s->request : kind == 's' ? !s->request :
+          kind == 'w' ? s->message :
+          kind == 'c' ? (uint64_t)s->h->status == m->code :
+          kind == 'h' ? match_lines(m, s) :
+          kind == 't' ? match_text(m, s->head + s->h->type.at, s->h->type.len)
+                      : match_text(m, text, text ? strlen(text) : 0);
+    return yes ? 1 : 2;
 }
 
 /* Whether an expression, whatever else it says, matches no request (or no
