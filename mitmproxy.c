@@ -442,7 +442,8 @@ struct server {
     int step;               /* of the conversation with -x's proxy */
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
-    bool used;              /* an exchange has been completed on it */
+    bool used;              /* an exchange has been completed on it, and the
+                               client has not said Connection: close */
     int spare;              /* bytes left of a last chunk behind 204 or 304 */
     struct chain *inquiry;  /* asks a helper: for addresses, or an RSA key */
     struct sockaddr_storage addr[MAX_ADDRS];
@@ -9372,9 +9373,9 @@ static bool exchange_end(struct flow *f)
     if (ends || stopping || !asked)
         return flow_close(f);
     exchange_tell(f);
+    f->server.used = !r->head.close;
     messages_reset(f);
     exchange_free(&f->ex);
-    f->server.used = true;
     f->since = now;
     return true;
 }

@@ -46,6 +46,19 @@ for args in (), ('--response', 'cat'), ('--request', 'cat'):
                       'the next answer')
 
 
+@test('a line end behind the length: a client that asked to close is let go')
+def _():
+    for ask in (get('/', 'Connection: close'), b'GET / HTTP/1.0\r\n\r\n'):
+        for origin, proxy, client, base in ways():
+            client.send(ask.replace(b' /', (' %s/' % base).encode(), 1))
+            server = origin.next()
+            server.read_head()
+            server.send(reply(b'one') + b'\n')
+            server.finish()
+            equal(client.read_all(), reply(b'one'), 'the answer')
+            equal(client.end, 'eof', 'how the connection ended')
+
+
 @test("the answer to HEAD has a body: the client's next request is served")
 def _():
     for origin, proxy, client, base in ways():
