@@ -10907,7 +10907,7 @@ static const char *const command_vars[] = {
 };
 
 /* The files of that directory, with the same marks: all CAs; what tells wget,
-   apt and PHP of them; and what has fetch() of an old node use the proxy. */
+   apt and PHP of them; and what has an old node use the proxy. */
 enum { FILES = 5 };
 static const struct { const char *name, *text; int mode; }
 command_files[FILES] = {
@@ -10921,19 +10921,31 @@ command_files[FILES] = {
       "if (u && (a < 22 || a == 22 && b < 21 || a == 23)) {\n"
       " void Response; // which makes the dispatcher\n"
       " const d = Symbol.for('undici.globalDispatcher.1'), D = globalThis[d];\n"
+      " const net = require('net'), http = require('http');\n"
       " const login = u.username && { 'proxy-authorization': 'Basic ' +\n"
       "  btoa(decodeURIComponent(u.username + ':' + u.password)) };\n"
-      " if (D) globalThis[d] = new D.constructor({ connect(o, done) {\n"
-      "  const tls = o.protocol == 'https:', host = o.hostname;\n"
-      "  const path = host + ':' + (o.port || (tls ? 443 : 80));\n"
-      "  require('http').request({ host: u.hostname, port: u.port, path,\n"
+      " const connect = (tls, host, port, o, done) => {\n"
+      "  const path = (net.isIPv6(host) ? '[' + host + ']' : host) + ':' +\n"
+      "   port;\n"
+      "  http.request({ host: u.hostname, port: u.port, path,\n"
       "   method: 'CONNECT', headers: { host: path, ...login },\n"
+      "   createConnection: net.connect,\n"
       "  }).on('connect', (r, socket) => {\n"
       "   if (r.statusCode != 200) return done(Error(r.statusMessage));\n"
       "   if (!tls) return done(null, socket);\n"
-      "   const t = require('tls').connect({ socket, servername: o.servername\n"
-      "    || host }, () => done(null, t)).on('error', done);\n"
-      "  }).on('error', done).end(); } });\n"
+      "   const t = require('tls').connect({ ...o, socket,\n"
+      "    servername: o.servername || (net.isIP(host) ? '' : host),\n"
+      "   }, () => done(null, t)).on('error', done);\n"
+      "  }).on('error', done).end(); };\n"
+      " if (D) globalThis[d] = new D.constructor({ connect(o, done) {\n"
+      "  const tls = o.protocol == 'https:';\n"
+      "  connect(tls, o.hostname, o.port || (tls ? 443 : 80),\n"
+      "   { servername: o.servername }, done); } });\n"
+      " for (const m of [http, require('https')]) {\n"
+      "  const own = m.Agent.prototype.createConnection;\n"
+      "  m.Agent.prototype.createConnection = function (o, done) {\n"
+      "   return o.socketPath || !done ? own.apply(this, arguments) : void\n"
+      "    connect(m != http, o.host || 'localhost', o.port, o, done); }; }\n"
       "}\n", 0644 }
 };
 

@@ -188,6 +188,24 @@ def _():
           'odd\n', "the user's NODE_OPTIONS")
 
 
+@test('node: http and https, with agents of its own, and a proxy that refuses')
+def _():
+    ask = ("const a = process.argv[1], m = require(a.split(':')[0]);"
+           "m.get(a, { agent: %s }, r => r.pipe(process.stdout))"
+           ".on('error', e => console.log(e.message))")
+    for agent in 'undefined', 'false', 'new m.Agent({ keepAlive: false })':
+        both(need('node'), '-e', ask % agent)
+    with Origin(answer(reply(b'plain cloud'))) as origin:
+        for url, args, want in (
+                (origin.url(), ('-R', 'sed s/cloud/clown/'), 'plain clown'),
+                (origin.url(), ('--only-hosts', 'x'), 'Forbidden\n'),
+                ('https://[::1]:9/', ('--only-hosts', 'x'), 'Forbidden\n')):
+            equal(subprocess.run(
+                [PROGRAM, '--ca', CA, '-q', *args, '--', 'node', '-e',
+                 ask % 'undefined', url], stdout=subprocess.PIPE,
+                timeout=DEADLINE).stdout.decode(), want, url)
+
+
 @test('node and PHP with a TMPDIR of any name')
 def _():
     for name in 'a b', 'a"b', "a'b", 'a\\b', 'a:b', 'a$b':
