@@ -4722,11 +4722,11 @@ static bool parse_authority(const char *p, size_t n, unsigned port,
 }
 
 /* Takes a target in absolute-form (RFC 9112, 3.2.2), n bytes at p, apart: where
-   it goes, and its path and query, *rest_len bytes at *rest, of which none
-   stand for "/" or "*". False: the target has another form, or a scheme that is
+   it goes, and its path and query, the last *rest bytes, of which none stand
+   for "/" or "*". False: the target has another form, or a scheme that is
    neither HTTP's nor WebSocket's, whose handshake is HTTP (RFC 6455, 3). */
 static bool parse_absolute(const char *p, size_t n, struct target *t,
-                           const char **rest, size_t *rest_len)
+                           size_t *rest)
 {
     static const char *const schemes[] = { "http://", "ws://", "https://",
                                            "wss://" };
@@ -4745,8 +4745,7 @@ static bool parse_absolute(const char *p, size_t n, struct target *t,
     if (at != NULL)
         p = at + 1;
     t->tls = i > 1;
-    *rest = path;
-    *rest_len = (size_t)(end - path);
+    *rest = (size_t)(end - path);
     return parse_authority(p, (size_t)(path - p), t->tls ? 443 : 80, t);
 }
 
@@ -5890,11 +5889,10 @@ static void options_check(void)
         misuse("--match, --raw, --coprocess, --jobs, --timeout and --on-error "
                "stand before the filter they belong to");
     if (strncmp(opt.mode, "reverse:", 8) == 0) {
-        const char *rest;
         size_t n;
 
         if (!parse_absolute(opt.mode + 8, strlen(opt.mode + 8), &opt.reverse,
-                            &rest, &n) || n > 1 || strchr(opt.mode, '@'))
+                            &n) || n > 1 || strchr(opt.mode, '@'))
             misuse("--mode reverse: takes http://host:port or https://..., "
                    "not '%s'", opt.mode + 8);
     } else if (strcmp(opt.mode, "transparent") == 0)
@@ -6809,7 +6807,7 @@ static const char *fence_objection(const struct flow *f, const char *p,
                                    const struct head *h)
 {
     size_t line, len, name, value_len, n;
-    const char *value, *rest, *target = p + h->target.at;
+    const char *value, *target = p + h->target.at;
     struct target t = f->ex.to, named;
     bool framed = false;
     uint64_t length;
@@ -6822,7 +6820,7 @@ static const char *fence_objection(const struct flow *f, const char *p,
     if (same_word(p + h->method.at, h->method.len, "CONNECT"))
         return "it asks for a tunnel within a tunnel";
     if (*target != '/' && !same_word(target, h->target.len, "*") &&
-        !(parse_absolute(target, h->target.len, &named, &rest, &n) &&
+        !(parse_absolute(target, h->target.len, &named, &n) &&
           named.port == t.port && named.tls == t.tls &&
           fence_agrees(&t, named.host) &&
           absolute_is_plain(target, h->target.len, n)))
@@ -8166,26 +8164,25 @@ static bool answer_wanted(const struct flow *f, bool any)
    outside of a tunnel, or a filter that has made it of an origin-form one. A
    client's own absolute-form in a tunnel does not count. */
 static bool request_names(const struct flow *f, const char *p,
-                          const struct head *h, struct target *t,
-                          const char **rest, size_t *rest_len)
+                          const struct head *h, struct target *t, size_t *rest)
 {
     return (!f->tunnel || (f->asks.chain != NULL && f->ex.path)) &&
-           parse_absolute(p + h->target.at, h->target.len, t, rest, rest_len);
+           parse_absolute(p + h->target.at, h->target.len, t, rest);
 }
 
 /* server.target for the request whose head h stands at p. */
 static struct target request_target(const struct flow *f, const char *p,
                                     const struct head *h)
 {
-    const char *target = p + h->target.at, *rest;
     struct target t = { .forward = false }, goal;
     size_t n;
 
-    if (!request_names(f, p, h, &t, &rest, &n))
+    if (!request_names(f, p, h, &t, &n))
         t = f->ex.to;
     goal = server_goal(&t);         /* by --connect-to: CONNECT, as by curl */
     t.forward = opt.proxy.at.port != 0 && !opt.proxy.socks && !t.tls &&
-                same_target(&goal, &t) && tolower(*target) != 'w' && /* ws: */
+                same_target(&goal, &t) &&
+                tolower(p[h->target.at]) != 'w' && /* ws: */
                 (!f->tunnel || opt.reverse.port != 0);
     return t;
 }
@@ -8228,7 +8225,10 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
     if (credentials != NULL)
         head_add(b, credentials);
     p = (char *)buf_at(b);
-    named = request_names(f, p, h, &t, &rest, &n);
+    named = request_names(f, p, h, &t, &n);
+    if (!named)
+        n = p[h->target.at] == '*' ? 0 : h->target.len;
+    rest = p + h->target.at + h->target.len - n;
     if (named && !forward)          /* it becomes origin-form */
         buf_splice(b, h->target.at, h->target.len - n,
                    n == 0 && method_is(p, h, "OPTIONS") ? "*" : "/",
@@ -8236,10 +8236,6 @@ static void request_edit(struct flow *f, struct buf *b, const struct head *h)
     if (!forward ||
         (named && absolute_is_plain(p + h->target.at, h->target.len, n)))
         return;
-    if (!named) {
-        rest = p + h->target.at;
-        n = *rest == '*' ? 0 : h->target.len;
-    }
     origin = buf_scratch();         /* that which filters were chosen by */
     put_origin(origin, named ? &t : &f->ex.to, named ? t.host : f->ex.host);
     buf_puts(origin, n > 0 && *rest != '/' ? "/" : "");
@@ -8634,14 +8630,14 @@ static void exchange_name(struct flow *f, const char *p, const struct head *h)
 static void exchange_note(struct flow *f, const char *p, const struct head *h)
 {
     struct exchange *ex = &f->ex;
-    const char *target = p + h->target.at, *rest = target;
+    const char *target = p + h->target.at, *end = target + h->target.len;
     struct target t = ex->to;
     size_t n = h->target.len;
     struct buf *url = buf_scratch();
 
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->path = *target == '/' || *target == '*';
-    if (parse_absolute(target, n, &t, &rest, &n) && !f->tunnel &&
+    if (parse_absolute(target, n, &t, &n) && !f->tunnel &&
         absolute_is_plain(target, h->target.len, n))
         buf_put(url, target, h->target.len - n);
     else {
@@ -8649,8 +8645,9 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
         t.tls &= ex->to.tls;
         put_origin(url, &t, ex->host);
     }
-    buf_puts(url, n > 0 && (*rest == '/' || *rest == '*') ? "" : "/");
-    buf_put(url, rest, n);
+    buf_puts(url, n > 0 && (*(end - n) == '/' || *(end - n) == '*') ? ""
+                                                                   : "/");
+    buf_put(url, end - n, n);
     ex->url = buf_text(url);
 }
 
@@ -8752,8 +8749,7 @@ static bool request_begin(struct reader *r)
 {
     struct flow *f = r->flow;
     const char *p = (char *)buf_at(&r->from->in);
-    const char *rest = p + r->head.target.at;
-    const char *why;
+    const char *end = p + r->head.target.at + r->head.target.len, *why;
     struct target t = f->home;
     size_t n = r->head.target.len;
 
@@ -8766,7 +8762,7 @@ static bool request_begin(struct reader *r)
         exchange_new(f);
     exchange_method(f, p, &r->head);
     f->ex.client_head = f->ex.head;
-    if (!f->tunnel && !parse_absolute(rest, n, &t, &rest, &n) &&
+    if (!f->tunnel && !parse_absolute(end - n, n, &t, &n) &&
         !direct_target(f, p, &r->head, &t))
         return flow_fail(f, 400, "this is a proxy: it takes http://host/path, "
                          "or CONNECT host:port%s", opt.proxyauth ? "" :
@@ -8783,8 +8779,8 @@ static bool request_begin(struct reader *r)
         f->ex.to = f->home;
     }
     if (is_mitm_it(f->ex.host)) {
-        parse_absolute(rest, n, &t, &rest, &n); /* where it is absolute-form */
-        return serve_ca(f, rest, n);
+        parse_absolute(end - n, n, &t, &n); /* where it is absolute-form */
+        return serve_ca(f, end - n, n);
     }
     if (!f->tunnel) {
         f->home = t;

@@ -295,8 +295,7 @@ static void fuzz_target(const unsigned char *p, size_t n)
 {
     char *copy = exact(p, n);
     struct target t = { .port = 0 }, part;
-    const char *rest;
-    size_t len;
+    size_t rest;
 
     for (int version = 4; version <= 6; version++) {
         int whole = socks_read(p, n, version, &t);
@@ -311,9 +310,9 @@ static void fuzz_target(const unsigned char *p, size_t n)
     }
     if (parse_authority(copy, n, n & 1 ? 80 : 0, &t))
         target_check(&t);
-    if (parse_absolute(copy, n, &t, &rest, &len)) {
+    if (parse_absolute(copy, n, &t, &rest)) {
         target_check(&t);
-        CHECK(rest + len == copy + n, "the path is not the rest");
+        CHECK(rest < n, "the path is more than the rest");
     }
     free(copy);
 }
