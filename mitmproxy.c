@@ -2868,6 +2868,11 @@ static void tls_init(void)
     if (opt.cert == NULL)
         return;
     pair_read(&client_cert, &client_key, opt.cert, opt.key);
+    if (!clock_is_unset() &&
+        (mbedtls_x509_time_is_past(&client_cert.valid_to) ||
+         mbedtls_x509_time_is_future(&client_cert.valid_from)))
+        say(0, "the certificate in %s has expired, or is not valid yet: "
+            "servers may refuse it", opt.cert);
     if (mbedtls_ssl_conf_own_cert(&tls_conf[MBEDTLS_SSL_IS_CLIENT],
                                   &client_cert, &client_key) != 0)
         die("cannot use the certificate in %s", opt.cert);
@@ -7863,10 +7868,9 @@ static bool flow_stream(struct flow *f, bool filtered, const char *why)
     if (opt.only != NULL && f->spoken && f->answers.head.status != 101)
         return flow_fail(f, 400, "--only-hosts lets nothing pass that is not "
                          "clear: %s", why);
-    if (busy || chain_is_busy(f->answers.chain)) {
-        tell(f, 0, EV_NOTE, "cut off, as a filter has a part of it: %s", why);
-        return flow_cut(f);
-    }
+    if (busy || chain_is_busy(f->answers.chain))
+        return flow_fail(f, 502, "a filter has a part of what is to pass as a "
+                         "stream: %s", why);
     messages_reset(f);
     f->stream = true;
     stream_begin(&f->asks);
@@ -8890,8 +8894,10 @@ static bool server_idle(struct flow *f)
              "its connection is closed");
         if (f->server.used)
             server_renew(f);
-        else
+        else if (f->asks.state == READ_HEAD)
             flow_close(f);
+        else
+            flow_fail(f, 502, "the server spoke before it had the request");
     } else if (e->ended && f->server.used &&
                (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY))
         server_renew(f);

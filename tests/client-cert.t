@@ -261,4 +261,11 @@ def _():
     ends('--key', '--key', key, status=2)
 
 
+@test('a certificate that has expired is told at the start')
+def _():
+    for days, told in (-1, True), (5, False):
+        with Proxy('--cert', make_leaf('/CN=Ann', days)) as proxy:
+            equal('has expired' in proxy.log(), told, 'the line')
+
+
 run()

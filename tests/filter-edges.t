@@ -87,4 +87,32 @@ def _():
         equal(client.read_all(), b'', 'what else came')
 
 
+@test('a server that speaks too early, or not clearly, while a filter has a '
+      'request: 502')
+def _():
+    held = threading.Event()
+
+    def early(conn):
+        held.wait(DEADLINE)
+        conn.send(reply(b'busy', status='503 Busy'))
+        conn.read_all()
+
+    def unclear(conn):
+        conn.read_until(b'half')
+        conn.send(reply(b'x', 'Content-Length: 2'))
+        conn.read_all()
+    for behave, command, why in ((early, 'cat | sort', b'the server spoke'),
+                                 (unclear, 'cat', b'two lengths that differ')):
+        with Origin(behave, tls=True) as origin, \
+                Proxy('--request', command) as proxy:
+            client = proxy.tls(origin)
+            client.send(get('/', 'Transfer-Encoding: chunked', method='PUT')
+                        + b'4\r\nhalf\r\n')
+            wait_for(proxy.children, 'its filter')
+            held.set()
+            page = client.read_message()
+            equal(page.status, 502, 'the status')
+            like(page.body, why, 'why')
+
+
 run()
