@@ -851,13 +851,16 @@ static bool same_word(const char *p, size_t n, const char *word)
     return n == strlen(word) && strncasecmp(p, word, n) == 0;
 }
 
-/* How long a token (RFC 9110, 5.6.2) the n bytes at p begin with. */
-static size_t token_size(const char *p, size_t n)
+#define IN_TOKEN "!#$%&'*+-.^_`|~" /* beside letters, digits: RFC 9110, 5.6.2 */
+
+/* How many of the n bytes at p, from the first on, are letters, digits or
+   others. */
+static size_t word_size(const char *p, size_t n, const char *others)
 {
     size_t i = 0;
 
     while (i < n && (isalnum((unsigned char)p[i]) ||
-                     (p[i] != 0 && strchr("!#$%&'*+-.^_`|~", p[i]) != NULL)))
+                     (p[i] != '\0' && strchr(others, p[i]) != NULL)))
         i++;
     return i;
 }
@@ -927,11 +930,10 @@ static uint64_t cgroup_limit(const char *base, char *group, const char *file,
                              uint64_t most)
 {
     for (group[strcspn(group, "\n")] = '\0';; *strrchr(group, '/') = '\0') {
-        char path[2 * PATH_MAX], text[32] = "max";
-        int fd;
+        int fd = open(text_of("%s%s/%s", base, group, file), O_RDONLY |
+                      O_CLOEXEC);
+        char text[32] = "max";
 
-        snprintf(path, sizeof path, "%s%s/%s", base, group, file);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && *text != 'm' &&
             strtoull(text, NULL, 10) < most)
             most = strtoull(text, NULL, 10);
@@ -4350,7 +4352,7 @@ static bool parse_status_line(struct head *h, const char *p, size_t len)
 static bool parse_request_line(struct head *h, const char *p, size_t len,
                                size_t at)
 {
-    size_t method = token_size(p, len), from = method, to = len - 8;
+    size_t method = word_size(p, len, IN_TOKEN), from = method, to = len - 8;
 
     if (method == 0 || len < method + 11 || p[method] != ' ' ||
         p[len - 9] != ' ' || !parse_version(p + len - 8, &h->minor) ||
@@ -4378,7 +4380,7 @@ static bool start_possible(bool request, const char *p, size_t n,
         return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
     if (h->method.len > 0)          /* found out before */
         return true;
-    i = from + token_size(p + from, n - from);
+    i = from + word_size(p + from, n - from, IN_TOKEN);
     h->method.len = i < n && p[i] == ' ' ? i : 0;
     return i == n || h->method.len > 0;
 }
@@ -4687,12 +4689,8 @@ static bool target_name(struct target *t, const char *p, size_t n)
 {
     char *zone;
 
-    if (n == 0 || n > MAX_HOST)
+    if (n == 0 || n > MAX_HOST || word_size(p, n, "-._:%~") < n)
         return false;
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)p[i]) &&
-            (p[i] == '\0' || !strchr("-._:%~", p[i])))
-            return false;
     t->rooted = n > 1 && p[n - 1] == '.';
     n -= t->rooted;
     memcpy(t->host, p, n);
@@ -4813,9 +4811,8 @@ static bool hello_name(struct hello *h, const unsigned char *p, size_t n)
     if (5 + size > n)
         return false;
     h->absurd = size > MAX_HOST || size == 0 || p[2] != 0 || n > 5 + size ||
-                h->sni[0] != '\0';  /* RFC 6066, 3: one name, once */
-    for (size_t i = 5; i < 5 + size && !h->absurd; i++)
-        h->absurd = !isalnum(p[i]) && (!p[i] || !strchr("-._:", p[i]));
+                h->sni[0] != '\0' || /* RFC 6066, 3: one name, once */
+                word_size((const char *)p + 5, size, "-._:") < size;
     size -= size > 1 && p[4 + size] == '.'; /* the root's: RFC 6066 has none */
     if (!h->absurd)
         snprintf(h->sni, sizeof h->sni, "%.*s", (int)size, (char *)p + 5);
@@ -4901,24 +4898,23 @@ static int hello_parse(const unsigned char *p, size_t n, struct hello *h)
         return i == len ? 1 : -1;
     }
     for (i += 2; i + 4 <= len; i = end) {
-        size_t type = number_at(msg + i, 2);
+        size_t type = number_at(msg + i, 2), size = number_at(msg + i + 2, 2);
 
-        end = i + 4 + number_at(msg + i + 2, 2);
-        if (end > len)
-            return -1;
-        if (type == 0 && !hello_name(h, msg + i + 4, end - i - 4))
-            return -1;              /* server_name */
-        if (type == 10 && end > i + 6) /* supported_groups: secp256r1 */
-            curve = has_number(msg + i + 6, end - i - 6, 23);
-        if (type == 13 && end > i + 6) { /* signature_algorithms: ECDSA */
-            signs = has_number(msg + i + 6, end - i - 6, 0x403);
-            signs_12 = signs || has_number(msg + i + 6, end - i - 6, 0x503) ||
-                       has_number(msg + i + 6, end - i - 6, 0x603);
+        p = msg + i + 4;
+        end = i + 4 + size;
+        if (end > len || (type == 0 && !hello_name(h, p, size)))
+            return -1;              /* 0: server_name */
+        if (type == 10 && size > 2) /* supported_groups: secp256r1 */
+            curve = has_number(p + 2, size - 2, 23);
+        if (type == 13 && size > 2) { /* signature_algorithms: ECDSA */
+            signs = has_number(p + 2, size - 2, 0x403);
+            signs_12 = signs || has_number(p + 2, size - 2, 0x503) ||
+                       has_number(p + 2, size - 2, 0x603);
         }
         if (type == 16)             /* ALPN */
-            hello_alpn(h, msg + i + 4, end - i - 4);
-        if (type == 43 && end > i + 5) /* supported_versions: TLS 1.3 */
-            newer = has_number(msg + i + 5, end - i - 5, 0x304);
+            hello_alpn(h, p, size);
+        if (type == 43 && size > 1) /* supported_versions: TLS 1.3 */
+            newer = has_number(p + 1, size - 1, 0x304);
     }
     h->rsa |= newer ? !signs : !signs_12 || !curve;
     return 1;
@@ -6833,7 +6829,8 @@ static const char *fence_objection(const struct flow *f, const char *p,
     for (size_t at = h->fields; (line = next_line(p + at, h->len - at, &len)) >
          0 && len > 0; at += line) {
         if (!split_field(p + at, len, &name, &value, &value_len) ||
-            token_size(p + at, name) < name || has_controls(p + at, len, true))
+            word_size(p + at, name, IN_TOKEN) < name ||
+            has_controls(p + at, len, true))
             return "its head has a line that is no plain field";
         if (field_is(p + at, name, "Host") &&
             !fence_agrees_host(&t, value, value_len))
