@@ -99,10 +99,12 @@ def _():
 
     def unclear(conn):
         conn.read_until(b'half')
+        held.wait(DEADLINE)
         conn.send(reply(b'x', 'Content-Length: 2'))
         conn.read_all()
     for behave, command, why in ((early, 'cat | sort', b'the server spoke'),
                                  (unclear, 'cat', b'two lengths that differ')):
+        held.clear()
         with Origin(behave, tls=True) as origin, \
                 Proxy('--request', command) as proxy:
             client = proxy.tls(origin)
