@@ -374,7 +374,7 @@ class Conn:
         self.sock, self.tls, self.end = sock, None, None
         self.rx, self.buf = bytearray(), bytearray()
         self.lock, self.sending = threading.Lock(), threading.Lock()
-        self.reading = threading.Lock()
+        self.reading, self.ending = threading.Lock(), threading.Lock()
         sock.settimeout(DEADLINE)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -601,7 +601,7 @@ class Conn:
 
     def cut(self):
         """FIN alone: with TLS this is a truncation."""
-        with contextlib.suppress(OSError):
+        with self.ending, contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 
     def finish(self):
@@ -610,10 +610,12 @@ class Conn:
         self.close()
 
     def close(self):
-        # a thread may wait in poll() for it: close() alone would not wake it
-        with contextlib.suppress(OSError):
+        # shutdown() wakes a thread that waits for it; none may be in a call
+        # when the descriptor goes, which the next connection may get
+        with self.ending, contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
+        with self.sending, self.reading, self.ending:
+            self.sock.close()
 
     def reset(self):
         """RST."""
