@@ -48,6 +48,7 @@ def _():
             start, end = shown(proxy, origin)
             check(0 <= time.time() - start <= 3 * day, 'the leaf', start)
             check(end - start < 100 * day, 'the leaf', start, end)
+            proxy.wait_log('the clock is set:')
             equal(re.findall('the clock is (.*set):', proxy.log()),
                   ['not set', 'set'], 'the log')
         with Proxy(ca=ca) as proxy:     # the CA that was made then
@@ -61,9 +62,9 @@ def _():
     with Proxy(ca=ca) as proxy:
         unlike(proxy.log(), 'valid', 'the log')
     with Proxy(env=clock, ca=ca) as proxy:
-        like(proxy.log(), r'(?m)^mitmproxy: the CA in %s is not valid before '
-             r'20\d\d-\d\d-\d\d \d\d:\d\d UTC: until then clients refuse all '
-             'that it signs$' % re.escape(ca), 'the log')
+        proxy.wait_log(r'(?m)^mitmproxy: the CA in %s is not valid before '
+                       r'20\d\d-\d\d-\d\d \d\d:\d\d UTC: until then clients refuse all '
+                       'that it signs$' % re.escape(ca))
 
 
 run()

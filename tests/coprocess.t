@@ -107,7 +107,7 @@ def _():
             client = proxy.tunnel(origin)
             client.send(get(path))
             equal(client.read_message().status, status, path)
-        like(proxy.log(), 'is to be started anew: ', 'the log')
+        proxy.wait_log('is to be started anew: ')
 
 
 @test('one that cannot be started anew leaves the message to one that runs')
@@ -247,8 +247,8 @@ def _():
         equal(proxy.fetch(origin).body, bytes(9), 'an answer that is taken')
         check(proxy.memory('VmHWM') - idle < 320 << 20, 'memory',
               proxy.memory('VmHWM'), idle)
-        like(proxy.log(), 'cut off, as its peer takes little of it: messages '
-             'of 268435456 bytes wait', 'the log')
+        proxy.wait_log('cut off, as its peer takes little of it: messages '
+                       'of 268435456 bytes wait')
         for client in clients:
             client.reset()
 

@@ -336,8 +336,7 @@ def _():
         origin.next().read_head()
         proxy.process.terminate()
         equal(proxy.process.wait(DEADLINE), 0, 'the exit status')
-        like(proxy.log(), 'waited 5 seconds for running messages to finish',
-             'the log')
+        proxy.wait_log('waited 5 seconds for running messages to finish')
 
 
 @test('a coprocess that keeps dying is started ever more rarely')
@@ -417,8 +416,7 @@ def _():
         trickling = thread(trickle)
         equal(other.read_message().body, b'small', 'the page of another')
         served.set()
-        like(proxy.log(), '#1 waited 120 seconds for .* from others: cut off',
-             'what is said')
+        proxy.wait_log('#1 waited 120 seconds for .* from others: cut off')
         trickling.result(DEADLINE)
 
 

@@ -87,7 +87,7 @@ def _():
                 equal(client.read_message().body, b'hello', 'the page')
         polls = slurp(calls).count(b'POLLIN')
         check(polls < 200, 'questions whether a client asks', polls)
-        like(proxy.log(), 'idle ones are let go', 'the log')
+        proxy.wait_log('idle ones are let go')
 
 
 @contextlib.contextmanager
@@ -388,6 +388,7 @@ def _():
             starved('fsize', 20000, '-w', name) as proxy:
         for _ in range(5):
             equal(len(proxy.fetch(origin).body), 10000, 'the page')
+        proxy.wait_log('too large')
         equal(re.findall(r'.*too large.*', proxy.log()), [
             'mitmproxy: %s: File too large: nothing more is written to it'
             % name], 'the log')
@@ -422,6 +423,7 @@ def _():
             Proxy(env={'SSLKEYLOGFILE': '/dev/full'}) as proxy:
         for _ in range(2):
             equal(proxy.fetch(origin).body, b'hello', 'the page')
+        proxy.wait_log('SSLKEYLOGFILE: No space left')
         equal(proxy.log().count('SSLKEYLOGFILE: No space left'), 1, 'lines')
 
 

@@ -49,7 +49,7 @@ def _():
 def _():
     for host in '::1', '[::1]':
         with origin6(False), Proxy('--listen-host', host) as proxy:
-            like(proxy.log(), r'listening on \[::1\]:\d+\n', 'the ready line')
+            proxy.wait_log(r'listening on \[::1\]:\d+\n')
 
 
 run()

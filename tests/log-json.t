@@ -256,10 +256,16 @@ def _():
         found = wait('close', 4)
         flows = {e['flow'] for e in found}
         equal(flows, {1, 2, 3, 4}, 'connections')
-        told = re.findall(r'(?m)^mitmproxy: c(\d+)(?: #(\d+))? \+[\d.]+ (.*)$',
-                          proxy.log())
         said = [e for e in found if e['event'] != 'response']
+
+        def tell():
+            lines = re.findall(r'(?m)^mitmproxy: c(\d+)(?: #(\d+))? '
+                               r'\+[\d.]+ (.*)$', proxy.log())
+            return len(lines) >= len(said) and lines
+        told = wait_for(tell, 'a line for each event')
         equal(len(told), len(said), 'lines, and events')
+        wait_for(lambda: proxy.out().count(' == ') >= len(found) - len(said),
+                 'a line for each exchange')
         for (flow, exchange, text), event in zip(told, said):
             equal((int(flow), int(exchange or 0)),
                   (event['flow'], event.get('exchange', 0)), text)

@@ -104,8 +104,8 @@ def _():
             equal(client.read_message().body, b'GET /%d HTTP/1.1' % i,
                   'the answer')
             client.close()
-        like(proxy.log(), r'\d clients are too many for 200 descriptors: '
-             r'idle ones are let go, others wait \(ulimit -n\)\n$', 'the log')
+        proxy.wait_log(r'\d clients are too many for 200 descriptors: '
+                       r'idle ones are let go, others wait \(ulimit -n\)\n$')
 
 
 run()

@@ -42,7 +42,7 @@ def crowd(tls, *options):
         note('%d of %d were served' % (len(served), len(clients)))
         check(len(served) < len(clients), 'memory did not run out')
         check(len(served) > 20, 'too few were served', len(served))
-        like(proxy.log(), 'out of memory', 'the log')
+        proxy.wait_log('out of memory')
         for client in served if not options else ():
             ask(client)             # a filter's message may need more
         for client in served:
@@ -128,7 +128,7 @@ def _():
                 break
         left[:] = bytes(4)
         check(n > 1000, 'too few allocations', n)
-        like(proxy.log(), 'out of memory', 'the log')
+        proxy.wait_log('out of memory')
         unlike(proxy.log(), '--ignore-hosts|not to be trusted', 'the log')
         client = proxy.tls('n0.a.localhost:%d' % origin.port, 'n0.a.localhost')
         ask(client)

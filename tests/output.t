@@ -90,8 +90,7 @@ def _():
     with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:
         proxy.fetch(origin)
         proxy.fetch(origin)
-        like(proxy.log(), r'(?m)^mitmproxy: listening on 127\.0\.0\.1:\d+$',
-             'the ready line')
+        proxy.wait_log(r'(?m)^mitmproxy: listening on 127\.0\.0\.1:\d+$')
         unlike(proxy.log(), r'(?i) (error|fail)', 'trouble')
 
 
@@ -104,7 +103,7 @@ def _():
         client.send(get('/'))
         client.read_until(b'abcd')
         proxy.wait_log(r'(?i)stream')
-        like(proxy.log(), r'(?i)length', 'the rule')
+        proxy.wait_log(r'(?i)length')
 
 
 @test('a broken pipe on standard output does no harm')
@@ -144,7 +143,7 @@ def _():
             like(lines[2 * n - 1], "^#%d << 'HTTP/1.1 %d " % (n, status),
                  'the answer')
         unlike(proxy.out(), 'Basic [Ye]', 'what is printed')
-        like(proxy.log(), '#4 answered by an error page: .*a user', 'the log')
+        proxy.wait_log('#4 answered by an error page: .*a user')
 
 
 @test('numbers of what cannot be read, behind a request that could')

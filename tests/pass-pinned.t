@@ -44,7 +44,8 @@ for version in '1.2', '1.3':
                     equal(curl(proxy, origin.url(), *words), b'page',
                           'the page')
                 equal(proxy.wait_log(PASSED)[1], 'localhost', 'for whom')
-                equal(len(re.findall(PASSED, proxy.log())), 2, 'lines')
+                wait_for(lambda: len(re.findall(PASSED, proxy.log())) == 2,
+                         'lines')
                 equal(len(re.findall(REFUSED, proxy.log())), 1, 'refusals')
 
 
@@ -191,9 +192,9 @@ def _():
                     'list', 'deb %s x y\n' % origin.url()),
                 '-o', 'Acquire::https::Proxy=http://127.0.0.1:%d' % proxy.port,
                 'update')
-        like(proxy.log(), 'failed: (it left, perhaps since it does not accept '
-             r'our certificate \((close_notify|no alert)\)|it does not know our'
-             r' CA \(.*\)); .* http://mitm.it/ has it', 'the log')
+        proxy.wait_log('failed: (it left, perhaps since it does not accept '
+                       r'our certificate \((close_notify|no alert)\)|it does not know our'
+                       r' CA \(.*\)); .* http://mitm.it/ has it')
 
 
 @test('a connection made in advance that is not used is not told of')

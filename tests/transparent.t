@@ -123,6 +123,7 @@ for way, family in WAYS:
                 client.cut()
                 like(client.read_all(), rb'HTTP/1.1 502 .*\r\n(.*\n)*.*this '
                      rb'proxy itself', 'the page')
+                wait_for(lambda: '\n' in proxy.log()[before:], 'its line')
                 wait_for(proxy.settled, 'the end of all connections')
                 equal(proxy.log()[before:].count('\n'), 1, proxy.log())
                 network().nft('')
@@ -251,8 +252,8 @@ for words, mask, way in (((), 0, 'redirect'), (('+net_admin',), 1 << 12,
 def _():
     network()
     with routed('redirect', 4, None, '-v', prefix=without()) as (_, proxy, _):
-        like(proxy.log(), 'REDIRECT will do, but not TPROXY: Operation not '
-             'permitted\n', 'the log')
+        proxy.wait_log('REDIRECT will do, but not TPROXY: Operation not '
+                       'permitted\n')
 
 
 for family in 4, 6:

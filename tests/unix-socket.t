@@ -27,7 +27,7 @@ class Unix(Proxy):
 def _():
     with Unix() as proxy:
         equal(os.stat(proxy.path).st_mode & 0o7777, 0o600, 'mode')
-        like(proxy.log(), 'listening on unix:' + proxy.path, 'the log')
+        proxy.wait_log('listening on unix:' + proxy.path)
         unlike(proxy.log(), 'whoever reaches', 'the log')
     check(not os.path.exists(proxy.path), 'it is removed')
 
