@@ -2250,13 +2250,14 @@ static void der_algorithm(struct buf *b)
     der_wrap(b, at, SEQUENCE);
 }
 
-/* Writes the TBSCertificate (RFC 5280, 4.1). 0 or an Mbed TLS error. */
-static int der_tbs(struct buf *b, const struct cert *c)
+/* Writes and signs a certificate (RFC 5280, 4.1) as DER into b, which is empty.
+   0 or an Mbed TLS error. */
+static int cert_write(const struct cert *c, struct buf *b)
 {
-    unsigned char serial[16], key[512];
+    unsigned char serial[16], key[512], digest[32], sig[1024];
     int n = mbedtls_pk_write_pubkey_der(c->key, key, sizeof key);
     int error = n < 0 ? n : mbedtls_psa_get_random(NULL, serial, sizeof serial);
-    size_t at;
+    size_t at, size;
 
     if (error != 0)
         return error;
@@ -2273,29 +2274,16 @@ static int der_tbs(struct buf *b, const struct cert *c)
     der_name(b, c->server, c->name);
     buf_put(b, key + sizeof key - n, (size_t)n); /* at the end of its room */
     der_extensions(b, c, serial);
-    der_wrap(b, 0, SEQUENCE);
-    return 0;
-}
-
-/* Writes and signs a certificate as DER into b, which is empty. 0 or an
-   Mbed TLS error. */
-static int cert_write(const struct cert *c, struct buf *b)
-{
-    unsigned char digest[32], sig[1024];
-    int error = der_tbs(b, c);
-    size_t n, at;
-
-    if (error != 0)
-        return error;
+    der_wrap(b, 0, SEQUENCE);       /* the TBSCertificate, which is signed */
     sha256(buf_at(b), b->len, digest);
     error = mbedtls_pk_sign(&ca.key, MBEDTLS_MD_SHA256, digest, sizeof digest,
-                            sig, sizeof sig, &n WITH_RANDOM);
+                            sig, sizeof sig, &size WITH_RANDOM);
     if (error != 0)
         return error;
     der_algorithm(b);
     at = b->len;
     buf_put(b, "", 1);              /* no bit of the last byte is unused */
-    buf_put(b, sig, n);
+    buf_put(b, sig, size);
     der_wrap(b, at, MBEDTLS_ASN1_BIT_STRING);
     der_wrap(b, 0, SEQUENCE);
     return 0;
@@ -2963,9 +2951,8 @@ static bool end_read(struct end *e)
    is closed, by us or by our death: then the peer knows of the cut. */
 static void end_reset(const struct end *e, bool yes)
 {
-    if (e->fd >= 0)
-        setsockopt(e->fd, SOL_SOCKET, SO_LINGER,
-                   &(struct linger){ .l_onoff = yes }, sizeof(struct linger));
+    setsockopt(e->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = yes },
+               sizeof(struct linger));
 }
 
 /* e ends so, an END_..., behind what is in out. */
