@@ -8043,8 +8043,16 @@ static bool reader_unclear(struct reader *r, const char *why)
     if (f->tunnel && r->request && r->from->in.len > 16 && /* RFC 9113, 3.4 */
         memcmp(buf_at(&r->from->in), "PRI * HTTP/2.0\r\n", 16) == 0)
         return flow_stream(f, false, "it is HTTP/2");
-    if (f->tunnel)
-        return flow_stream(f, !f->spoken, why);
+    if (f->tunnel) {
+        bool answer = !r->request && r->state == READ_HEAD;
+
+        if (!flow_stream(f, !f->spoken, why))
+            return false;
+        if (answer && f->stream)    /* what it is, and no more, is known */
+            show_message(f->ex.id, false, (char *)buf_at(&r->from->in),
+                         r->from->in.len);
+        return true;
+    }
     if (r->request && opt.proxyauth != NULL)
         return flow_fail(f, 400, "the end of this request cannot be known: %s",
                          why);

@@ -117,6 +117,7 @@ def _():
                 server.send(b'HTTP/1.1 200 OK\r\n%s\r\n\r\npage' % two.encode())
                 server.finish()
                 like(client.read_all(), b'page$', 'the answer')
+                proxy.wait_out("#1 << 'HTTP/1.1 200 OK.*Length: 5.*page'\n")
                 if tell:
                     told(proxy, 'no filter sees: it has two lengths that differ')
                 else:
