@@ -3123,14 +3123,12 @@ static bool tls_start(struct end *e, const struct alpn *alpn,
 
     if (h != NULL)
         tickets_rotate();
-    if (alpn->len > 0 || all || old) {
-        e->own = own_new(conf, alpn);
-        conf = &e->own->conf;
-        if (all)
-            mbedtls_ssl_conf_ciphersuites(conf, tls_suites[0]);
-        if (old)
-            mbedtls_ssl_conf_max_tls_version(conf, MBEDTLS_SSL_VERSION_TLS1_2);
-    }
+    e->own = own_new(conf, alpn);
+    conf = &e->own->conf;
+    if (all)
+        mbedtls_ssl_conf_ciphersuites(conf, tls_suites[0]);
+    if (old)
+        mbedtls_ssl_conf_max_tls_version(conf, MBEDTLS_SSL_VERSION_TLS1_2);
     e->ssl = alloc(sizeof *e->ssl);
     mbedtls_ssl_init(e->ssl);
     if (mbedtls_ssl_setup(e->ssl, conf) != 0) {
