@@ -8858,16 +8858,17 @@ static bool reader_left(struct reader *r)
 }
 
 /* Drops the server's connection, which has had nothing of the next request, and
-   opens another if that request is there. */
-static void server_renew(struct flow *f)
+   opens another if that request is there. True. */
+static bool server_renew(struct flow *f)
 {
     struct target t = f->server.target;
 
     server_drop(f);
-    if (f->up.state != WRITE_HEAD && f->up.state != WRITE_BODY)
-        return;
-    server_want(f, &t);
-    f->up.state = WRITE_HEAD;
+    if (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY) {
+        server_want(f, &t);
+        f->up.state = WRITE_HEAD;
+    }
+    return true;
 }
 
 /* Deals with a server that speaks or ends although nothing was asked of it. */
@@ -8878,28 +8879,25 @@ static bool server_idle(struct flow *f)
     if (f->server.state != SERVER_UP)
         return false;
     if (e->in.len > 0 && !f->spoken)
-        flow_stream(f, true, "the server spoke first");
-    else if (e->in.len > 0) {
+        return flow_stream(f, true, "the server spoke first");
+    if (e->in.len > 0) {
         tell(f, 0, EV_NOTE, "the server sent something that nobody asked for: "
              "its connection is closed");
-        if (f->server.used)
-            server_renew(f);
-        else if (f->asks.state == READ_HEAD)
-            flow_close(f);
-        else
-            flow_fail(f, 502, "the server spoke before it had the request");
-    } else if (e->ended && f->server.used &&
-               (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY))
-        server_renew(f);
-    else if (e->ended && !f->spoken && e->tls_error != 0)
-        server_fail(f, "TLS with %s broke off: %s (%s)", /* TLS 1.3 refuses
-                                       ours behind the handshake */
-                    place(&f->server.target), tls_trouble(e), tls_number(e));
-    else if (e->ended && f->asks.state == READ_HEAD && f->client.in.len == 0)
-        flow_close(f);
-    else
+        return f->server.used ? server_renew(f) :
+               f->asks.state == READ_HEAD ? flow_close(f) :
+               flow_fail(f, 502, "the server spoke before it had the request");
+    }
+    if (!e->ended)
         return false;
-    return true;
+    if (f->server.used &&
+        (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY))
+        return server_renew(f);
+    if (!f->spoken && e->tls_error != 0) /* TLS 1.3 refuses ours behind the
+                                       handshake */
+        return server_fail(f, "TLS with %s broke off: %s (%s)",
+                           place(&f->server.target), tls_trouble(e),
+                           tls_number(e));
+    return f->asks.state == READ_HEAD && f->client.in.len == 0 && flow_close(f);
 }
 
 /* Waits for a head; for a response's once some of the request has gone. */
@@ -9395,19 +9393,20 @@ static bool tunnel_pass(struct flow *f, const char *why)
 {
     f->untouched = true;
     f->home.tls = false;
-    f->state = FLOW_RELAY;
+    flow_enter(f, FLOW_RELAY);
     chain_free(f->asks.chain);
     chain_free(f->answers.chain);
     return f->stream || flow_stream(f, false, why);
 }
 
-/* Lets messages of a tunnel pass or, by --tcp-hosts, a stream. */
-static void tunnel_relay(struct flow *f)
+/* Lets messages of a tunnel pass or, by --tcp-hosts, a stream. True. */
+static bool tunnel_relay(struct flow *f)
 {
     flow_enter(f, FLOW_RELAY);
     if (!f->stream && f->server.state != SERVER_FAILED &&
         host_matches(opt.tcp, f))
         flow_stream(f, true, "--tcp-hosts says so");
+    return true;
 }
 
 /* The first byte in a tunnel decides: 22 is TLS's handshake (RFC 8446, 5.1),
@@ -9418,21 +9417,18 @@ static bool tunnel_first(struct flow *f)
 
     if (host_matches(opt.ignore, f) &&
         !(opt.only && (in->len == 0 || *buf_at(in) == 22)))
-        tunnel_pass(f, "--ignore-hosts says so");
-    else if (in->len > 0 && *buf_at(in) == 22)
-        f->state = FLOW_HELLO;
-    else if (f->server.state == SERVER_FAILED &&
-             (f->client.ended || f->server.error == ELOOP)) { /* the proxy must
-                                       not wait for its own connection */
+        return tunnel_pass(f, "--ignore-hosts says so");
+    if (in->len > 0 && *buf_at(in) == 22)
+        return flow_enter(f, FLOW_HELLO);
+    if (f->server.state == SERVER_FAILED &&
+        (f->client.ended || f->server.error == ELOOP)) { /* the proxy must not
+                                       wait for its own connection */
         tell(f, 0, EV_CLOSE, "a tunnel ends: %s", f->server.failure);
-        flow_cut(f);
-    } else if (in->len > 0 || f->client.ended || f->server.end.in.len > 0 ||
-               f->server.end.ended)
-        tunnel_relay(f);
-    else                            /* a failure waits for the client's HTTP */
-        return false;
-    f->since = now;
-    return true;
+        return flow_cut(f);
+    }
+    return (in->len > 0 || f->client.ended || f->server.end.in.len > 0 ||
+            f->server.end.ended) && /* a failure waits for the client's HTTP */
+           tunnel_relay(f);
 }
 
 /* Clients that have rejected our certificate, newest first: "client name:port"
@@ -10880,21 +10876,18 @@ static struct {
     char dir[PATH_MAX];     /* of the files made for it; "": none yet */
 } command;
 
-/* Set for COMMAND: @ is the proxy's URL, $ the directory, % what was before. */
+/* Set for COMMAND, to $/ca.pem where nothing else is said: @ is the proxy's
+   URL, $ the directory, % what was before. */
 static const char *const command_vars[] = {
     "http_proxy=@", "https_proxy=@", "all_proxy=@", "no_proxy=",
     "HTTP_PROXY=@", "HTTPS_PROXY=@", "ALL_PROXY=@", "NO_PROXY=",
-    "SSL_CERT_FILE=$/ca.pem",       /* OpenSSL, Python, Go, Ruby, Rust */
-    "CURL_CA_BUNDLE=$/ca.pem", "GIT_SSL_CAINFO=$/ca.pem",
-    "REQUESTS_CA_BUNDLE=$/ca.pem", "PIP_CERT=$/ca.pem",
-    "NODE_EXTRA_CA_CERTS=$/ca.pem", "npm_config_cafile=$/ca.pem",
-    "YARN_HTTPS_CA_FILE_PATH=$/ca.pem", "DENO_CERT=$/ca.pem",
-    "AWS_CA_BUNDLE=$/ca.pem", "CARGO_HTTP_CAINFO=$/ca.pem",
-    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE=$/ca.pem",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=$/ca.pem",
-    "PERL_LWP_SSL_CA_FILE=$/ca.pem", "NIX_SSL_CERT_FILE=$/ca.pem",
-    "HTTPLIB2_CA_CERTS=$/ca.pem", "PHP_INI_SCAN_DIR=%:$",
-    "WGETRC=$/wgetrc", "APT_CONFIG=$/apt.conf",
+    "SSL_CERT_FILE", "CURL_CA_BUNDLE", /* OpenSSL, Python, Go, Ruby, Rust */
+    "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS",
+    "npm_config_cafile", "YARN_HTTPS_CA_FILE_PATH", "DENO_CERT",
+    "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "PERL_LWP_SSL_CA_FILE",
+    "NIX_SSL_CERT_FILE", "HTTPLIB2_CA_CERTS",
+    "PHP_INI_SCAN_DIR=%:$", "WGETRC=$/wgetrc", "APT_CONFIG=$/apt.conf",
     "NODE_USE_ENV_PROXY=1", "NODE_OPTIONS=% --require=\"$/node.cjs\""
 };
 
@@ -10959,7 +10952,7 @@ static void command_put(struct buf *b, const char *text, const char *url,
 /* COMMAND's process: waits for "URL\0directory" from go, then executes it. */
 static _Noreturn void command_exec(int go)
 {
-    char text[PATH_MAX + 2048], name[64];
+    char text[PATH_MAX + 2048];
     ssize_t n = read(go, text, sizeof text - 1);
 
     if (n <= 0)
@@ -10968,13 +10961,13 @@ static _Noreturn void command_exec(int go)
     for (char **e = environ, **o = e; (*o = *e) != NULL; e++)
         o += strncmp(*e, "MITM_", 5) != 0;
     for (size_t i = 0; i < sizeof command_vars / sizeof *command_vars; i++) {
-        struct buf var = { 0 };
+        const char *var = command_vars[i], *is = strchr(var, '=');
+        const char *name = text_of("%.*s", (int)strcspn(var, "="), var);
+        struct buf b = { 0 };
 
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(command_vars[i], "="),
-                 command_vars[i]);
-        command_put(&var, command_vars[i], text, text + strlen(text) + 1,
+        command_put(&b, is ? is + 1 : "$/ca.pem", text, text + strlen(text) + 1,
                     getenv(name));
-        putenv(buf_text(&var));
+        setenv(name, buf_text(&b), 1);
     }
     if (opt.user != NULL)
         become(opt.user);
