@@ -401,7 +401,7 @@ struct end {
     struct buf wire_in, wire_out; /* as on the wire; unused without TLS */
     struct buf in, out;     /* plaintext: what came, and what is to go */
     mbedtls_ssl_context *ssl; /* NULL: no TLS */
-    struct own *own;        /* the TLS session's copy of tls_conf; or NULL */
+    struct own *own;        /* with TLS: the session's copy of tls_conf */
     unsigned char record[8]; /* the next record's number, while TLS rests */
     struct tap *tap;        /* -w's place for what passes; or NULL */
     bool ready;             /* bytes may pass: neither connect() nor a TLS
@@ -3197,11 +3197,14 @@ static mbedtls_x509_crt *tls_shown(const mbedtls_ssl_context *ssl)
    handshakes wait for the next turn, and so delay other flows little. */
 static struct { double turn, spent; } shaking;
 
-/* Does what can be done of the handshake: 0, it is over, or why it is not. A
-   server's certificate is verified as soon as it was shown, before --cert's is:
-   in the next state, which of the two here is TLS 1.2's, then TLS 1.3's. */
-static int tls_steps(struct end *e)
+/* Goes on with the handshake; whether something happened. A server's
+   certificate is verified as soon as it was shown, before --cert's is: in the
+   next state, which of the two here is TLS 1.2's, then TLS 1.3's. */
+static bool tls_shake(struct end *e)
 {
+    size_t out = e->wire_out.len, before = e->wire_in.len + out;
+    bool ours = e->ssl->MBEDTLS_PRIVATE(conf)->MBEDTLS_PRIVATE(endpoint) ==
+                MBEDTLS_SSL_IS_SERVER;
     int r = 0;
 
     if (shaking.turn != now)
@@ -3213,31 +3216,19 @@ static int tls_steps(struct end *e)
         double began = clock_now();
 
         e->later = shaking.spent >= SHAKING;
-        if (e->later)
-            return MBEDTLS_ERR_SSL_WANT_READ;
-        if (shown != NULL && !key_is_quick(shown))
-            return ERR_SLOW_KEY;
-        if (e->ssl->MBEDTLS_PRIVATE(conf)->MBEDTLS_PRIVATE(endpoint) ==
-            MBEDTLS_SSL_IS_SERVER)
-            e->vouched |= state == MBEDTLS_SSL_SERVER_CERTIFICATE;
-        else if (!e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
-                                 state == MBEDTLS_SSL_CERTIFICATE_VERIFY))
-            return ERR_UNVERIFIED;
+        r = e->later ? MBEDTLS_ERR_SSL_WANT_READ :
+            shown != NULL && !key_is_quick(shown) ? ERR_SLOW_KEY :
+            !ours && !e->vouched && (state == MBEDTLS_SSL_SERVER_KEY_EXCHANGE ||
+            state == MBEDTLS_SSL_CERTIFICATE_VERIFY) ? ERR_UNVERIFIED : 0;
+        if (r != 0)
+            break;
+        e->vouched |= ours && state == MBEDTLS_SSL_SERVER_CERTIFICATE;
         errno = 0;
         r = mbedtls_ssl_handshake_step(e->ssl);
         if (r != 0 && r != MBEDTLS_ERR_SSL_WANT_READ)
             tls_memory();
         shaking.spent += clock_now() - began;
     }
-    return r;
-}
-
-/* Goes on with the handshake; whether something happened. */
-static bool tls_shake(struct end *e)
-{
-    size_t out = e->wire_out.len, before = e->wire_in.len + out;
-    int r = tls_steps(e);
-
     if (r == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE && e->wire_out.len == out)
         mbedtls_ssl_send_alert_message(e->ssl, 2, 40); /* TLS 1.3: RFC 8446,
                                        4.1.1, which Mbed TLS does not heed */
