@@ -6163,30 +6163,29 @@ static void copro_ask(struct child *p, const struct run *r)
     copro_write(p);
 }
 
-/* Takes each answer that is whole off what has been read. False: it breaks the
-   protocol; why, of size bytes, quotes the line. */
-static bool copro_answer(struct child *p, char *why, size_t size)
+/* Takes each answer that is whole off what has been read, at least a byte.
+   Returns NULL, or how one breaks the protocol. */
+static const char *copro_answer(struct child *p)
 {
     struct run *r = p->run;
     const char *line = (char *)buf_at(&p->answer);
     size_t len = 0, n = next_line(line, p->answer.len, &len);
-    bool plain = p->answer.len > 0 && *line != '-' && *line != '!';
+    bool plain = *line != '-' && *line != '!';
     uint64_t length = 0;
 
-    if (p->answer.len == 0 || (n == 0 && p->answer.len < 1000 && p->busy))
-        return true;
+    if (n == 0 && p->answer.len < 1000 && p->busy)
+        return NULL;
     if (n == 0 || !p->busy || (*line == '-' && len != 1) ||
         (plain && (!parse_number(line, len, &length) ||
                    length > MAX_WHOLE))) {
         if (n == 0)
             len = p->answer.len;    /* a line without end */
-        snprintf(why, size, "'%.*s' is no answer of a coprocess's%s",
-                 (int)(len < 80 ? len : 80), line, len > 0 ? "" :
-                 " (a line end behind the bytes that it has announced?)");
-        return false;
+        return text_of("'%.*s' is no answer of a coprocess's%s",
+                       (int)(len < 80 ? len : 80), line, len > 0 ? "" :
+                       " (a line end behind the bytes that it has announced?)");
     }
     if (p->answer.len - n < length)
-        return true;
+        return NULL;
     if (r == NULL)                  /* whom it serves has left */
         buf_eat(&p->answer, n + length);
     else {
@@ -6203,20 +6202,21 @@ static bool copro_answer(struct child *p, char *why, size_t size)
     }
     child_done(p);
     p->filter->pause = 0;
-    return p->answer.len == 0 || copro_answer(p, why, size);
+    return p->answer.len == 0 ? NULL : copro_answer(p);
 }
 
 /* Reads what has come of an answer, or finds that p has ended. */
 static void copro_read(void *it)
 {
     struct child *p = it;
-    char why[256] = "it has ended";
     ssize_t n = buf_read(&p->answer, p->out, MAX_BUF);
+    const char *why;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     p->moved = now;
-    if (n <= 0 || !copro_answer(p, why, sizeof why))
+    why = n > 0 ? copro_answer(p) : "it has ended";
+    if (why != NULL)
         copro_end(p, why);
     else
         buf_trim(&p->answer);
@@ -7535,14 +7535,11 @@ static void server_connected(struct flow *f)
 }
 
 /* Adds to server.failure why the address tried last cannot be connected to. */
-PRINTF(3, 4) static void server_refused(struct server *s, int error,
-                                        const char *format, ...)
+static void server_refused(struct server *s, int error, const char *why)
 {
     size_t n = s->tried > 1 ? strlen(s->failure) : 0;
     bool proxy = opt.proxy.at.port && same_target(&s->hop, &opt.proxy.at);
-    char why[200];
 
-    FORMAT(why, format);
     if (n == 0)
         n = (size_t)sprintf(s->failure, "cannot connect to %s%s", proxy ?
                             "the proxy " : "", place(&s->hop));
@@ -7572,10 +7569,10 @@ static void server_connect(struct flow *f)
             server_enter(f, SERVER_CONNECT);
             return;
         }
-        server_refused(s, us ? ELOOP : errno, "%s%s", us ?
-                       "that is this proxy itself" : strerror(errno),
-                       us && opt.transparent ?
-                       ": no packet filter has redirected this" : "");
+        server_refused(s, us ? ELOOP : errno, !us ? strerror(errno) :
+                       opt.transparent ? "that is this proxy itself: no packet "
+                       "filter has redirected this" :
+                       "that is this proxy itself");
         fd_close(&fd);
     }
     server_enter(f, SERVER_FAILED);
@@ -7593,7 +7590,7 @@ static void server_connect_end(struct flow *f)
         server_connected(f);
         return;
     }
-    server_refused(s, error, "%s", strerror(error));
+    server_refused(s, error, strerror(error));
     server_connect(f);
 }
 
@@ -9963,8 +9960,8 @@ static void flow_expire(struct flow *f, enum wait w)
         tell(f, 1, EV_CLOSE, "%s: %s: the next is tried", server, waited);
         /* fall through */
     case WAIT_CONNECT:
-        server_refused(&f->server, ETIMEDOUT, "no success in %g seconds of "
-                       "waiting for %s", seconds, what);
+        server_refused(&f->server, ETIMEDOUT, text_of("no success in %g "
+                       "seconds of waiting for %s", seconds, what));
         server_connect(f);
         return;
     case WAIT_LOOKUP:
@@ -10781,18 +10778,17 @@ static void find_commands(void)
 {
     for (struct filter *f = &lookups; f != NULL; f = f->next) {
         const char *path = getenv("PATH"), *end;
-        char file[PATH_MAX], there[PATH_MAX] = "", word[256];
-        const char *name = f->argv ? f->argv[0] : word, *last;
-        const char *quote;
+        char file[PATH_MAX], there[PATH_MAX] = "";
+        const char *name = f->argv ? f->argv[0] : text_of("%.*s", (int)strcspn(
+                           f->command, " \t\n|&;<>()"), f->command);
+        const char *last, *quote;
         struct stat st;
 
         if (f->path && access(f->path, X_OK) == 0)
             continue;
         f->path = NULL;
-        snprintf(word, sizeof word, "%.*s", (int)strcspn(f->command,
-                 " \t\n|&;<>()"), f->command);
-        if (f->argv == NULL && (strncmp(word, "filters/", 8) != 0 ||
-                                strpbrk(word, "\"'$`\\*?[") != NULL))
+        if (f->argv == NULL && (strncmp(name, "filters/", 8) != 0 ||
+                                strpbrk(name, "\"'$`\\*?[") != NULL))
             continue;
         last = strncmp(name, "filters/", 8) ? name : name + 8;
         if (strchr(name, '/'))      /* a path already */
@@ -11037,7 +11033,7 @@ static void command_file(int i, const char *path)
 static void command_bundle(void)
 {
     const char *tmp = getenv("TMPDIR"), *home = getenv("HOME");
-    char rc[PATH_MAX];
+    const char *rc = getenv("WGETRC");
 
     snprintf(command.dir, sizeof command.dir, "%s/mitmproxy.XXXXXX",
              tmp && *tmp == '/' && !strpbrk(tmp, "\"\\:") ? tmp
@@ -11045,9 +11041,8 @@ static void command_bundle(void)
     if (mkdtemp(command.dir) == NULL || chmod(command.dir, 0711) != 0)
         die("cannot make %s: %s (TMPDIR names another place)", command.dir,
             strerror(errno));
-    snprintf(rc, sizeof rc, "%s/.wgetrc", home ? home : "");
     command_file(0, getenv("SSL_CERT_FILE"));
-    command_file(1, getenv("WGETRC") ? getenv("WGETRC") : rc);
+    command_file(1, rc ? rc : text_of("%s/.wgetrc", home ? home : ""));
     command_file(2, getenv("APT_CONFIG"));
     for (int i = 3; i < FILES; i++)
         command_file(i, NULL);
