@@ -3427,24 +3427,6 @@ static bool end_part(struct end *e)
            attempt(end_notify, e) && e->ending == END_SHUT;
 }
 
-/* How e's peer has ended its side of the connection, or NULL: not yet. unread
-   is what poll() says of bytes that nobody has read. */
-static const char *end_by(const struct end *e, short unread)
-{
-    if (e->error == ECONNRESET || e->error == EPIPE || unread & POLLERR)
-        return "RST";
-    if (e->error != 0)              /* a connection that the network lost */
-        return e->told_in;
-    if (e->tls_error != 0 && e->alert != 0)
-        return tls_number(e);
-    if (e->ssl != NULL && e->ended == ENDED_WELL)
-        return "close_notify";
-    if (e->ended == ENDED_CUT && !e->broken)
-        return "FIN without close_notify";
-    return e->ended == ENDED_WELL || (e->fd_done && e->tls_error != 0) ||
-           unread & POLLRDHUP ? "FIN" : e->told_in;
-}
-
 /* Says how each side of f's end has ended, as soon as it has; last is what
    close() will do now, or NULL. Called behind each write before the next read:
    then the lines are in the order of the wire. */
@@ -3453,20 +3435,26 @@ static void end_tell(const struct flow *f, struct end *e, const char *last)
     const char *who = e == &f->client ? "client" : opt.proxy.at.port == 0 ?
                       "server" : "server, or the proxy before it,", *in, *out;
     struct pollfd unread = { e->fd, POLLIN | POLLRDHUP, 0 };
+    bool reset = e->error == ECONNRESET || e->error == EPIPE;
 
     if (!is_told(2) || e->fd < 0 ||
         (e != &f->client && f->server.state == SERVER_CONNECT))
         return;
     if (last != NULL)
         poll(&unread, 1, 0);
-    in = end_by(e, unread.revents);
+    in = reset || unread.revents & POLLERR ? "RST" :
+         e->error != 0 ? e->told_in : /* the network lost the connection */
+         e->tls_error != 0 && e->alert != 0 ? tls_number(e) :
+         e->ssl != NULL && e->ended == ENDED_WELL ? "close_notify" :
+         e->ended == ENDED_CUT && !e->broken ? "FIN without close_notify" :
+         e->ended == ENDED_WELL || (e->fd_done && e->tls_error != 0) ||
+         unread.revents & POLLRDHUP ? "FIN" : e->told_in;
     out = e->ending != END_SHUT ? last : e->broken ? "RST" :
           e->notified ? "close_notify and FIN" : "FIN";
     if (in != e->told_in)
         tell(f, 2, EV_NOTE, "the %s ends its side of the connection%s, by %s",
              who, e->told_in || e->told_out ? "" : " first", in);
-    if (out != NULL && !e->told_out && e->error != ECONNRESET &&
-        e->error != EPIPE)
+    if (out != NULL && !e->told_out && !reset)
         tell(f, 2, EV_NOTE, "we end our side of the connection to the %s%s, by "
              "%s", who, in || unread.revents ? "" : " first", out);
     e->told_in = in;
