@@ -1556,16 +1556,18 @@ static const char *address_text(const struct sockaddr_storage *a)
     return text_of(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-/* An address's port, and *ip its 4 or 16 bytes, of which *n is the number. */
-static unsigned address_parts(const struct sockaddr_storage *a,
-                              const void **ip, size_t *n)
+/* An address's port, which is in the same place in IPv4's and IPv6's. */
+static unsigned port_of(const struct sockaddr_storage *a)
 {
-    const struct sockaddr_in *four = (const struct sockaddr_in *)a;
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a;
+    return ntohs(((const struct sockaddr_in *)a)->sin_port);
+}
 
+/* The 4 or 16 bytes of an address, of which *n is the number. */
+static const void *ip_of(const struct sockaddr_storage *a, size_t *n)
+{
     *n = a->ss_family == AF_INET ? 4 : 16;
-    *ip = *n == 4 ? (void *)&four->sin_addr : (void *)&six->sin6_addr;
-    return ntohs(*n == 4 ? four->sin_port : six->sin6_port);
+    return *n == 4 ? (const void *)&((const struct sockaddr_in *)a)->sin_addr
+                   : &((const struct sockaddr_in6 *)a)->sin6_addr;
 }
 
 /* Whether a is an address of this machine: then one can bind to it. */
@@ -1590,8 +1592,9 @@ static bool address_is_listener(struct sockaddr_storage a)
     static const char any[16];
 
     unmap_address(&a);
-    if (listener < 0 || address_parts(&a, &p, &n) !=
-                        address_parts(&here, &q, &m))
+    p = ip_of(&a, &n);
+    q = ip_of(&here, &m);
+    if (listener < 0 || port_of(&a) != port_of(&here))
         return false;
     return memcmp(p, any, n) == 0 ||
            (memcmp(q, any, m) == 0 ? address_is_ours(a)
@@ -1623,20 +1626,16 @@ static uint32_t sum16(uint32_t sum, const unsigned char *p, size_t n)
 /* A number, not 0, that tells addresses with their ports apart. */
 static uint32_t address_sum(const struct sockaddr_storage *a)
 {
-    const void *ip;
     size_t n;
-    unsigned port = address_parts(a, &ip, &n);
+    const void *ip = ip_of(a, &n);
 
-    return 1 + sum16(port, ip, n);
+    return 1 + sum16(port_of(a), ip, n);
 }
 
 /* Where it is noted where the connection goes whose own end is here. */
 static uint32_t *own_goes(struct sockaddr_storage here)
 {
-    const void *ip;
-    size_t n;
-
-    return &shared->goes[address_parts(&here, &ip, &n)];
+    return &shared->goes[port_of(&here)];
 }
 
 /* Notes where fd's connection goes, in case the packet filter sends it to us;
@@ -1802,11 +1801,10 @@ static size_t tap_headers(const struct tap *t, int side, int flags,
     put_number(h + 8, v4 ? 4 : 0, 64 << 24 | 6 << 16);
     for (int i = 0; i < 2; i++) {
         unsigned char *at = h + ip - (i == 0 ? 2 : 1) * address;
-        const void *from;
         size_t size;
+        const void *from = ip_of(&t->from[side ^ i], &size);
 
-        put_number(tcp + 2 * i, 2, address_parts(&t->from[side ^ i], &from,
-                                                 &size));
+        put_number(tcp + 2 * i, 2, port_of(&t->from[side ^ i]));
         if (size < address)
             put_number(at + 10, 2, 0xffff);
         memcpy(at + address - size, from, size);
@@ -6553,11 +6551,10 @@ static const char *place(const struct target *t)
 /* The target that this address and port are. */
 static struct target address_target(struct sockaddr_storage a)
 {
-    struct target t = { .host = "" };
-    const void *ip;
+    struct target t = { .port = port_of(&a) };
     size_t n;
+    const void *ip = ip_of(&a, &n);
 
-    t.port = address_parts(&a, &ip, &n);
     inet_ntop(n == 4 ? AF_INET : AF_INET6, ip, t.host, sizeof t.host);
     return t;
 }
@@ -6597,15 +6594,13 @@ static bool direct_target(const struct flow *f, const char *p,
                           const struct head *h, struct target *t)
 {
     struct sockaddr_storage here = address_of(f->client.fd, false);
-    const void *ip;
-    size_t n;
 
     if (opt.proxyauth != NULL ||
         (p[h->target.at] != '/' && p[h->target.at] != '*') ||
         !parse_authority(p + h->host.at, h->host.len, 80, t) ||
         name_is_us(t->host))
         return false;
-    t->port = t->port == address_parts(&here, &ip, &n) ? 80 : t->port;
+    t->port = t->port == port_of(&here) ? 80 : t->port;
     tell(f, 1, EV_OPEN, "%s takes this for %s" MORE "as its Host field says",
          f->peer, place(t));
     return true;
