@@ -10081,16 +10081,15 @@ static struct flow *next_flow(const struct flow *f)
                                                                     : NULL;
 }
 
-/* Calls work(it), which concerns f alone. False: memory ran out; f ends, and
+/* Calls work(it), which concerns f alone: if memory runs out, f ends, and
    others get what it had. */
-static bool flow_attempt(struct flow *f, void (*work)(void *), void *it)
+static void flow_attempt(struct flow *f, void (*work)(void *), void *it)
 {
     if (attempt(work, it))
-        return true;
+        return;
     tell(f, 0, EV_CLOSE, "%s is closed: out of memory", f->peer);
     flow_wake(f);
     f->over = true;
-    return false;
 }
 
 /* Calls work() for each flow that is looked at in this turn. */
