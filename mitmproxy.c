@@ -1244,9 +1244,16 @@ static void sink_share(struct sink *s, int fd)
         s->fd = fd;
 }
 
+/* Whether a and b are those of one file. */
+static bool stat_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 /* Lets s write to a file, for which open() gets these flags as well; dies on
    failure. A FIFO waits for its reader. A symbolic link is followed if it is
-   ours or root's: another user's may lead where we can write, but not they. */
+   ours or root's: another user's may lead where we can write, but not they.
+   /dev/stderr is not opened: two offsets in a file write over each other. */
 static void sink_file(struct sink *s, const char *path, int flags)
 {
     const char *keys[] = { opt.ca_file, opt.key, opt.cert, opt.cacert };
@@ -1255,9 +1262,14 @@ static void sink_file(struct sink *s, const char *path, int flags)
 
     for (size_t i = 0; i < 4 && stat(path, &link) == 0; i++)
         if (keys[i] != NULL && stat(keys[i], &key) == 0 &&
-            link.st_dev == key.st_dev && link.st_ino == key.st_ino)
+            stat_same(&link, &key))
             die("cannot write %s: it has a certificate or key that is used",
                 path);
+    for (fd = 1; fd <= 2 && stat(path, &link) == 0; fd++)
+        if (fstat(fd, &key) == 0 && stat_same(&link, &key)) {
+            sink_share(s, fd);
+            return;
+        }
     flags |= O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
     fd = open(path, flags | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == ELOOP && lstat(path, &link) == 0) {
@@ -1291,9 +1303,8 @@ static void sink_alone(const struct sink *s, const char *path)
     for (const struct sink *o = sinks + (s == capture ? out : 2);
          o < sinks + SINKS && (strcmp(path, "-") ? stat(path, &st)
                                                  : fstat(1, &st)) == 0; o++)
-        if (o != s && o->fd >= 0 && st.st_dev == o->st.st_dev &&
-            st.st_ino == o->st.st_ino && (!S_ISCHR(st.st_mode) ||
-                                          isatty(o->fd))) /* no /dev/null */
+        if (o != s && o->fd >= 0 && stat_same(&st, &o->st) &&
+            (!S_ISCHR(st.st_mode) || isatty(o->fd))) /* no /dev/null */
             die("cannot write %s: it is the same as %s", path, o->name);
 }
 

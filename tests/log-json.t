@@ -349,6 +349,26 @@ def _():
         proxy.wait_log('#1 >> ')
 
 
+@test('to /dev/stderr, which is a file: no line is written over another')
+def _():
+    with Origin(answer(reply(b'x')), tls=True) as origin:
+        for args, more, what in (
+                (['--log-json', '/dev/stderr'], {}, rb'(?m)^\{.*"open"'),
+                ([], {'SSLKEYLOGFILE': '/dev/stderr'}, b'(?m)^[A-Z_]+_0 ')):
+            err = scratch('err')
+            with open(err, 'wb') as f:
+                equal(subprocess.run(
+                    [PROGRAM, '-kv', '--ca', scratch('cert.pem'), *args, '--',
+                     'env', '-u', 'SSLKEYLOGFILE', need('curl'), '-sS',
+                     origin.url()], stdout=-1, stderr=f, timeout=DEADLINE,
+                    env=dict(os.environ, **more)).returncode, 0,
+                    'status with %s %s' % (args, more))
+            for line in slurp(err).decode().splitlines():
+                like(line, r'^(\{"time":.*\}|mitmproxy: .*|#\d+ (>>|<<|==) .*'
+                     r'|[A-Z0-9_]+ [0-9a-f]{64} [0-9a-f]+)$', 'a line')
+            like(slurp(err), what, 'what is asked for')
+
+
 @test('several workers write whole lines, and numbers are those of all')
 def _():
     with logged(answer(reply(b'x')), '-j', '3', '-q') as (origin, proxy, wait):
