@@ -5334,7 +5334,7 @@ static struct match *match_term(struct parser *p)
         r = sprintf(why, "a shell's pattern is no regular expression: *.js is "
                     "\\.js$");
     else if (kind == 'c')
-        r = !parse_number(word, strlen(word), &m->code) || m->code > 999;
+        r = strlen(word) != 3 || !parse_number(word, 3, &m->code);
     else if ((r = regex_make(&m->regex, word, &m->most)) == 0)
         m->kind = kind;             /* it has an expression to be freed */
     else
@@ -5773,8 +5773,6 @@ static void add_regex(const struct option *o, const char *text)
 
     if (*value != NULL)
         misuse("--%s is there twice: join the expressions with |", o->name);
-    if (*text == '\0')
-        misuse("--%s '' would match every host: that is .", o->name);
     if (*text == '*' || *text == '?')
         misuse("--%s '%s': a shell's pattern is no regular expression: "
                "*.example is \\.example:", o->name, text);
@@ -5829,6 +5827,8 @@ static void option_apply(const struct option *o, const char *text)
             print_usage();
         else
             puts("mitmproxy.c " VERSION);
+        if (fflush(stdout) != 0)
+            die("cannot write: %s", strerror(errno));
         exit(0);
     }
 }
@@ -5930,7 +5930,7 @@ static void options_parse(char **argv)
             if (o->argument != NULL)
                 text = word[1] == '-' && *p == '=' ? p + 1 :
                        *p != '\0' ? p : *++argv;
-            if (o->argument != NULL && text == NULL)
+            if (o->argument != NULL && (text == NULL || *text == '\0'))
                 misuse("--%s needs its %s", o->name, o->argument);
             option_apply(o, text);
         } while (o->argument == NULL && *p != '\0');

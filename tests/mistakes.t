@@ -61,7 +61,8 @@ for expression, line in (
         ('~t html and ~c 200', 'character 9: %s.*and ~c 200' % WORDS),
         ('~q or ~s', WORDS), ('not ~q', WORDS), ('*.js', PATTERN),
         ('~d *.example', PATTERN), ('~u ?x', PATTERN), ('~b x', OPERATORS),
-        ('~bq x', OPERATORS), ('~all', OPERATORS)):
+        ('~bq x', OPERATORS), ('~all', OPERATORS),
+        ('~c 4', '~c takes a status code')):
     test('--match ' + expression)(
         lambda expression=expression, line=line: refused(
             ['--match', expression, '--response', 'cat'], line))

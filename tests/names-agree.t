@@ -482,7 +482,7 @@ def _():
 def _():
     status, _, said = mitmproxy('-p', '0', '--only-hosts', '')
     equal(status, 2, 'the status')
-    like(said, 'would match every host', 'why')
+    like(said, '--only-hosts needs its REGEX', 'why')
 
 
 run()

@@ -30,6 +30,8 @@ for args, word in (
         (['--response'], '--response'), (['-p'], '-p'),
         (['-p', 'x'], 'x'), (['-p', '65536'], '65536'), (['-p', '-1'], '-1'),
         (['-p', ''], 'port'), (['-p', '80x'], '80x'),
+        (['--ca', ''], '--ca needs its FILE'), (['--user='], 'its NAME'),
+        (['--listen-host', ''], 'its ADDR'), (['-w', ''], 'needs its FILE'),
         (['--jobs', '0', '--response', 'cat'], 'jobs'),
         (['--jobs', 'x', '--response', 'cat'], 'jobs'),
         (['--timeout', 'x', '--response', 'cat'], 'timeout'),
@@ -43,6 +45,15 @@ for args, word in (
         equal((status, out), (2, ''), 'status and standard output')
         like(err, r'^mitmproxy: .*' + re.escape(word), 'the error')
         check(err.count('\n') <= 2, 'more than a line and a hint', err)
+
+
+@test('what --help and --version print cannot be written: exit status 1')
+def _():
+    for option in '--help', '--version':
+        with open('/dev/full', 'wb') as full:
+            done = subprocess.run([PROGRAM, option], stdout=full, stderr=-1)
+        equal((done.returncode, done.stderr),
+              (1, b'mitmproxy: cannot write: No space left on device\n'), option)
 
 
 @test('a long name takes its value behind = too')
