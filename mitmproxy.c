@@ -654,9 +654,6 @@ struct flow {
     double moved;           /* when a byte last moved */
 };
 
-/* Section 26: f is stepped in this turn. Whoever gives f something calls it. */
-static void flow_wake(struct flow *f);
-
 /* All that the command line settles. */
 static struct {
     const char *host, *port, *mode, *ca_file, *cacert, *cert, *key, *user;
@@ -5945,6 +5942,23 @@ static void options_parse(char **argv)
    The filters of one message run all at once, as in a shell's pipeline; a
    buffer lies before, between and behind them. Limit: --jobs at a time. */
 
+/* Has f stepped in this turn, and moves it to the front, to those awake. Who
+   gives f something calls it. */
+static void flow_wake(struct flow *f)
+{
+    f->wake = true;
+    f->woken = now;
+    if (f->prev == NULL)
+        return;
+    f->prev->next = f->next;
+    if (f->next != NULL)
+        f->next->prev = f->prev;
+    f->prev = NULL;
+    f->next = flows;
+    flows->prev = f;
+    flows = f;
+}
+
 /* What a filter is told of a message: "MITM_NAME=value", each ended by NUL, the
    last by another; to be freed. Escaped as in a URL: all but visible ASCII. */
 static char *filter_vars(const struct reader *r)
@@ -10065,22 +10079,6 @@ static void flow_free(struct flow *f)
    Arm, select(), accept, read, let each flow go as far as it can, start what
    waits, settle: once around is a turn. Interest and the nearest deadline are
    computed afresh in each. Limit: most turns look at flows awake alone. */
-
-/* Has f stepped in this turn, and moves it to the front, to those awake. */
-static void flow_wake(struct flow *f)
-{
-    f->wake = true;
-    f->woken = now;
-    if (f->prev == NULL)
-        return;
-    f->prev->next = f->next;
-    if (f->next != NULL)
-        f->next->prev = f->prev;
-    f->prev = NULL;
-    f->next = flows;
-    flows->prev = f;
-    flows = f;
-}
 
 /* The flow behind f, or the first if f is NULL, that is looked at in this turn;
    NULL: none. Sleeping flows, perhaps thousands, are for full turns alone. */
