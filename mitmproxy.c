@@ -8928,6 +8928,8 @@ static bool read_head(struct reader *r)
                          "the head is longer than %d bytes", MAX_HEAD);
     if (n == 0 && !r->from->ended)
         return false;
+    if (n == 0 && in->len == r->head.lead && (!f->tunnel || opt.only != NULL))
+        return reader_left(r);      /* behind empty lines, which say nothing */
     if (n <= 0)
         return reader_unclear(r, n < 0 ? "this is not HTTP/1"
                                      : "its head has no end");
@@ -8965,7 +8967,8 @@ static bool read_turn(struct reader *r)
         !f->ex.upgrade &&           /* else they may be that protocol's */
         !answer_wanted(f, true) &&  /* no way around a filter that wants it */
         (head_more((char *)buf_at(in), in->len, true, &r->next) < 0 ||
-         (r->from->ended && r->next.len == 0)))
+         (r->from->ended && r->next.len == 0 && in->len > r->next.lead &&
+          opt.only == NULL)))
         return flow_stream(f, false, "what follows the request is not HTTP/1");
     return false;
 }

@@ -363,6 +363,21 @@ def _():
                 net.nft('')
 
 
+@test('a client that ends in an empty line, or amidst a request, has its answer')
+def _():
+    for more in b'\r\n', b'GE':
+        with fenced() as (origin, proxy, connect):
+            client = connect()
+            auth = 'allowed.test:%d' % origin.port
+            client.send(('CONNECT %s HTTP/1.1\r\n\r\n' % auth).encode())
+            client.read_head()
+            client.send(get('/', host=auth) + more)
+            client.shutdown_write()
+            equal(client.read_message().status, 200, 'the answer')
+            like(client.read_all(), b'^$' if more == b'\r\n' else
+                 b'^HTTP/1.1 400 ', 'behind it')
+
+
 @test('a root dot and case do not count, and -j 2 is the same')
 def _():
     with fenced('-j', '2') as (origin, proxy, connect):
