@@ -239,6 +239,8 @@ static int kernel_shutdown(int fd)
 
 static int kernel_setsockopt(int fd, int name, const void *value)
 {
+    if (fd < 0)
+        return -1;                  /* EBADF: no server yet */
     if (name == SO_LINGER)
         desc_of(fd)->linger = ((const struct linger *)value)->l_onoff != 0;
     return 0;
