@@ -6191,6 +6191,9 @@ static const char *copro_answer(struct child *p)
                    length > MAX_WHOLE))) {
         if (n == 0)
             len = p->answer.len;    /* a line without end */
+        if (r != NULL && !p->filter->helper) /* a page does not quote: that
+                                       may be of another client's message */
+            run_fail(r, "what it prints is no answer of a coprocess's");
         return text_of("'%.*s' is no answer of a coprocess's%s",
                        (int)(len < 80 ? len : 80), line, len > 0 ? "" :
                        " (a line end behind the bytes that it has announced?)");
