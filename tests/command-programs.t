@@ -199,7 +199,8 @@ def _():
         for url, args, want in (
                 (origin.url(), ('-R', 'sed s/cloud/clown/'), 'plain clown'),
                 (origin.url(), ('--only-hosts', 'x'), 'Forbidden\n'),
-                ('https://[::1]:9/', ('--only-hosts', 'x'), 'Forbidden\n')):
+                ('https://[::1]:9/', ('--listen-host', '[::1]', '--only-hosts',
+                                      'x'), 'Forbidden\n')):
             equal(subprocess.run(
                 [PROGRAM, '--ca', CA, '-q', *args, '--', 'node', '-e',
                  ask % 'undefined', url], stdout=subprocess.PIPE,
