@@ -8923,9 +8923,9 @@ static bool read_head(struct reader *r)
         f->home = (struct target){ .port = 443 };
         return flow_enter(f, FLOW_HELLO);
     }
-    if (r->begun == 0)
-        r->begun = now;
     n = head_more((char *)buf_at(in), in->len, r->request, &r->head);
+    if (r->begun == 0 && in->len > r->head.lead)
+        r->begun = now;
     if (n == 0 && in->len > MAX_HEAD)
         return flow_fail(f, r->request ? 431 : 502,
                          "the head is longer than %d bytes", MAX_HEAD);

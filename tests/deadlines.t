@@ -77,6 +77,17 @@ def _():
             equal(client.read_message().status, 408, 'the status')
 
 
+@test('an empty line behind a request is no head that comes too slowly')
+def _():
+    proxy = quick(0.01)
+    with Origin(answer(reply(b'ok'))) as origin:
+        client = proxy.connect()
+        client.send(get(origin.url()) + b'\r\n')
+        equal(client.read_message().body, b'ok', 'the answer')
+        equal(client.read_all(), b'', 'behind it')
+        proxy.wait_log('waited 300 seconds for the next request: closed')
+
+
 @test('in a tunnel, the time for a head begins with the head')
 def _():
     with Origin(answer(reply(b'x'))) as origin, quick(0.02) as proxy:
