@@ -60,7 +60,7 @@
      18 run_read() collect what they print.
      23 write_print() finds a head in it, which is mended where its length
         demands; write_body() lets the rest follow, to
-     10 tls_seal() and end_write().
+     10 end_flush().
      24 exchange_end() begins the next exchange, once the answer has come by the
         other reader and writer in the same way;
      20 exchange_tell() writes a line about this one.
@@ -3338,7 +3338,8 @@ static bool tls_seal(struct end *e)
     size_t n = e->out.len < MAX_RECORD ? e->out.len : MAX_RECORD, sealed = 0;
     int r;
 
-    if (e->broken || to->len >= MAX_BUF)
+    if (e->ssl == NULL || !e->ready || e->tls_error != 0 || e->broken ||
+        to->len >= MAX_BUF)
         return false;
     if (e->out.len == 0) {
         if (e->ending == NOT_ENDING || e->ending >= END_SEALED)
@@ -3397,7 +3398,8 @@ static const char *tls_number(const struct end *e)
     return text;
 }
 
-/* Goes on with the handshake, or opens and seals what can be. */
+/* Goes on with the handshake, or opens what has come, and seals what fills a
+   record: more may follow the rest, as a body follows its head. */
 static bool tls_pump(struct end *e)
 {
     bool moved = false;
@@ -3410,9 +3412,19 @@ static bool tls_pump(struct end *e)
         no_memory();
     while (tls_open(e))
         moved = true;
-    while (tls_seal(e))
+    while (e->out.len >= MAX_RECORD && tls_seal(e))
         moved = true;
     return moved;
+}
+
+/* Seals and writes what waits for e's descriptor, as far as that takes it. */
+static bool end_flush(struct end *e)
+{
+    bool moved = false;
+
+    while (tls_seal(e))
+        moved = true;
+    return end_write(e) || moved;
 }
 
 /* What end_part() attempts, as memory may run out: close_notify, then FIN. */
@@ -3422,7 +3434,7 @@ static void end_notify(void *it)
 
     end_finish(e, END_WELL);
     tls_pump(e);
-    end_write(e);
+    end_flush(e);
 }
 
 /* Ends e's TLS, if any, by close_notify (RFC 8446, 6.1); whether it could, at
@@ -10490,9 +10502,9 @@ static void children_move(void)
 static bool flow_write(struct flow *f)
 {
     struct chain *of[] = { f->asks.chain, f->answers.chain };
-    bool moved = end_write(&f->client);
+    bool moved = end_flush(&f->client);
 
-    moved |= end_write(&f->server.end);
+    moved |= end_flush(&f->server.end);
     for (int k = 0; k < 2; k++)
         if (of[k] != NULL && of[k]->started)
             for (struct run *r = of[k]->run; r->filter != NULL; r++)

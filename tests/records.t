@@ -77,6 +77,24 @@ def _():
         equal(client.read_message().body, b'p' * 300, 'the page')
 
 
+for version, args in ((ssl.TLSVersion.TLSv1_2, ()),
+                      (ssl.TLSVersion.TLSv1_3, ('--response', 'cat'))):
+    @test('what came in one record goes in one, a head and its body, '
+          + version.name)
+    def _(version=version, args=args):
+        with Origin(answer(reply(b'p' * 300)), tls=True) as origin, \
+                Proxy(*args) as proxy:
+            client = proxy.tls(origin, version=version)
+            for _ in range(2):          # tickets come before the first
+                client.send(get('/', 'Content-Length: 3', method='POST')
+                            + b'abc')
+                wire = client.receive(time.monotonic() + DEADLINE)
+                client.incoming.write(wire)
+                equal(client.read_message().body, b'p' * 300, 'the page')
+            equal(int.from_bytes(wire[3:5], 'big') + 5, len(wire),
+                  'the length of a record, and of all')
+
+
 @test('what was changed on the way is refused, and nothing of it goes on')
 def _():
     with Origin(tls=True) as origin, Proxy('--tcp-hosts', '.') as proxy:

@@ -2386,7 +2386,8 @@ static void end_make(struct end *e, const mbedtls_ssl_config *conf)
    what a slow machine has left for a later one. */
 static void ends_pump(struct end *a, struct end *b)
 {
-    while (tls_pump(a) | tls_pump(b) | a->later | b->later) {
+    while (tls_pump(a) | tls_pump(b) | tls_seal(a) | tls_seal(b) |
+           a->later | b->later) {
         now += 1;
         buf_move(&a->wire_in, &b->wire_out, b->wire_out.len);
         buf_move(&b->wire_in, &a->wire_out, a->wire_out.len);

@@ -37,6 +37,7 @@ async def main():
         context.load_cert_chain(cert, key)
         client = ssl.create_default_context(cafile=proxy_ca)
     async with websockets.serve(echo, '127.0.0.1', 0, ssl=context,
+                                ping_timeout=None,  # it waits behind them all
                                 max_size=8 << 20) as server:
         port = server.sockets[0].getsockname()[1]
         sock = await asyncio.get_running_loop().run_in_executor(
@@ -44,7 +45,7 @@ async def main():
         async with websockets.connect(
                 '%s://localhost/chat' % ('wss' if SECURE else 'ws'), sock=sock,
                 ssl=client, server_hostname='localhost' if SECURE else None,
-                max_size=8 << 20) as ws:
+                ping_timeout=None, max_size=8 << 20) as ws:
             async def speak():
                 for i in range(COUNT):
                     await ws.send('message %d' % i)
