@@ -5716,6 +5716,7 @@ static void add_proxy(const struct option *o, const char *text)
         scheme++;
     x->socks = scheme > 0;
     x->local = scheme == 2;
+    x->login = NULL;                /* of a -x before this one */
     if (at != NULL) {
         x->login = copy_text(rest, (size_t)(at - rest));
         unescape(x->login);
@@ -5812,6 +5813,9 @@ static void option_apply(const struct option *o, const char *text)
                               n < least || n > most[o->kind]))
         misuse("--%s takes a number from %u to %u, not '%s'", o->name, least,
                most[o->kind], text);
+    if (value == (char *)&opt.next.match_text && opt.next.match_text != NULL)
+        misuse("--%s is there twice for a filter: join the expressions with &",
+               o->name);
     if (o->kind >= FILTER)
         adds[o->kind](o, text);
     else if (o->kind == TEXT || o->kind == PORT)
@@ -5888,9 +5892,9 @@ static void options_check(void)
         misuse("only --mode regular has clients that --proxyauth can ask");
     if (opt.proxyauth != NULL && strchr(opt.proxyauth, ':') == NULL)
         misuse("--proxyauth takes USER:PASS");
-    if (opt.command != NULL && strcmp(opt.mode, "regular") != 0)
-        misuse("a COMMAND is told of its proxy: --mode %s does not go with "
-               "that", opt.mode);
+    if (opt.command != NULL && (strcmp(opt.mode, "regular") || opt.proxied))
+        misuse("a COMMAND is told of its proxy: --%s does not go with that",
+               opt.proxied ? "proxy-protocol" : text_of("mode %s", opt.mode));
     if (opt.command != NULL &&
         (is_stdout(opt.log_json) || is_stdout(opt.capture)))
         misuse("standard output is COMMAND's: --log-json and -w take a file, "

@@ -41,6 +41,8 @@ for words, line, status in (
         ('--log-json - -- true', "is COMMAND's: --log-json .* /dev/stderr", 2),
         ('--log-json /dev/stdout -- true', "is COMMAND's: --log-json ", 2),
         ('-w - -- true', "is COMMAND's: .* -w take a file", 2),
+        ('--proxy-protocol -- true', 'of its proxy: --proxy-protocol does', 2),
+        ('--match ~q --match a -Q cat', 'twice for a filter: join .* &', 2),
         ('--mode reverse:http://me:secret@a.test', 'takes http://host:port', 2),
         ('--mode socks5', r'regular \(SOCKS, too\)', 2)):
     test(words)(lambda words=words, line=line, status=status:

@@ -252,6 +252,17 @@ def _():
                 like(slurp(passed), rb'(?s)MITM_.*GET ', 'a control')
 
 
+@test('the last -x counts, and what the first had as credentials goes nowhere')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('-x', 'http://me:secret@127.0.0.1:1', '-x',
+                  'http://' + origin.auth) as proxy:
+        client = proxy.connect()
+        client.send(get('http://a.test/', host='a.test'))
+        equal(client.read_message().status, 200, 'the status')
+        unlike(origin.rx.lower(), b'authorization', 'what the last is given')
+
+
 @test('TRACE, whose answer would show them, goes without')
 def _():
     above = Origin(answer(lambda r: reply(r.head)))
