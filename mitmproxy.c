@@ -8912,7 +8912,8 @@ static bool server_idle(struct flow *f)
         return server_fail(f, "TLS with %s broke off: %s (%s)",
                            place(&f->server.target), tls_trouble(e),
                            tls_number(e));
-    return f->asks.state == READ_HEAD && f->client.in.len == 0 && flow_close(f);
+    return f->asks.state == READ_HEAD && /* empty lines begin no request */
+           f->client.in.len == f->asks.head.lead && flow_close(f);
 }
 
 /* Waits for a head; for a response's once some of the request has gone. */
@@ -9004,7 +9005,7 @@ static int hello_take(const struct flow *f, struct hello *h)
 
 /* Reads MySQL's SSLRequest, of 36 bytes, off the n bytes at p: packet 1, with
    CLIENT_SSL in its flags. A ClientHello follows without an answer. Contract as
-   in 15, but of fewer bytes than a packet's head nothing is made. */
+   in 14, but of fewer bytes than a packet's head nothing is made. */
 static int ssl_request_parse(const unsigned char *p, size_t n)
 {
     if (n < 4 || memcmp(p, "\x20\0\0\1", 4) != 0 || (n > 5 && !(p[5] & 8)))
@@ -10068,7 +10069,8 @@ static bool flow_idle(const struct flow *f)
     return f->state == FLOW_CLOSING ? f->client.ending == END_SHUT :
            f->state == FLOW_FIRST || f->state == FLOW_SOCKS ||
            f->state == FLOW_PROXIED || f->state == FLOW_HELLO ||
-           (f->asks.state == READ_HEAD && f->client.in.len == 0 &&
+           (f->asks.state == READ_HEAD &&
+            f->client.in.len == f->asks.head.lead &&
             f->client.out.len == 0 && f->client.wire_out.len == 0);
 }
 

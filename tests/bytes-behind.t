@@ -59,6 +59,19 @@ def _():
             equal(client.end, 'eof', 'how the connection ended')
 
 
+@test('a line end behind a POST, and the server ends: so does the client')
+def _():
+    for origin, proxy, client, base in ways():
+        client.send(get(base + '/', 'Content-Length: 3', method='POST') +
+                    b'abc\r\n')
+        server = origin.next()
+        server.read_until(b'abc')
+        server.send(reply(b'one'))
+        server.finish()
+        equal(client.read_all(), reply(b'one'), 'the answer')
+        equal(client.end, 'eof', 'how the connection ended')
+
+
 @test("the answer to HEAD has a body: the client's next request is served")
 def _():
     for origin, proxy, client, base in ways():

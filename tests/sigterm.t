@@ -43,9 +43,10 @@ def _():
 @test('connections that only wait do not hold it up')
 def _():
     with Origin(answer(reply(b'x')), tls=True) as origin, Proxy() as proxy:
-        client = proxy.tls(origin)
-        client.send(get('/'))
-        client.read_message()
+        client, other = proxy.tls(origin), proxy.tls(origin)
+        for each, more in (client, b''), (other, b'\r\n'): # begins no request
+            each.send(get('/') + more)
+            each.read_message()
         proxy.connect()
         proxy.tunnel(origin).send(b'\x16\3\1\2\0\1')    # of a ClientHello
         proxy.process.terminate()
