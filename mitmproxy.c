@@ -1712,15 +1712,15 @@ static int listen_open(const char *host, const char *port)
         die("cannot listen on %s port %s: %s", host, port,
             gai_strerror(error));
     fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
     if (fd >= 0 && opt.transparent &&   /* for TPROXY; REDIRECT needs none */
         setsockopt(fd, a->ai_family == AF_INET ? SOL_IP : SOL_IPV6,
                    a->ai_family == AF_INET ? IP_TRANSPARENT
                                            : IPV6_TRANSPARENT,
                    &(int){ 1 }, sizeof(int)) != 0)
         say(1, "REDIRECT will do, but not TPROXY: %s", strerror(errno));
-    if (fd < 0 || bind(fd, a->ai_addr, a->ai_addrlen) != 0 ||
-        listen(fd, 1024) != 0)
+    if (fd < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)) ||
+        bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, 1024) != 0)
         die("cannot listen on %s port %s: %s%s", host, port, strerror(errno),
             errno == EADDRINUSE ? " (-p PORT takes another, -p 0 a free one)"
                                 : "");

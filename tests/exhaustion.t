@@ -167,6 +167,26 @@ def _():
     like(text, rb'^mitmproxy: 31 descriptors are too few[^\n]*\n$', 'the error')
 
 
+# Takes descriptors from 3 up to a number, and executes a command.
+TAKE = '''import os, sys
+for n in range(3, int(sys.argv[1])):
+    os.dup2(0, n)
+os.execvp(sys.argv[2], sys.argv[2:])'''
+
+
+@test('the last descriptor is gone before the port: it is told as that')
+def _():
+    with Proxy() as other:              # its port ends the program at last
+        for number in range(31, 3, -1):
+            text = command(sys.executable, '-c', TAKE, str(number),
+                           need('prlimit'), '--nofile=32:32', PROGRAM, '-p',
+                           str(other.port), '--ca', other.ca,
+                           env={'SSLKEYLOGFILE': scratch('keys')})
+            if b'cannot listen' in text:
+                break
+    like(text, rb'cannot listen on [^\n]*: Too many open files\n$', 'the line')
+
+
 @test('a crowd has gone but for one of a high number: others are served')
 def _():
     with Origin(answer(reply(b'hello'))) as origin, \
