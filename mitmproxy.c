@@ -2380,7 +2380,8 @@ static int leaf_forge(mbedtls_x509_crt *crt, const mbedtls_x509_crt *server,
 
     if (error == 0)
         error = mbedtls_x509_crt_parse_der(crt, buf_at(der), der->len);
-    crt->next = ca.sent;
+    crt->next = error == 0 ? ca.sent : NULL; /* Mbed TLS frees what is next
+                                       to one that it cannot parse */
     buf_free(der);
     return error;
 }

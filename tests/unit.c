@@ -2719,6 +2719,22 @@ static void test_leaf_anew(void)
     known_drop(k);
 }
 
+/* A leaf that cannot be read, as memory runs out, say, has no chain behind it:
+   with the next attempt that would be freed, and so the CA. */
+static void test_leaf_unread(void)
+{
+    mbedtls_x509_crt server, leaf;
+
+    mbedtls_x509_crt_init(&server);
+    mbedtls_x509_crt_init(&leaf);
+    server.subject_raw = (mbedtls_x509_buf){ 0, 1, (unsigned char *)"?" };
+    ca.sent = &ca.crt;
+    for (int i = 0; i < 2; i++)
+        check(leaf_forge(&leaf, &server, "a.test", false) != 0 &&
+              leaf.next == NULL && ca.crt.version == 3, "attempt %d", i);
+    ca.sent = NULL;
+}
+
 /* Runs those tests that ask openssl, or says why not. */
 static void test_with_openssl(const char *name, void (*run)(void))
 {
@@ -2752,6 +2768,7 @@ static void test_certificates(void)
     test_with_openssl("a server without a subject", test_leaf_no_subject);
     test_with_openssl("an RSA CA signs leaves", test_leaf_rsa);
     test("a leaf is made anew after a day", test_leaf_anew);
+    test("a leaf that cannot be read, twice", test_leaf_unread);
     test("a ticket that is good for longer than a week", test_long_ticket);
     test("wrong CA files are refused in one line", test_ca_refused);
     files_remove();
