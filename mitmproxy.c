@@ -5767,7 +5767,7 @@ static void add_name(const struct option *o, const char *text)
     struct target t;
 
     text += *text == '.';
-    if (strchr(text, ':') == NULL &&
+    if (parse_ip(text, NULL) == 0 &&
         !(parse_authority(text, strlen(text), 1, &t) &&
           strlen(t.host) == strlen(text)))
         misuse("--%s takes a name or an address, not '%s'", o->name, text);

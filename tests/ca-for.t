@@ -119,7 +119,11 @@ def _():
                                     'a.test', '--ca-for', name)
         equal(status, 1, 'status')
         like(said, 'for other names than --ca-for has', 'why')
-    equal(mitmproxy('--ca-for', 'a b')[0], 2, 'no name')
+    for name in 'a b', 'a.test:443', 'http://a.test', '[::1]':
+        status, _, said = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
+                                    '--ca-for', name, '--', 'true')
+        equal(status, 2, 'the status with ' + name)
+        like(said, 'takes a name or an address', 'why')
 
 
 run()
