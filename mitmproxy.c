@@ -1709,8 +1709,9 @@ static int listen_open(const char *host, const char *port)
     int error = getaddrinfo(bare, port, &hints, &a), fd;
 
     if (error != 0)
-        die("cannot listen on %s port %s: %s", host, port,
-            gai_strerror(error));
+        die("cannot listen on %s port %s: %s%s", host, port,
+            gai_strerror(error), strchr(host, ':') ? " (-p PORT tells the port)"
+                                                   : "");
     fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && opt.transparent &&   /* for TPROXY; REDIRECT needs none */
         setsockopt(fd, a->ai_family == AF_INET ? SOL_IP : SOL_IPV6,
@@ -5334,7 +5335,7 @@ static struct match *match_term(struct parser *p)
     if (strchr("qsw", kind))
         return match_new(p, kind, NULL, NULL);
     if ((word = match_word(p)) == NULL)
-        return match_error(p, "an argument is missing");
+        return match_error(p, "an argument is missing, or its second quote");
     m = match_new(p, 'c', NULL, NULL);
     if (isalpha((unsigned char)*from) && (strcmp(word, "and") == 0 ||
         strcmp(word, "or") == 0 || strcmp(word, "not") == 0))

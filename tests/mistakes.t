@@ -41,6 +41,7 @@ for words, line, status in (
         ('--log-json - -- true', "is COMMAND's: --log-json .* /dev/stderr", 2),
         ('--log-json /dev/stdout -- true', "is COMMAND's: --log-json ", 2),
         ('-w - -- true', "is COMMAND's: .* -w take a file", 2),
+        ('--listen-host 127.0.0.1:80', r'\(-p PORT tells the port\)', 1),
         ('--proxy-protocol -- true', 'of its proxy: --proxy-protocol does', 2),
         ('--match ~q --match a -Q cat', 'twice for a filter: join .* &', 2),
         ('--mode reverse:http://me:secret@a.test', 'takes http://host:port', 2),
@@ -64,7 +65,8 @@ for expression, line in (
         ('~q or ~s', WORDS), ('not ~q', WORDS), ('*.js', PATTERN),
         ('~d *.example', PATTERN), ('~u ?x', PATTERN), ('~b x', OPERATORS),
         ('~bq x', OPERATORS), ('~all', OPERATORS),
-        ('~c 4', '~c takes a status code')):
+        ('~c 4', '~c takes a status code'),
+        ('~d "a', 'or its second quote')):
     test('--match ' + expression)(
         lambda expression=expression, line=line: refused(
             ['--match', expression, '--response', 'cat'], line))
