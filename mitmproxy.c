@@ -401,7 +401,7 @@ struct end {
     struct buf wire_in, wire_out; /* as on the wire; unused without TLS */
     struct buf in, out;     /* plaintext: what came, and what is to go */
     mbedtls_ssl_context *ssl; /* NULL: no TLS */
-    struct own *own;        /* with TLS: the session's copy of tls_conf */
+    struct own *own;        /* the TLS session's copy of tls_conf; or NULL */
     unsigned char record[8]; /* the next record's number, while TLS rests */
     struct tap *tap;        /* -w's place for what passes; or NULL */
     bool ready;             /* bytes may pass: neither connect() nor a TLS
@@ -3131,8 +3131,8 @@ static bool tls_start(struct end *e, const struct alpn *alpn,
 
     if (h != NULL)
         tickets_rotate();
-    e->own = own_new(conf, alpn);
-    conf = &e->own->conf;
+    if (alpn->len > 0 || all || old)
+        conf = &(e->own = own_new(conf, alpn))->conf;
     if (all)
         mbedtls_ssl_conf_ciphersuites(conf, tls_suites[0]);
     if (old)

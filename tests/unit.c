@@ -2444,6 +2444,24 @@ static void test_long_ticket(void)
     mbedtls_x509_crt_free(&leaf);
 }
 
+/* A session has a copy of the configuration where that has its own names of
+   ALPN; else the idle pair of a client without ALPN would grow by 1.4 KiB. */
+static void test_tls_copies(void)
+{
+    static const struct alpn none;
+    struct known *k = known_get("a server");
+    struct end e = { .fd = -1 };
+
+    for (int i = 0; i < 2; i++) {
+        tls_start(&e, i ? &http11 : &none, NULL, k);
+        check((e.own != NULL) == i, i ? "there is none" : "there is one");
+        end_close(&e);
+    }
+    all_known = k->next;
+    k->refs = 1;                    /* the list's goes, too */
+    known_drop(k);
+}
+
 /* How many names a certificate has. */
 static int names_count(const mbedtls_x509_crt *crt)
 {
@@ -2768,6 +2786,7 @@ static void test_certificates(void)
     test_with_openssl("a server without a subject", test_leaf_no_subject);
     test_with_openssl("an RSA CA signs leaves", test_leaf_rsa);
     test("a leaf is made anew after a day", test_leaf_anew);
+    test("a copy of the configuration for ALPN alone", test_tls_copies);
     test("a leaf that cannot be read, twice", test_leaf_unread);
     test("a ticket that is good for longer than a week", test_long_ticket);
     test("wrong CA files are refused in one line", test_ca_refused);
