@@ -442,8 +442,8 @@ struct server {
     int step;               /* of the conversation with -x's proxy */
     struct known *known;    /* with TLS */
     bool resumed;           /* a session was offered; might be refused */
-    bool used;              /* an exchange has been completed on it, and the
-                               client has not said Connection: close */
+    bool used;              /* an exchange has been completed on it ... */
+    bool parting;           /* ... behind which the client wants to close */
     int spare;              /* bytes left of a last chunk behind 204 or 304 */
     struct chain *inquiry;  /* asks a helper: for addresses, or an RSA key */
     struct sockaddr_storage addr[MAX_ADDRS];
@@ -8900,8 +8900,9 @@ static bool server_idle(struct flow *f)
     if (e->in.len > 0) {
         tell(f, 0, EV_NOTE, "the server sent something that nobody asked for: "
              "its connection is closed");
-        return f->server.used ? server_renew(f) :
-               f->asks.state == READ_HEAD ? flow_close(f) :
+        return f->asks.state == READ_HEAD &&
+               (!f->server.used || f->server.parting) ? flow_close(f) :
+               f->server.used ? server_renew(f) :
                flow_fail(f, 502, "the server spoke before it had the request");
     }
     if (!e->ended)
@@ -9384,7 +9385,8 @@ static bool exchange_end(struct flow *f)
     if (ends || stopping || !asked)
         return flow_close(f);
     exchange_tell(f);
-    f->server.used = !r->head.close;
+    f->server.used = true;
+    f->server.parting = r->head.close;
     messages_reset(f);
     exchange_free(&f->ex);
     f->since = now;

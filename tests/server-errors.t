@@ -268,10 +268,10 @@ def _():
         conn.read_head()
         conn.send(reply(b'one'))
         conn.read_head()
-    for tls in False, True:
+    for tls, *fields in (False,), (True,), (False, 'Connection: close'):
         with Origin(behave, tls=tls) as origin, Proxy('-v') as proxy:
             client = proxy.tls(origin) if tls else proxy.tunnel(origin)
-            client.send(get('/'))
+            client.send(get('/', *fields))
             equal(client.read_message().body, b'one', 'the first answer')
             client.send(get('/'))
             equal(client.read_all(), b'', 'no page: the client tries again')
