@@ -5718,9 +5718,9 @@ static void add_proxy(const struct option *o, const char *text)
         scheme++;
     x->socks = scheme > 0;
     x->local = scheme == 2;
-    x->login = NULL;                /* of a -x before this one */
+    free(x->login);                 /* of a -x before this one */
+    x->login = at ? copy_text(rest, (size_t)(at - rest)) : NULL;
     if (at != NULL) {
-        x->login = copy_text(rest, (size_t)(at - rest));
         unescape(x->login);
         rest = at + 1;
     }
