@@ -2619,7 +2619,8 @@ static void pair_read(mbedtls_x509_crt *crt, mbedtls_pk_context *key,
     char *text = pem_read(path, &n, &st);
 
     if (text == NULL)
-        die("cannot read %s: %s%s", path, strerror(errno), opt.unquoted);
+        die("cannot read %s: %s%s", path, is_ca && errno == ENOENT ? "it is a "
+            "link to a file that is not there" : strerror(errno), opt.unquoted);
     if (is_ca && st.st_uid != geteuid() && st.st_uid != 0)
         die("%s belongs to another user, who may know its key: chown it, if "
             "it is to be trusted, or take another by --ca FILE", path);
@@ -5769,7 +5770,7 @@ static void add_name(const struct option *o, const char *text)
 
     text += *text == '.';
     if (parse_ip(text, NULL) == 0 &&
-        !(parse_authority(text, strlen(text), 1, &t) &&
+        !(*text != '-' && parse_authority(text, strlen(text), 1, &t) &&
           strlen(t.host) == strlen(text)))
         misuse("--%s takes a name or an address, not '%s'", o->name, text);
     *a = (struct name_list){ opt.ca_for, text };
@@ -7022,7 +7023,7 @@ static void exchange_tell(struct flow *f)
     snprintf(text, sizeof text, "#%lu == %03d %.32s %.1800s %" PRIu64 " -> %"
              PRIu64 " bytes, %.0f ms%s%s", ex->id, status, ex->method,
              ex->url, came, bytes, ms, *word ? ", " : "", word);
-    n = escape(line, text, strlen(text), "\\x%02x", "");
+    n = escape(line, text, strlen(text), "\\x%02x", "\\");
     line[n++] = '\n';
     sink_put(shown_at(), line, n);
 }
@@ -7128,6 +7129,10 @@ static void exchange_new(struct flow *f)
     r->body = body_begin(&r->head, &f->ex);
     if (r->head.len > 0)
         reader_show(r);
+    else if (f->state == FLOW_RELAY && opt.proxyauth == NULL &&
+             r->from->in.len > 0)   /* no head: what came, without secrets */
+        show_message(f->ex.id, true, (char *)buf_at(&r->from->in),
+                     r->from->in.len);
 }
 
 /* Ends a flow with a page that says why, or, where a part of an answer has been

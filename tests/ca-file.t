@@ -197,6 +197,9 @@ def _():
     os.mkdir(folder)
     refused(folder, r'directory')
     refused(scratch('nowhere') + '/cert.pem', r'no such file')
+    link = scratch('link.pem')
+    os.symlink(scratch('nothing'), link)
+    refused(link, r'a link to a file that is not there')
 
 
 @test('^C while it is made leaves nothing behind')

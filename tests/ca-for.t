@@ -119,7 +119,7 @@ def _():
                                     'a.test', '--ca-for', name)
         equal(status, 1, 'status')
         like(said, 'for other names than --ca-for has', 'why')
-    for name in 'a b', 'a.test:443', 'http://a.test', '[::1]':
+    for name in 'a b', 'a.test:443', 'http://a.test', '[::1]', '-', '-q':
         status, _, said = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
                                     '--ca-for', name, '--', 'true')
         equal(status, 2, 'the status with ' + name)

@@ -203,4 +203,31 @@ def _():
         equal(lines(proxy)[0][0], '200', 'status')
 
 
+@test('what is no request is shown, too, unless it may have credentials')
+def _():
+    bad = b'hello there\r\n\r\n', b'GET /', b'A' * 70000
+    for args in (), ('--proxyauth', 'me:secret'):
+        with Proxy(*args) as proxy:
+            for data in bad:
+                conn = proxy.connect()
+                with contextlib.suppress(OSError):
+                    conn.send(data)
+                    conn.cut()
+                conn.read_all()
+            wait_for(lambda: '#3 << ' in proxy.out(), 'the pages')
+            equal(re.findall(r'(?m)^#\d >> .*', proxy.out()),
+                  [] if args else [r"#1 >> 'hello there\r\n\r\n'",
+                                   "#2 >> 'GET /'", "#3 >> '%s'" % ('A' * 100)],
+                  'what is shown')
+
+
+@test('a backslash in a URL is not taken for the escape of a byte')
+def _():
+    with Origin(answer(PAGE)) as origin, Proxy() as proxy:
+        conn = proxy.tunnel(origin)
+        conn.send(get('/\\x0a\xff'))
+        conn.read_message()
+        equal(lines(proxy)[0][2], origin.url('/') + r'\x5cx0a\xff', 'the URL')
+
+
 run()
