@@ -110,6 +110,13 @@ def _():
     got = pipe('body', 'false', input=page)
     equal(got[:2], (0, page), 'the page')
     like(got.err, 'gziprot13|gzip,rot13', 'told')
+    few = scratch('bin')                # as on a router, without Python
+    os.mkdir(few)
+    for name in 'sh', 'tr', 'sed', 'cat', 'dd', 'od':
+        os.symlink(need(name), os.path.join(few, name))
+    page = reply(BYTES, 'Content-Encoding: deflate')
+    equal(pipe('body', 'false', input=page, env={'PATH': few}), Done(
+        0, page, 'body: cannot undo deflate: left as it is\n'), 'deflate')
 
 
 @test('it fails as CMD fails, and as the coding does')

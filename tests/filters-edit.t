@@ -30,6 +30,11 @@ def _():
     equal(edited('first = "HTTP/1.1 404 Gone"; put("b", get("A") + "!"); '
                  'drop("A")', b'HTTP/1.1 200 OK\r\na: 1\r\nB: 2\r\n\r\nx'),
           b'HTTP/1.1 404 Gone\r\nb: 1!\r\n\r\nx', 'first and fields')
+    folded = b'HTTP/1.1 200 OK\r\nA: 1\r\nB : 2\r\n\tand 3\r\nC: 4\r\n\r\nx'
+    passes('edit', 'get("b")', input=folded)
+    equal(edited('drop("B"); put("a", 5)', folded),
+          b'HTTP/1.1 200 OK\r\nC: 4\r\na: 5\r\n\r\nx', 'all of a field')
+    equal(edited('answer(403, get("b"))', folded)[-7:], b'2 and 3', 'its value')
     page = b'HTTP/1.1 200 OK\r\nContent-Type: application/x+json\r\n\r\n'
     equal(json.loads(edited('json["b"] = env["X"]; json["a"] += 1',
                             page + b'{"a": 1}', X='y')[len(page):]),

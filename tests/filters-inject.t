@@ -38,6 +38,9 @@ def _():
     passes('inject', 'x', input=reply(b'<head>', HTML,
                                       status='206 Partial Content'))
     passes('inject', 'x', input=reply(b'', HTML, status='304 Not Modified'))
+    equal(pipe('inject', 'x\n', input=reply(b'a', HTML)).err, '', 'two lines')
+    equal(pipe('inject', './no-such.js', input=reply(b'a', HTML)),
+          Done(2, b'', 'inject: there is no file ./no-such.js\n'), 'no file')
     page = reply(b'<head>', HTML)
     passes('inject', 'x', input=page, env={'MITM_DIRECTION': 'stream'})
     equal(pipe('inject', 'x', input=reply(

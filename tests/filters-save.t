@@ -41,7 +41,7 @@ def _():
         env = slurp(folder + '/1.response.env').decode().splitlines()
         for line in ('ID=1', 'DIRECTION=response', 'SCHEME=https',
                      'HOST=localhost', 'PORT=%d' % origin.port,
-                     'METHOD=PATCH', 'STATUS=200',
+                     'METHOD=PATCH', 'STATUS=200', 'SNI=localhost',
                      'URL=' + origin.url('/a?b=1&c=%20&d')):
             check('MITM_' + line in env, line, env)
     equal(sorted(os.listdir(folder)),

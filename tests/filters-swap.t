@@ -77,10 +77,16 @@ def _():
     env = {'A_B': SECRET.decode()}
     equal(pipe('set-header', 'A', 'env:A_B', input=page, env=env),
           Done(0, want, ''), 'env:')
+    empty = in_file(b'')
+    for name in 'set-header', 'swap':   # no credential is not sent
+        done = pipe(name, 'A', 'file:' + empty, input=page)
+        check(done.status != 0 and 'cannot' not in done.err
+              and empty in done.err, name + ': nothing in a file', done)
     path = in_file(SECRET + b'\r\nsecond line\n')
     equal(pipe('set-header', 'A', 'file:' + path, input=page),
           Done(0, want, ''), 'file:')
     for args, why in (('env:NO_SUCH',), 'NO_SUCH'), \
+            (('env:name',), 'no name in'), \
             (('file:/no/such',), '/no/such'):
         done = pipe('set-header', 'A', *args, input=page)
         check(done.status != 0 and why in done.err, 'set-header ' + why)
@@ -100,6 +106,8 @@ def _():
         equal(pipe('swap', '--body', 'x', 'y',
                    input=b'HTTP/1.1 200 OK\r\n%s\r\n\r\nx' % field).out[-1:],
               b'y', str(field))
+    passes('swap', '--body', 'a', 'b', input=b'HTTP/1.1 304 Not Modified\r\n'
+           b'Content-Encoding: gzip\r\n\r\n')
     passes('swap', 'a', 'b', input=page.replace(b'a', b'A'))
     equal(pipe('swap', 'a').err, 'usage: swap [--body] FROM TO\n', 'usage')
     check(pipe('swap', '', 'b', input=page).status != 0, 'nothing')

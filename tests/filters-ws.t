@@ -35,6 +35,9 @@ def _():
     equal((done.status, done.out), (0, b'-\n'), 'what it answers')
     like(done.err, '"id": 7, "way": "up", "url": "a b", "text": "hi"', 'line')
     equal(pipe('ws-log').status, 1, 'no argument')
+    for data in b'2 id=7 direction=request\nhi', b'GET / HTTP/1.1\r\n\r\n':
+        like(pipe('ws-log', 'up', input=data).err, "^ws-log: .*~w.*\n$",
+             'what is no message')
     done = pipe('ws-log', 'up', '/dev/null/x')
     equal(done.status, 1, 'a file that cannot be')
     like(done.err, r'\Aws-log: .*/dev/null/x.*\n\Z', 'one line')
