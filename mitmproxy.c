@@ -1281,6 +1281,8 @@ static void sink_file(struct sink *s, const char *path, int flags)
     sink_open(s, fd);
     if (s->file && s->st.st_mode & 077 && fchmod(fd, 0600) != 0)
         say(0, "others may read %s: %s", path, strerror(errno));
+    else if (s->file && s->st.st_uid != 0 && s->st.st_uid != geteuid())
+        say(0, "others may read %s: it is another user's", path);
 }
 
 /* Whether the path of --log-json or -w, if there is one, is standard output. */
@@ -8530,6 +8532,51 @@ static bool write_print(struct writer *w)
     return true;
 }
 
+/* Drops the server's connection, which has had nothing of the next request, and
+   opens another if that request is there. True. */
+static bool server_renew(struct flow *f)
+{
+    struct target t = f->server.target;
+
+    server_drop(f);
+    if (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY) {
+        server_want(f, &t);
+        f->up.state = WRITE_HEAD;
+    }
+    return true;
+}
+
+/* Deals with a server that speaks or ends although nothing was asked of it. */
+static bool server_idle(struct flow *f)
+{
+    struct end *e = &f->server.end;
+
+    if (f->server.state != SERVER_UP)
+        return false;
+    if (e->in.len > 0 && !f->spoken)
+        return flow_stream(f, true, "the server spoke first");
+    if (e->in.len > 0) {
+        tell(f, 0, EV_NOTE, "the server sent something that nobody asked for: "
+             "its connection is closed");
+        return f->asks.state == READ_HEAD &&
+               (!f->server.used || f->server.parting) ? flow_close(f) :
+               f->server.used ? server_renew(f) :
+               flow_fail(f, 502, "the server spoke before it had the request");
+    }
+    if (!e->ended)
+        return false;
+    if (f->server.used &&
+        (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY))
+        return server_renew(f);
+    if (!f->spoken && e->tls_error != 0) /* TLS 1.3 refuses ours behind the
+                                       handshake */
+        return server_fail(f, "TLS with %s broke off: %s (%s)",
+                           place(&f->server.target), tls_trouble(e),
+                           tls_number(e));
+    return f->asks.state == READ_HEAD && /* empty lines begin no request */
+           f->client.in.len == f->asks.head.lead && flow_close(f);
+}
+
 /* Writes the message's head; that of a request as soon as the server is up. */
 static bool write_head(struct writer *w)
 {
@@ -8541,6 +8588,11 @@ static bool write_head(struct writer *w)
                          f->server.failure);
     if (w->request && f->server.state != SERVER_UP)
         return false;
+    if (w->request && f->server.used) {
+        server_spare(f);
+        if (server_idle(f))         /* no answer: RFC 9112, 9.2 */
+            return true;
+    }
     w->out = OUT_COPY;
     if (w->chain != NULL && w->printed.len > 0 && !mend_head(w))
         return false;
@@ -8877,51 +8929,6 @@ static bool reader_left(struct reader *r)
                          tls_number(r->from));
     return flow_fail(f, 502, "%s closed the connection without an answer",
                      server);
-}
-
-/* Drops the server's connection, which has had nothing of the next request, and
-   opens another if that request is there. True. */
-static bool server_renew(struct flow *f)
-{
-    struct target t = f->server.target;
-
-    server_drop(f);
-    if (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY) {
-        server_want(f, &t);
-        f->up.state = WRITE_HEAD;
-    }
-    return true;
-}
-
-/* Deals with a server that speaks or ends although nothing was asked of it. */
-static bool server_idle(struct flow *f)
-{
-    struct end *e = &f->server.end;
-
-    if (f->server.state != SERVER_UP)
-        return false;
-    if (e->in.len > 0 && !f->spoken)
-        return flow_stream(f, true, "the server spoke first");
-    if (e->in.len > 0) {
-        tell(f, 0, EV_NOTE, "the server sent something that nobody asked for: "
-             "its connection is closed");
-        return f->asks.state == READ_HEAD &&
-               (!f->server.used || f->server.parting) ? flow_close(f) :
-               f->server.used ? server_renew(f) :
-               flow_fail(f, 502, "the server spoke before it had the request");
-    }
-    if (!e->ended)
-        return false;
-    if (f->server.used &&
-        (f->up.state == WRITE_HEAD || f->up.state == WRITE_BODY))
-        return server_renew(f);
-    if (!f->spoken && e->tls_error != 0) /* TLS 1.3 refuses ours behind the
-                                       handshake */
-        return server_fail(f, "TLS with %s broke off: %s (%s)",
-                           place(&f->server.target), tls_trouble(e),
-                           tls_number(e));
-    return f->asks.state == READ_HEAD && /* empty lines begin no request */
-           f->client.in.len == f->asks.head.lead && flow_close(f);
 }
 
 /* Waits for a head; for a response's once some of the request has gone. */

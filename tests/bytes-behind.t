@@ -46,6 +46,26 @@ for args in (), ('--response', 'cat'), ('--request', 'cat'):
                       'the next answer')
 
 
+for args in (), ('--response', 'cat'), ('--request', 'cat'):
+    @test('what stands behind an answer answers no request that was sent before '
+          'it%s' % ''.join(', ' + a for a in args))
+    def _(args=args):
+        for name, junk in JUNK.items():
+            for origin, proxy, client, base in ways(*args):
+                client.send(get(base + '/1') + get(base + '/2'))
+                server = origin.next()
+                server.read_head()
+                with contextlib.suppress(OSError):
+                    server.send(reply(b'one') + junk)
+                equal(client.read_exact(len(reply(b'one'))), reply(b'one'),
+                      'the first answer, behind it ' + name)
+                server = origin.next()
+                like(server.read_head(), b'^GET /2 ', 'the next request')
+                server.send(reply(b'two'))
+                equal(client.read_exact(len(reply(b'two'))), reply(b'two'),
+                      'the next answer, behind ' + name)
+
+
 @test('a line end behind the length: a client that asked to close is let go')
 def _():
     for ask in (get('/', 'Connection: close'), b'GET / HTTP/1.0\r\n\r\n'):

@@ -55,6 +55,19 @@ for what, words, env in (('-w', ('-w',), None),
         equal(slurp(target), b'mine', 'where it leads')
 
 
+@test('a file that is another user\'s is told')
+def _():
+    if os.geteuid():
+        raise Skip('only root can write a file of another')
+    for args, env in (('-w', 'FILE'), {}), (('--log-json', 'FILE'), {}), \
+            ((), {'SSLKEYLOGFILE': 'FILE'}):
+        path = scratch('theirs', '', 0o600)
+        shutil.chown(path, 'nobody')
+        with Proxy(*(a.replace('FILE', path) for a in args),
+                   env={k: path for k in env}) as proxy:
+            proxy.wait_log("others may read %s: it is another user's" % path)
+
+
 @test('a file that cannot be written: told at the start')
 def _():
     status, _, err = mitmproxy('-p', '0', '--ca', scratch('cert.pem'),
