@@ -79,7 +79,9 @@ def _():
             '--raw', '--request', "printf 'HTTP/1.1 200 OK\\r\\n\\r\\nhalf'; "
             "cat; exit 1") as proxy:
         client = proxy.tunnel(origin)
-        client.send(get('/'))
+        client.send(get('/', 'Content-Length: 1', method='POST'))
+        client.read_until(b'half')      # what cat still has to wait behind
+        client.send(b'x')
         client.read_all()
         equal(client.end, 'reset', 'the end')
 
