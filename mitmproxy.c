@@ -8270,7 +8270,7 @@ static void writer_put_head(struct writer *w, struct buf *src,
 
     w->sent = true;
     if (w->chain != NULL && opt.verbose > 1)
-        tell(w->flow, 2, EV_FILTER, "what the filters print goes %s %s",
+        tell(w->flow, 2, EV_NOTE, "what the filters print goes %s %s",
              w->chain->from->request && !w->request ? "back, and the server "
              "hears nothing of the request:" : "on", framing == SET_LENGTH ?
              text_of("with Content-Length: %" PRIu64, length) :
@@ -8516,7 +8516,7 @@ static bool write_print(struct writer *w)
     if (n > 0 && w->request)
         t = request_target(f, p, &w->printed);
     if (n > 0 && opt.verbose > 0 && head_is_mixed(p, (size_t)n))
-        tell(f, 1, EV_FILTER, "of the head that the filters print some lines "
+        tell(f, 1, EV_NOTE, "of the head that the filters print some lines "
              "end in CR LF, and some in LF alone: forwarded so");
     if (n <= 0 && !c->raw)
         tell(f, 0, EV_FILTER, "what the filters print does not begin with a "
@@ -9186,7 +9186,7 @@ static bool message_failed(struct reader *r)
     const struct filter *g = c->failed->filter;
     enum on_error what = g->on_error;
 
-    tell(f, 0, EV_MESSAGE, "the %s filter failed: %s (%.100s): %s",
+    tell(f, 0, EV_FILTER, "the %s filter failed: %s (%.100s): %s",
          g->request ? "request" : "response", c->failure, g->command,
          what == PASS ? "the message is passed as it was" :
          what == FAIL ? "closed with code 1011" : "closed");
@@ -9274,7 +9274,7 @@ static bool write_message(struct writer *w)
     else if (src->len > 0)
         message_put(w, opcode, buf_at(src), src->len);
     else
-        tell(w->flow, 1, EV_MESSAGE, "the filter printed nothing: a message is "
+        tell(w->flow, 1, EV_FILTER, "the filter printed nothing: a message is "
              "dropped");
     message_over(c->from);
     return true;

@@ -89,6 +89,11 @@ def _():
         check(SECRET.encode() not in page.raw, 'the page has no command')
         proxy.wait_log(r'mitmproxy: c%d #%d answered by an error page'
                        % (failed['flow'], failed['exchange']))
+    with logged(answer(reply(b'x')), '--explain', '--response', "sed '2s/.$//'"
+                ) as (origin, proxy, wait):
+        proxy.tunnel(origin).send(get('/')).read_until(b'\n\r\nx')
+        equal([e for e in wait('response') if e['event'] == 'filter'], [],
+              'a filter that has not failed')
 
 
 @test('deny: what a rule refuses, whatever the status, and nothing else')

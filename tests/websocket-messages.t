@@ -708,17 +708,27 @@ def _():
             pass
         server.send(frame(TEXT, b'sun'))
         read_frame(client)
-        wait_for(lambda: slurp(path).count(b'"message"') == 6, 'the events')
+        wait_for(lambda: slurp(path).count(b'"message"') == 5, 'the events')
     told = [json.loads(line) for line in slurp(path).splitlines()]
     equal([tuple(map(e.get, ('opcode', 'came', 'bytes', 'reason')))
            for e in told if e['event'] == 'message'],
           [('text', 7, 8, "the client's: changed"),
            ('binary', 3, 3, "the client's: unchanged"),
-           (None, None, None, 'the filter printed nothing: a message is '
-            'dropped'), ('text', 0, 0, "the client's: unchanged"),
+           ('text', 0, 0, "the client's: unchanged"),
            ('text', 3, 3, "the client's: unchanged"),
            ('text', 3, 3, "the server's: unchanged")], 'the events')
+    equal([e['reason'] for e in told if e['event'] == 'filter'],
+          ['the filter printed nothing: a message is dropped'], 'of filters')
     check('"a cloud' not in slurp(path).decode(), 'no bodies')
+    for mode in 'fail', 'pass', 'close':
+        path = scratch('events')
+        with talk('--log-json', path, *both('false', '--on-error', mode)) as (
+                client, server, proxy):
+            client.send(frame(TEXT, b'a', b'mask'))
+            wait_for(lambda: 'filter failed' in slurp(path).decode(), 'event')
+        told = [json.loads(line) for line in slurp(path).splitlines()]
+        like(*[e['reason'] for e in told if e['event'] == 'filter'],
+             '^the request filter failed: exit status 1', mode)
 
 
 @test('SIGTERM ends a proxy with messages in filters')
