@@ -7482,13 +7482,15 @@ static void server_reached(struct flow *f)
 static int connect_converse(struct flow *f, const char *p, size_t n)
 {
     struct server *s = &f->server;
-    struct head h;
-    int len = head_parse(p, n, false, &h);
+    struct head *h = &f->answers.next; /* which may drip in */
+    int len = head_more(p, n, false, h), status = h->status;
     size_t line = 100;
 
-    if (len > 0 && h.status / 100 == 2)
+    if (len > 0)
+        *h = (struct head){ 0 };
+    if (len > 0 && status / 100 == 2)
         s->step = TUNNEL_OPEN;
-    else if (len < 0 || (len > 0 && h.status / 100 != 1)) {
+    else if (len < 0 || (len > 0 && status / 100 != 1)) {
         next_line(p, n, &line);
         return server_fail(f, "the proxy %s refuses %s: %.*s",
                            place(&s->hop), place(&s->goal),
@@ -7555,6 +7557,7 @@ static void server_connected(struct flow *f)
          opt.proxy.socks ? "SOCKS5" : "CONNECT", place(&s->goal));
     server_enter(f, SERVER_PROXY);
     s->step = GREETED;
+    f->answers.next = (struct head){ 0 };
     if (opt.proxy.socks) {
         buf_put(out, opt.proxy.login ? "\5\2\0\2" : "\5\1\0",
                 opt.proxy.login ? 4 : 3);
@@ -8705,14 +8708,11 @@ static void exchange_note(struct flow *f, const char *p, const struct head *h)
 
     ex->method = copy_text(p + h->method.at, h->method.len);
     ex->path = *target == '/' || *target == '*';
-    if (parse_absolute(target, n, &t, &n) && !f->tunnel &&
-        absolute_is_plain(target, h->target.len, n))
-        buf_put(url, target, h->target.len - n);
-    else {
+    if (parse_absolute(target, n, &t, &n)) {
         t.port = ex->to.port;
         t.tls &= ex->to.tls;
-        put_origin(url, &t, ex->host);
     }
+    put_origin(url, &t, ex->host);
     buf_puts(url, n > 0 && (*(end - n) == '/' || *(end - n) == '*') ? ""
                                                                    : "/");
     buf_put(url, end - n, n);

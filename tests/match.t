@@ -154,4 +154,18 @@ for expression in ('', '~', '~x', '~c', '~c abc', '~u', '(~q', '~q)', '~q &',
         like(err, r'^mitmproxy: .*--match', 'the error')
 
 
+@test('~u outside of a tunnel: a port, a dot or a user that need not be there')
+def _():
+    for target in ('http://ads.test/', 'http://ads.test', 'HTTP://Ads.Test/',
+                   'http://ads.test:80/', 'http://ads.test:080/',
+                   'http://ads.test./', 'http://ads.test.:80/',
+                   'http://ads.test:/', 'http://www.test@ads.test/'):
+        with Proxy('--match', '~u ^http://ads\\.test/', '--request',
+                   r'printf "HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n"',
+                   '--connect-to', 'ads.test::127.0.0.1:1') as proxy:
+            client = proxy.connect()
+            client.send(get(target, host='ads.test'))
+            equal(client.read_message().start, b'HTTP/1.1 404 no', target)
+
+
 run()

@@ -534,4 +534,27 @@ for text in ('ftp://127.0.0.1:1', 'http://', 'http://a b:1', 'socks4://h:1',
         like(err, r'^mitmproxy: --proxy takes [^\n]*\n', 'the error')
 
 
+@test('an answer to CONNECT that drips costs no more than another')
+def _():
+    def used(proxy):                    # seconds of the processor's time
+        words = slurp('/proc/%d/stat' % proxy.pid).rsplit(b')', 1)[1].split()
+        return sum(map(int, words[11:13])) / os.sysconf('SC_CLK_TCK')
+
+    with Origin() as upstream, \
+            Proxy('-x', 'http://127.0.0.1:%d' % upstream.port) as proxy:
+        client = proxy.connect()
+        client.send(b'CONNECT a.test:80 HTTP/1.1\r\n\r\n')
+        client.read_head()
+        client.send(get('/'))
+        server = upstream.next()
+        server.read_head()
+        before = used(proxy)
+        server.send(b'HTTP/1.1 200 OK\r\n' + b'a:\n' * 18000)
+        server.send(b'b' * 3000, 1)
+        server.send(b'\n\n')
+        server.read_head()
+        took = used(proxy) - before
+        check(took < (1 if sanitized() else 0.3), 'it took %.2f s' % took)
+
+
 run()
