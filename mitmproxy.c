@@ -5722,8 +5722,9 @@ static void add_proxy(const struct option *o, const char *text)
     x->socks = scheme > 0;
     x->local = scheme == 2;
     free(x->login);                 /* of a -x before this one */
-    x->login = at ? copy_text(rest, (size_t)(at - rest)) : NULL;
-    if (at != NULL) {
+    x->login = at ? copy_text(rest, (size_t)(at + 1 - rest)) : NULL;
+    if (at != NULL) {               /* a user alone has an empty password */
+        x->login[at - rest] = ":"[memchr(rest, ':', (size_t)(at - rest)) != 0];
         unescape(x->login);
         rest = at + 1;
     }
@@ -5926,7 +5927,8 @@ static void options_parse(char **argv)
 
         if (!dashes)
             *opt.unquoted = '\0';
-        if (last != NULL && !dashes && word[last->kind == FILTER] != '-')
+        if (last != NULL && !dashes && word[last->kind == FILTER] != '-' &&
+            strcmp(word, "-R") != 0 && strcmp(word, "-Q") != 0)
             snprintf(opt.unquoted, sizeof opt.unquoted, "; %s of several words "
                      "is to be quoted: --%s '%.80s %.80s'",
                      last->kind == FILTER ? "a filter" : "an expression",

@@ -23,6 +23,7 @@ for words, line, status in (
         ('-R sed -E s/a/b/', QUOTE % ('response', 'sed -E'), 1),
         ('-R perl -pe s/a/b/', QUOTE % ('response', 'perl -pe'), 2),
         ('-R jq -r .x -- true', QUOTE % ('response', 'jq -r'), 2),
+        ('--raw -R cat -R cat', r'none: one sees .* the message \(', 2),
         ('--match ~d a.test -R cat', 'an expression of several words is to be '
          "quoted: --match '~d a.test'", 2),
         ('--resp cat', "'--resp' - perhaps --response ", 2),

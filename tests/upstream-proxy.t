@@ -252,6 +252,16 @@ def _():
                 like(slurp(passed), rb'(?s)MITM_.*GET ', 'a control')
 
 
+@test('a user without a password has an empty one, as curl has it')
+def _():
+    with Origin(answer(reply(b'x'))) as origin, \
+            Proxy('-x', 'http://me@' + origin.auth) as proxy:
+        client = proxy.connect()
+        client.send(get('http://a.test/', host='a.test'))
+        equal(client.read_message().status, 200, 'the status')
+        like(origin.rx, b'\r\nProxy-Authorization: Basic bWU6\r\n', 'me:')
+
+
 @test('the last -x counts, and what the first had as credentials goes nowhere')
 def _():
     with Origin(answer(reply(b'x'))) as origin, \
