@@ -110,6 +110,12 @@ def _():
     got = pipe('body', 'false', input=page)
     equal(got[:2], (0, page), 'the page')
     like(got.err, 'gziprot13|gzip,rot13', 'told')
+    for odd in '\x1b]0;x\x07', r'\nmitmproxy: x', r'\033[2J', '\x9b2J', 'a\rb':
+        page = reply(BYTES, 'Content-Encoding: ' + odd)
+        got = pipe('body', 'false', input=page)
+        equal(got[:2], (0, page), 'the page')
+        like(got.err, r'\Abody: cannot undo [ -~]*: left as it is\n\Z', 'one '
+             'line of plain text')
     few = scratch('bin')                # as on a router, without Python
     os.mkdir(few)
     for name in 'sh', 'tr', 'sed', 'cat', 'dd', 'od':

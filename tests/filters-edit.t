@@ -74,6 +74,9 @@ def _():
                 b'Content-Encoding: br\r\n\r\nx')
     equal((done.status, done.out, done.err),
           (1, b'', 'edit: cannot undo br\n'), 'br')
+    done = pipe('edit', 'pass', input=b'HTTP/1.1 200 OK\r\n'
+                b'Content-Encoding: \x1b]0;x\x07\x9b\r\n\r\nx')
+    like(done.err, r'\Aedit: cannot undo [ -~]*\n\Z', 'plain text')
     head = b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n'
     for more, want in (b'\n', b'b'), (b'more', b'b'), (gzip.compress(b'a'),
                                                      b'bb'):

@@ -163,6 +163,10 @@ def _():
         name = scratch('request', get('/y', host=origin.auth))
         equal(replay(name, env={'MITM_URL': origin.url()}).out, reply(b'hi'),
               'MITM_URL')
+        with Origin(answer(reply(b'no'))) as other:
+            name = scratch('request', get('@' + other.auth + '/'))
+            equal(replay(name, env={'MITM_URL': origin.url()}).out,
+                  reply(b'hi'), 'what would end as a user of another host')
         like(origin.rx, b'GET /x HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n', 'x')
         like(origin.rx, b'GET /y HTTP/1.1\r\n', 'y')
     with Origin(answer(reply(b'hi')), tls=True) as origin:
