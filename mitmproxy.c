@@ -10816,6 +10816,8 @@ static void find_commands(void)
                            f->command, " \t\n|&;<>()"), f->command);
         const char *last, *quote;
         struct stat st;
+        bool ours = lstat("filters", &st) != 0 || st.st_uid == 0 ||
+                    st.st_uid == geteuid(); /* not planted, as in /tmp */
 
         if (f->path && access(f->path, X_OK) == 0)
             continue;
@@ -10830,7 +10832,7 @@ static void find_commands(void)
             end = path + strcspn(path, ":");
             snprintf(file, sizeof file, "%.*s%s%s", (int)(end - path), path,
                      end > path ? "/" : "", end > path ? last : name);
-            if (stat(file, &st) != 0)
+            if ((end == path && last != name && !ours) || stat(file, &st) != 0)
                 continue;
             quote = f->argv ? "" : strchr(file, '\'') ? "\"" : "'";
             if (S_ISREG(st.st_mode) && access(file, X_OK) == 0) {

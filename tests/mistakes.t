@@ -284,4 +284,23 @@ def _():
                            ("" if '--proxyauth' in words else '#1 == '))
 
 
+@test('a folder filters that another user has put here is not ours')
+def _():
+    if os.geteuid():
+        raise Skip('only root can make a folder of another')
+    here, mark = scratch('here'), scratch('mark')
+    os.makedirs(here + '/filters')
+    with open(here + '/filters/block', 'w') as f:
+        f.write('#!/bin/sh\ntouch %s\nexec cat\n' % mark)
+    os.chmod(here + '/filters/block', 0o755)
+    for owner, runs in ('nobody', False), ('root', True):
+        shutil.chown(here + '/filters', owner)
+        for more in '', ' | cat':
+            with Origin(answer(reply(b'hi'))) as origin, \
+                    Proxy('--request', 'filters/block no' + more,
+                          prefix=('env', '-C', here)) as proxy:
+                proxy.fetch(origin)
+            equal(os.path.exists(mark), runs, owner + more)
+
+
 run()
