@@ -4391,7 +4391,7 @@ static void head_line(struct head *h, const char *p, size_t len)
    the same as head_more(). */
 static int head_end(struct head *h, bool request, size_t len)
 {
-    h->len = len;
+    h->len = len <= MAX_HEAD ? len : 0;
     h->close |= h->minor == 0 && !h->keep_alive;
     if (h->coded && h->has_length)
         h->unclear = "it has both a length and a transfer coding";
@@ -4399,7 +4399,7 @@ static int head_end(struct head *h, bool request, size_t len)
         h->unclear = "its last transfer coding is not chunked";
     else if (h->coded && h->minor == 0)
         h->unclear = old_coding;
-    return h->len <= MAX_HEAD ? (int)h->len : 0;
+    return (int)h->len;
 }
 
 /* Reads a head off the n bytes at p. For a head that comes in pieces there is a

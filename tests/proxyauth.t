@@ -267,4 +267,15 @@ for words in (('-m', 'reverse:http://localhost:1', *AUTH),
         like(err, r'^mitmproxy: [^\n]*--proxyauth[^\n]*\n', 'the error')
 
 
+@test('a head that is too long is shown without credentials')
+def _():
+    with Proxy('--proxyauth', 'me:secret') as proxy:
+        client = proxy.connect()
+        client.send(get('http://a.test/', 'Proxy-Authorization: Basic '
+                        'bWU6c2VjcmV0', 'X: ' + 'y' * 65600))
+        equal(client.read_message().status, 431, 'the status')
+        proxy.wait_out('<< .HTTP/1.1 431')
+        unlike(proxy.out() + proxy.log(), 'bWU6', 'what is shown')
+
+
 run()
