@@ -9723,7 +9723,7 @@ static bool tunnel_server(struct flow *f)
     cert_tell(f, f->leaf == old ? "prepared for the client, as before" :
               crt != NULL ? "prepared for the client, with the server's "
               "subject and names" : "prepared for the client, a bare one, as "
-              "there is none to copy", &f->leaf->leaf);
+              "there is none that may be copied", &f->leaf->leaf);
     f->home.tls |= opt.reverse.port == 0;
     return flow_enter(f, FLOW_CLIENT);
 }

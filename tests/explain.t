@@ -128,7 +128,7 @@ def _():
         like(line, 'SNI none, .* it names nobody, and is taken to mean '
              'localhost; the answer waits for the server$', 'the line')
         proxy.wait_log('prepared for the client, a bare one, as there is none '
-                       'to copy: subject CN=localhost; names localhost; ')
+                       'that may be copied: subject CN=localhost; names localhost; ')
 
 
 @test('through another proxy')
@@ -160,7 +160,8 @@ def _():
 
 # ------------------------------------------------------ failures
 
-BARE = 'prepared for the client, a bare one, as there is none to copy: subject'
+BARE = ('prepared for the client, a bare one, as there is none that may be '
+        'copied: subject')
 
 for what, cert, why in (
         ('a CA that nobody knows', dict(ca='Nobody knows me'),
