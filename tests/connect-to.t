@@ -128,7 +128,7 @@ for text in ('a', 'a:1', 'a:1:b', 'a:x:b:1', 'a:1:b:99999', 'a:1:b:1:2', '',
     def _(text=text):
         status, _, err = mitmproxy('-p', '0', '--connect-to', text)
         equal(status, 2, 'the exit status')
-        like(err, r'^mitmproxy: --connect-to takes [^\n]*\n', 'the error')
+        like(err, r'^mitmproxy: --connect-to (takes|needs) [^\n]*\n', 'the error')
 
 
 run()
