@@ -5846,7 +5846,7 @@ static void option_apply(const struct option *o, const char *text)
             print_usage();
         else
             puts("mitmproxy.c " VERSION);
-        if (fflush(stdout) != 0)
+        if (fflush(stdout) != 0 || ferror(stdout))
             die("cannot write: %s", strerror(errno));
         exit(0);
     }

@@ -115,8 +115,8 @@ def _():
         client.send(b'\5\1\0')
         client.read_exact(2)
         client.send(b'\5\1\0\1\x7f\0\0\1' + struct.pack('!H', port))
-        equal(client.read_exact(2), b'\5\5', 'the answer')
-        client.read_all()
+        like(client.read_exact(2), b'^\5[\4\5]', 'the answer')
+        client.read_all()               # qemu has the host's errno for mips
         check(not [e for e in wait('close') if e['event'] == 'deny'],
               'what cannot be reached was not denied')
 

@@ -296,10 +296,13 @@ def _():
     for owner, runs in ('nobody', False), ('root', True):
         shutil.chown(here + '/filters', owner)
         for more in '', ' | cat':
-            with Origin(answer(reply(b'hi'))) as origin, \
-                    Proxy('--request', 'filters/block no' + more,
-                          prefix=('env', '-C', here)) as proxy:
-                proxy.fetch(origin)
+            try:
+                with Origin(answer(reply(b'hi'))) as origin, \
+                        Proxy('--request', 'filters/block no' + more,
+                              prefix=('env', '-C', here)) as proxy:
+                    proxy.fetch(origin)
+            except Failed as error:     # none stands beside the program
+                check('cannot be run: there is no' in str(error), error)
             equal(os.path.exists(mark), runs, owner + more)
 
 
