@@ -3187,8 +3187,9 @@ static bool key_is_quick(const mbedtls_x509_crt *crt)
            crt->pk_raw.len <= modulus + 35 + 1 + MAX_EXPONENT / 8;
 }
 
-/* Mbed TLS has failed: for want of memory, says errno, which was 0 before? Its
-   own errors do not tell, most are "handshake failure". */
+/* Mbed TLS has failed: if that was for want of memory, the flow ends by
+   no_memory(). errno, 0 before the call, tells; its own errors do not, most are
+   "handshake failure". */
 static void tls_memory(void)
 {
     if (errno == ENOMEM)
@@ -7151,7 +7152,8 @@ static bool flow_refuse(struct flow *f, int status, const char *why,
     if (!f->ex.begun && !f->stream)
         exchange_new(f);
     tell(f, 0, *secret ? EV_FILTER : status == 407 || status == 421 ||
-         status == 431 || strstr(why, "--only-hosts") ? EV_DENY : EV_NOTE,
+         status == 431 || (opt.only != NULL && strstr(why, "--only-hosts")) ?
+         EV_DENY : EV_NOTE, /* a rule's refusal, whatever its status */
          "%s: %s%s", page ? "answered by an error page" : "cut off", why,
          secret);
     if (!page)

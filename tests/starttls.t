@@ -324,22 +324,25 @@ class Behind:
         return getattr(self.sock, name)
 
 
+MYSQL_ASK = b'\x20\0\0\1\5\xae' + bytes(30)     # an SSLRequest
+
+
+def mysql(conn):
+    """A MySQL server, as far as its TLS; then it answers backwards."""
+    conn.send(b'J\0\0\0\n8.0\0')
+    equal(conn.read_exact(36), MYSQL_ASK, 'the question')
+    conn.start_tls(server_context())
+    conn.send(conn.read_until(b'\n')[::-1])
+
+
 @test("MySQL: a ClientHello right behind the client's SSLRequest")
 def _():
-    context = server_context()
-    ask = b'\x20\0\0\1\5\xae' + bytes(30)
-
-    def behave(conn):
-        conn.send(b'J\0\0\0\n8.0\0')
-        equal(conn.read_exact(36), ask, 'the question')
-        conn.start_tls(context)
-        conn.send(conn.read_until(b'\n')[::-1])
     for args in (), ('--request', 'cat', '--response', 'cat'):
-        for before in b'', ask:
-            with Origin(behave) as origin, Proxy(*args) as proxy:
+        for before in b'', MYSQL_ASK:
+            with Origin(mysql) as origin, Proxy(*args) as proxy:
                 client = proxy.tunnel(origin)
                 client.read_until(b'8.0\0')
-                client.send(ask[len(before):])
+                client.send(MYSQL_ASK[len(before):])
                 client.sock = Behind(client.sock, before)
                 client.start_tls(client_context(proxy.ca), 'localhost')
                 client.sock = client.sock.sock
@@ -350,31 +353,23 @@ def _():
 
 @test("MySQL: the client's SSLRequest in pieces, and what only begins like it")
 def _():
-    context = server_context()
-    ask = b'\x20\0\0\1\5\xae' + bytes(30)
-
-    def behave(conn):
-        conn.send(b'J\0\0\0\n8.0\0')
-        equal(conn.read_exact(36), ask, 'the question')
-        conn.start_tls(context)
-        conn.send(conn.read_until(b'\n')[::-1])
-
     def echo(conn):
         conn.send(b'J\0\0\0\n8.0\0')
         conn.send(conn.read_exact(len(text)))
-    with Origin(behave) as origin, Origin(echo) as other, \
+    with Origin(mysql) as origin, Origin(echo) as other, \
             Origin(answer(reply(b'x'))) as third, Proxy() as proxy:
         for cut in 4, 5, 20, 35:
             client = proxy.tunnel(origin)
             client.read_until(b'8.0\0')
-            client.send(ask[:cut])
+            client.send(MYSQL_ASK[:cut])
             proxy.fetch(third)          # so the proxy has read that
-            client.send(ask[cut:])
+            client.send(MYSQL_ASK[cut:])
             client.start_tls(client_context(proxy.ca), 'localhost')
             client.send(b'cloud\n')
             equal(client.read_exact(6), b'\nduolc', 'the echo')
         equal(origin.errors, [], 'errors at the server')
-        for text in ask[:1], ask[:3], ask[:4] + b'\5\0', ask[:20]:
+        for text in (MYSQL_ASK[:1], MYSQL_ASK[:3], MYSQL_ASK[:4] + b'\5\0',
+                     MYSQL_ASK[:20]):
             client = proxy.tunnel(other)
             client.read_until(b'8.0\0')
             client.send(text)
